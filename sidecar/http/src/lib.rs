@@ -1,1 +1,14 @@
-//! Placeholder while the room is being built.
+//! Tollgate's HTTP core: message heads, ordered fields and the one form of a request path.
+//!
+//! Pure: bytes come in as arguments, values go out. There is no I/O, no clock and no global state, so
+//! the same code serves HTTP/1.1 and HTTP/2, tests and fuzzers. Nothing here knows tokens or policy.
+
+#![forbid(unsafe_code)]
+
+pub mod fields;
+pub mod head;
+pub mod path;
+
+pub use fields::{Field, Fields};
+pub use head::{Authority, HeadError, Method, RequestHead, ResponseHead, Scheme, Version};
+pub use path::{Path, PathError};
