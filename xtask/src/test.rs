@@ -1,0 +1,197 @@
+//! `cargo xtask test`: the suites in order, each with its time.
+
+use std::env;
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::setup::bpffs::{Capability, lacking};
+use crate::setup::{self, BUILD, E2E, KERNEL, TEST};
+use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
+
+/// One selection for every command, so that cargo settles on one set of features and builds each crate once.
+pub(crate) const BUILD_SELECTION: &[&str] = &["--workspace", "--exclude", "tollgate-benches"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which suites; without a name, all
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+    /// Only what needs no rights: unit and api
+    #[arg(long, conflicts_with = "suites")]
+    unprivileged: bool,
+    /// Beyond the core: the benchmarks, once each, in test mode
+    #[arg(long)]
+    full: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Unit, property and documentation tests
+    Unit,
+    /// The sidecar in-process over real sockets
+    Api,
+    /// Packet fixtures through the kernel's test run, verifier budget
+    Datapath,
+    /// Namespaces and the real binary
+    E2e,
+    /// All of them
+    All,
+}
+
+const CORE: &[Suite] = &[Suite::Unit, Suite::Api, Suite::Datapath, Suite::E2e];
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let suites = chosen(args);
+    let kernel = suites.iter().any(|suite| suite.needs_kernel());
+    if kernel {
+        require_kernel("test datapath, test e2e")?;
+    }
+    let mut needs = vec![BUILD, TEST];
+    if kernel {
+        needs.push(KERNEL);
+    }
+    if suites.contains(&Suite::E2e) {
+        needs.push(E2E);
+    }
+    setup::ensure(&needs)?;
+
+    let mut stages = Stages::new();
+    let is_built = stages.stage("build", || {
+        shell::run(cargo(["build", "--bins", "--tests"])?.args(BUILD_SELECTION))
+    });
+    if is_built {
+        for suite in suites {
+            stages.stage(suite.name(), || suite.run());
+        }
+    }
+    if is_built && args.full {
+        println!(
+            "\n--full: beyond the core there are the benchmarks in test mode; stages for peers, a virtual machine, \
+             the chart and a browser do not exist yet, so nothing of them was run"
+        );
+        stages.stage("benches", || {
+            shell::run(&mut cargo([
+                "test",
+                "--package",
+                "tollgate-benches",
+                "--benches",
+            ])?)
+        });
+    }
+    stages.finish("test")
+}
+
+/// Says at once what the kernel's suites lack, rather than letting their first test find out.
+pub(crate) fn require_kernel(verbs: &str) -> Outcome {
+    let lacking = lacking(&[Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin]);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{verbs}: loading programs and making namespaces want CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN; this process \
+         lacks {lacking:?}. Run as root, or run what needs no rights: cargo xtask test --unprivileged"
+    )))
+}
+
+/// A nextest run of the tests that a filter selects; it fails when the filter selects none.
+pub(crate) fn nextest(filter: &str) -> Outcome<Command> {
+    let mut command = cargo(["nextest", "run", "--no-tests", "fail"])?;
+    command
+        .args(BUILD_SELECTION)
+        .args(["--bins", "--tests", "-E", filter]);
+    if env::var_os("CI").is_some() && env::var_os("NEXTEST_PROFILE").is_none() {
+        command.args(["--profile", "ci"]);
+    }
+    command.env("TOLLGATE_BIN", built("tollgate")?);
+    Ok(command)
+}
+
+fn chosen(args: &Args) -> Vec<Suite> {
+    if args.unprivileged {
+        return CORE
+            .iter()
+            .copied()
+            .filter(|suite| !suite.needs_kernel())
+            .collect();
+    }
+    if args.suites.is_empty() || args.suites.contains(&Suite::All) {
+        return CORE.to_vec();
+    }
+    // In the order of cost, whatever the order on the command line.
+    CORE.iter()
+        .copied()
+        .filter(|suite| args.suites.contains(suite))
+        .collect()
+}
+
+impl Suite {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Api => "api",
+            Self::Datapath => "datapath",
+            Self::E2e => "e2e",
+            Self::All => "all",
+        }
+    }
+
+    fn needs_kernel(self) -> bool {
+        matches!(self, Self::Datapath | Self::E2e)
+    }
+
+    fn run(self) -> Outcome {
+        if self != Self::Unit {
+            return shell::run(&mut nextest(&format!(
+                "binary_id(tollgate-tests::{})",
+                self.name()
+            ))?);
+        }
+        // Everything that is not one of the three suites, the support library's own tests included.
+        shell::run(&mut nextest("not (package(tollgate-tests) & kind(test))")?)?;
+        let mut doc = cargo(["test", "--quiet", "--doc"])?;
+        shell::run(
+            doc.args(BUILD_SELECTION)
+                .args(["--exclude", "tollgate-tests"]),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(suites: &[Suite], unprivileged: bool) -> Args {
+        Args {
+            suites: suites.to_vec(),
+            unprivileged,
+            full: false,
+        }
+    }
+
+    fn names(args: &Args) -> Vec<&'static str> {
+        chosen(args).into_iter().map(Suite::name).collect()
+    }
+
+    #[test]
+    fn without_a_name_all_suites_run_in_order() {
+        assert_eq!(names(&args(&[], false)), ["unit", "api", "datapath", "e2e"]);
+        assert_eq!(
+            names(&args(&[Suite::All], false)),
+            ["unit", "api", "datapath", "e2e"]
+        );
+    }
+
+    #[test]
+    fn named_suites_run_in_the_order_of_cost() {
+        assert_eq!(
+            names(&args(&[Suite::E2e, Suite::Unit], false)),
+            ["unit", "e2e"]
+        );
+    }
+
+    #[test]
+    fn without_rights_nothing_that_loads_programs_is_chosen() {
+        assert_eq!(names(&args(&[], true)), ["unit", "api"]);
+    }
+}

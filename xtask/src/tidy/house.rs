@@ -1,0 +1,238 @@
+//! The house's rules as data. ARCHITECTURE.md says why; whoever adds a room adds its line here.
+
+/// A room of the shell (`sidecar/src/NAME.rs` with `sidecar/src/NAME/`) and what of ours it may import: other rooms,
+/// single files of them (`upstream::endpoint`), our crates and single modules of those.
+pub(super) struct Room {
+    pub(super) name: &'static str,
+    pub(super) may: &'static [&'static str],
+}
+
+/// Who may import whom in the shell; all else is forbidden. What goes the other way goes as messages through channels
+/// that `app` makes.
+pub(super) const ROOMS: &[Room] = &[
+    room(
+        "downstream",
+        &["proxy", "telemetry", "drain", "body", "tollgate_http"],
+    ),
+    room(
+        "proxy",
+        &[
+            "snapshot",
+            "upstream",
+            "telemetry",
+            "limit",
+            "revocation",
+            "body",
+            "tollgate_auth",
+            "tollgate_http",
+        ],
+    ),
+    room(
+        "upstream",
+        &["client", "telemetry", "body", "tollgate_http"],
+    ),
+    room("snapshot", &["upstream", "tollgate_auth"]),
+    room("reload", &["config", "snapshot", "tollgate_datapath"]),
+    room(
+        "config",
+        &[
+            "upstream::endpoint",
+            "tollgate_auth",
+            "tollgate_http",
+            "tollgate_datapath::model",
+        ],
+    ),
+    room("jwks", &["snapshot", "client", "clock", "tollgate_auth"]),
+    room(
+        "admin",
+        &["snapshot", "telemetry", "body", "tollgate_datapath::stats"],
+    ),
+    room("body", &[]),
+    room("client", &[]),
+    // UnixTime, which auth compares tokens with.
+    room("clock", &["tollgate_auth::time"]),
+    room("drain", &[]),
+    room("telemetry", &[]),
+    room(
+        "demo",
+        &["tollgate_auth", "tollgate_http", "tollgate_datapath::model"],
+    ),
+];
+
+/// What stands above the rooms and may know them all.
+pub(super) const ABOVE_ROOMS: &[&str] = &["lib", "main", "app", "cli"];
+
+/// One of our crates: the folder of its manifest and what of ours it may depend on, in any section.
+pub(super) struct Crate {
+    pub(super) name: &'static str,
+    pub(super) folder: &'static str,
+    pub(super) may: &'static [&'static str],
+    /// Cores without I/O, clock or runtime.
+    pub(super) pure: bool,
+}
+
+pub(super) const CRATES: &[Crate] = &[
+    package("tollgate-common", "common", &[], true),
+    package("tollgate-ebpf", "ebpf", &["tollgate-common"], true),
+    package("tollgate-http", "sidecar/http", &[], true),
+    package("tollgate-auth", "sidecar/auth", &["tollgate-http"], true),
+    // The kernel side is a build dependency: its object is embedded.
+    package(
+        "tollgate-datapath",
+        "sidecar/datapath",
+        &["tollgate-common", "tollgate-ebpf"],
+        false,
+    ),
+    package(
+        "tollgate",
+        "sidecar",
+        &["tollgate-auth", "tollgate-datapath", "tollgate-http"],
+        false,
+    ),
+    package(
+        "tollgate-tests",
+        "tests",
+        &[
+            "tollgate",
+            "tollgate-auth",
+            "tollgate-common",
+            "tollgate-datapath",
+            "tollgate-ebpf",
+            "tollgate-http",
+        ],
+        false,
+    ),
+    package(
+        "tollgate-benches",
+        "benches",
+        &[
+            "tollgate",
+            "tollgate-auth",
+            "tollgate-common",
+            "tollgate-datapath",
+            "tollgate-http",
+            "tollgate-tests",
+        ],
+        false,
+    ),
+    package("xtask", "xtask", &[], false),
+];
+
+/// What a pure crate never depends on: whoever has none of these has no socket, no runtime and no clock of its own.
+pub(super) const IMPURE: &[&str] = &[
+    "h2",
+    "hyper",
+    "hyper-util",
+    "mio",
+    "nix",
+    "opentelemetry",
+    "opentelemetry_sdk",
+    "reqwest",
+    "rtnetlink",
+    "rustls",
+    "socket2",
+    "tokio",
+    "tokio-rustls",
+    "tracing-opentelemetry",
+];
+
+/// Crates that only certain places may name. `within` narrows the rule to a part of the tree; "" is the whole of it.
+pub(super) struct Confined {
+    pub(super) crates: &'static [&'static str],
+    pub(super) within: &'static str,
+    pub(super) to: &'static [&'static str],
+    pub(super) cure: &'static str,
+}
+
+pub(super) const CONFINED: &[Confined] = &[
+    Confined {
+        crates: &["aya", "aya_build", "aya_ebpf", "aya_obj"],
+        within: "",
+        to: &["common", "ebpf", "sidecar/datapath", "tests"],
+        cure: "only the datapath crate knows aya: give it a typed function for this",
+    },
+    Confined {
+        crates: &["rustls", "tokio_rustls"],
+        within: "sidecar",
+        to: &[
+            "sidecar/src/downstream/tls",
+            "sidecar/src/upstream/connect",
+            "sidecar/src/client",
+            "sidecar/src/demo",
+        ],
+        cure: "rustls stands in downstream/tls, upstream/connect, client and demo: name its types through those",
+    },
+    Confined {
+        crates: &["h2", "hyper", "hyper_util"],
+        within: "sidecar",
+        to: &[
+            "sidecar/src/admin",
+            "sidecar/src/body",
+            "sidecar/src/client",
+            "sidecar/src/demo",
+            "sidecar/src/downstream",
+            "sidecar/src/upstream",
+        ],
+        cure: "hyper and h2 stand at the edges (downstream, upstream, client, admin, body, demo): speak tollgate_http or http",
+    },
+    Confined {
+        crates: &["serde", "serde_saphyr"],
+        within: "sidecar/src/config",
+        to: &["sidecar/src/config/raw", "sidecar/src/config/node"],
+        cure: "serde never leaves config's edge: config/raw holds what the file says, the model what it means",
+    },
+    Confined {
+        crates: &["serde_saphyr"],
+        within: "",
+        to: &["sidecar/src/config/raw", "sidecar/src/config/node"],
+        cure: "YAML is read in config/raw and config/node alone",
+    },
+];
+
+/// Where `unsafe` may stand, each block with its SAFETY line (clippy holds that part).
+pub(super) const UNSAFE_ALLOWED: &[&str] = &[
+    "common/src/pod",
+    "ebpf/src/hooks",
+    "ebpf/src/maps",
+    "ebpf/src/packet",
+    "sidecar/datapath/src/maps",
+];
+
+/// Crate roots and the lint line each must carry.
+pub(super) const UNSAFE_LINTS: &[(&str, &str)] = &[
+    ("sidecar/auth/src/lib.rs", "forbid"),
+    ("sidecar/datapath/src/lib.rs", "deny"),
+    ("sidecar/http/src/lib.rs", "forbid"),
+    ("sidecar/src/lib.rs", "forbid"),
+    ("sidecar/src/main.rs", "forbid"),
+];
+
+/// Crates that are handed the time.
+pub(super) const CLOCKLESS: &[&str] = &["common", "ebpf", "sidecar/auth", "sidecar/http"];
+
+/// A file this long is asked about; past `LONGEST_FILE` it is refused.
+pub(super) const LONG_FILE: usize = 400;
+pub(super) const LONGEST_FILE: usize = 600;
+
+/// Folders at the root that hold Rust of ours.
+pub(super) const SOURCES: &[&str] = &[
+    "benches", "common", "ebpf", "fuzz", "sidecar", "tests", "xtask",
+];
+
+const fn room(name: &'static str, may: &'static [&'static str]) -> Room {
+    Room { name, may }
+}
+
+const fn package(
+    name: &'static str,
+    folder: &'static str,
+    may: &'static [&'static str],
+    pure: bool,
+) -> Crate {
+    Crate {
+        name,
+        folder,
+        may,
+        pure,
+    }
+}
