@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::setup::{self, BUILD, KERNEL};
+use crate::setup::{self, BUILD, DEMO, KERNEL};
 use crate::shell::{self, Failure, Outcome, cargo};
 use crate::test::BUILD_SELECTION;
 
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    setup::ensure(&[BUILD, KERNEL])?;
+    setup::ensure(&[BUILD, KERNEL, DEMO])?;
     // The development profile: dependencies are optimised already, and it is the build that the suites share.
     shell::run(
         cargo(["build"])?

@@ -66,6 +66,8 @@ pub(crate) const CHECK: &[Need] = &[Need::Tool(&CARGO_DENY)];
 pub(crate) const TEST: &[Need] = &[Need::Tool(&NEXTEST)];
 /// Load programs into the kernel.
 pub(crate) const KERNEL: &[Need] = &[Need::BpfFs];
+/// Watch the product from outside.
+pub(crate) const DEMO: &[Need] = &[Need::Packages(debian::DEMO)];
 /// Drive the product from outside.
 pub(crate) const E2E: &[Need] = &[Need::Packages(debian::E2E)];
 

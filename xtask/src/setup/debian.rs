@@ -25,6 +25,9 @@ pub(crate) const COMPILER: &[Package] = &[
     package("libc6-dev", File("/usr/include/stdio.h")),
 ];
 
+/// The demo's client is the one that its reader will paste.
+pub(crate) const DEMO: &[Package] = &[package("curl", Program("curl"))];
+
 pub(crate) const E2E: &[Package] = &[
     package("iproute2", Program("ip")),
     package("ethtool", Program("ethtool")),

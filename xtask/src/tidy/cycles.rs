@@ -46,14 +46,20 @@ fn circles(graph: &Graph<'_>) -> Vec<Finding> {
         let Some(circle) = shortest_circle(graph, file) else {
             continue;
         };
-        let whole: Vec<&str> = circle.iter().copied().chain([file]).collect();
+        let line = |from: &str, to: &str| graph[from].get(to).copied().unwrap_or(1);
+        let ends = circle.iter().skip(1).copied().chain([file]);
+        let steps: Vec<String> = circle
+            .iter()
+            .zip(ends)
+            .map(|(from, to)| format!("{from}:{}", line(from, to)))
+            .collect();
         findings.push(Finding {
             file: file.to_owned(),
-            line: graph[file].get(whole[1]).copied().unwrap_or(1),
+            line: line(file, circle.get(1).unwrap_or(&file)),
             rule: "circle",
             what: format!(
-                "{} import each other in a circle; move what the child needs of its parent into a leaf",
-                whole.join(" -> ")
+                "{} -> back: files that import each other in a circle; move what the child needs of its parent into a leaf",
+                steps.join(" -> ")
             ),
         });
         told.extend(circle);
@@ -114,9 +120,7 @@ mod tests {
         assert_eq!(found(examine, &sources), ["common/src/a.rs:1 circle"]);
         let what = examine(&Tree::of(&sources)).remove(0).what;
         assert!(
-            what.starts_with(
-                "common/src/a.rs -> common/src/b.rs -> common/src/c.rs -> common/src/a.rs "
-            ),
+            what.starts_with("common/src/a.rs:1 -> common/src/b.rs:1 -> common/src/c.rs:1 -> back"),
             "{what}"
         );
     }

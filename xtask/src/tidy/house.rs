@@ -40,12 +40,22 @@ pub(super) const ROOMS: &[Room] = &[
             "tollgate_auth",
             "tollgate_http",
             "tollgate_datapath::model",
+            // The datapath's own settings, which the file is lowered into.
+            "tollgate_datapath::Announce",
+            "tollgate_datapath::Config",
+            "tollgate_datapath::XdpMode",
         ],
     ),
     room("jwks", &["snapshot", "client", "clock", "tollgate_auth"]),
     room(
         "admin",
-        &["snapshot", "telemetry", "body", "tollgate_datapath::stats"],
+        &[
+            "snapshot",
+            "telemetry",
+            "body",
+            "tollgate_datapath::Status",
+            "tollgate_datapath::stats",
+        ],
     ),
     room("body", &[]),
     room("client", &[]),
