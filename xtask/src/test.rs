@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let suites = chosen(args);
     let kernel = suites.iter().any(|suite| suite.needs_kernel());
     if kernel {
-        require_kernel("test datapath, test e2e")?;
+        require_kernel("test (of the suites datapath and e2e)")?;
     }
     let mut needs = vec![BUILD, TEST];
     if kernel {
@@ -88,9 +88,11 @@ pub(crate) fn require_kernel(verbs: &str) -> Outcome {
     if lacking.is_empty() {
         return Ok(());
     }
+    let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
     Err(Failure::new(format!(
-        "{verbs}: loading programs and making namespaces want CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN; this process \
-         lacks {lacking:?}. Run as root, or run what needs no rights: cargo xtask test --unprivileged"
+        "{verbs} wants CAP_BPF to load programs, CAP_NET_ADMIN and CAP_SYS_ADMIN to attach them in namespaces of its own; \
+         this process lacks {}. Run as root, or run what needs no rights (unit, api): cargo xtask test --unprivileged",
+        lacking.join(", ")
     )))
 }
 

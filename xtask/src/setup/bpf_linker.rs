@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::setup::{toolchain, tools};
-use crate::shell::{Failure, Outcome, cache, tools_bin};
+use crate::shell::{Failure, Outcome, cache, run, tools_bin};
 
 const VERSION: &str = "0.13.0";
 
@@ -66,7 +66,8 @@ pub(super) fn install() -> Outcome {
         let mut command = tools::cargo_install("bpf-linker", VERSION)?;
         command.args(["--no-default-features", "--features", &feature, "--force"]);
         command.env("LLVM_PREFIX", cache()?.join("llvm"));
-        crate::shell::run(&mut command)?;
+        run(&mut command)
+            .map_err(|failure| Failure::new(format!("bpf-linker {VERSION}: {failure}")))?;
     }
     if !names_library(&linker, &file_name(&llvm))? {
         return Err(Failure::new(format!(

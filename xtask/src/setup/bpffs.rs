@@ -1,5 +1,6 @@
 //! The BPF file system, where the product pins its programs and maps.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
@@ -16,6 +17,16 @@ pub(crate) enum Capability {
     SysAdmin = 21,
     /// Loading programs and maps.
     Bpf = 39,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::Bpf => "CAP_BPF",
+        })
+    }
 }
 
 /// Those of the asked that this process does not hold.

@@ -51,6 +51,7 @@ impl Tool {
 
     pub(super) fn install(&self) -> Outcome {
         run(cargo_install(self.name, self.version)?.args(self.options))
+            .map_err(|failure| Failure::new(format!("{} {}: {failure}", self.name, self.version)))
     }
 }
 
