@@ -51,7 +51,7 @@ impl Fields {
     }
 
     /// The values of every line called `name`, in order.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Bytes> {
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Bytes> {
         self.0.iter().filter(|f| f.is(name)).map(|f| &f.value)
     }
 

@@ -1,0 +1,269 @@
+//! The one enum of refusals: the words that answers, metrics, traces, logs and `explain` share.
+//!
+//! Words are a contract: they are added, never renamed. `docs/reasons.md` is generated from here.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+/// Writes the enum and its tables from one row a reason, so that none can lack a word, a status, a
+/// cause or a cure.
+macro_rules! reasons {
+    ($($name:ident, $word:literal, $status:literal, $error:expr, $cause:literal, $cure:literal;)*) => {
+        /// Why a request is refused. See `docs/reasons.md`.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $cause] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The word: lower-case letters and underscores.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+
+            /// The HTTP status of the answer.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status),* }
+            }
+
+            /// The `error=` of `WWW-Authenticate` (RFC 6750 section 3.1, RFC 9449 section 7.1). `None`:
+            /// no such parameter, because no token was sent or it is not about the token.
+            pub const fn error(self) -> Option<&'static str> {
+                match self { $(Self::$name => $error),* }
+            }
+
+            /// What led to it: one sentence.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => $cause),* }
+            }
+
+            /// What helps, and who can do it.
+            pub const fn cure(self) -> &'static str {
+                match self { $(Self::$name => $cure),* }
+            }
+        }
+    };
+}
+
+const INVALID_REQUEST: Option<&str> = Some("invalid_request");
+const INVALID_TOKEN: Option<&str> = Some("invalid_token");
+const INVALID_DPOP: Option<&str> = Some("invalid_dpop_proof");
+const INSUFFICIENT: Option<&str> = Some("insufficient_scope");
+
+reasons! {
+    TokenMissing, "token_missing", 401, None,
+        "The route asks for a token and the request has none where the route looks for it.",
+        "Client: send `Authorization: Bearer …`. Operator: if the token travels elsewhere, name that header in `token.sources`; if the route is public, say `token: none`.";
+    TokenMalformed, "token_malformed", 401, INVALID_TOKEN,
+        "What stands where the token should is no signed JWT in compact form: not three segments, not strict base64url, not JSON, a duplicate member, too deep, or not the exact `Bearer` grammar.",
+        "Client: send the access token unchanged, once, with one space after `Bearer` and nothing behind it. Opaque and encrypted tokens are not accepted.";
+    TokenTooLarge, "token_too_large", 401, INVALID_TOKEN,
+        "The token is longer than the limit (16 KiB unless the issuer says otherwise).",
+        "Issuer: put less into the token, for example fewer groups. Operator: raise the limit of this issuer.";
+    TokenAmbiguous, "token_ambiguous", 400, INVALID_REQUEST,
+        "The request carries more than one token, or more than one Authorization field (RFC 6750 section 2).",
+        "Client: send one token in one place, even if both are equal.";
+    AlgNotAllowed, "alg_not_allowed", 401, INVALID_TOKEN,
+        "The token is signed with an algorithm that the issuer's rule does not list, or that Tollgate does not offer (`none` never is).",
+        "Operator: compare `algorithms` with what the issuer signs with; `tollgate token explain` shows both.";
+    KeyUnknown, "key_unknown", 401, INVALID_TOKEN,
+        "No current key of the issuer has the token's `kid`; or the token has no `kid` and not exactly one key fits.",
+        "Operator: check that the JWKS the issuer serves holds this `kid` and that it is the issuer of this token; after a rotation the new key arrives by itself.";
+    KeyMismatch, "key_mismatch", 401, INVALID_TOKEN,
+        "The key with the token's `kid` is of another type or fixed to another algorithm than the token claims.",
+        "Issuer: `alg` in the token must fit `kty`, `crv` and `alg` of its key. Seen from unknown clients it is an attack.";
+    SignatureInvalid, "signature_invalid", 401, INVALID_TOKEN,
+        "The signature does not verify under the issuer's key: the token was changed, forged, or signed by an old key under the same `kid`.",
+        "Client: fetch a new token. Operator: if all tokens fail, the JWKS is not that of this issuer.";
+    HeaderUnsupported, "header_unsupported", 401, INVALID_TOKEN,
+        "The token's header asks for what Tollgate does not do (`crit`, `b64`, `zip`), or its `typ` is not that of an access token here.",
+        "Client: send an access token, not an ID token or a logout token. Operator: `token_type: any` accepts `JWT` beside `at+jwt`.";
+    TokenExpired, "token_expired", 401, INVALID_TOKEN,
+        "Now is at or after `exp` + `clock_skew`.",
+        "Client: refresh the token earlier. Operator: if fresh tokens fail, a clock is wrong; `tollgate token explain` shows by how much.";
+    TokenNotYetValid, "token_not_yet_valid", 401, INVALID_TOKEN,
+        "Now is before `nbf` - `clock_skew`.",
+        "Operator: compare the clocks of issuer and host; raise `clock_skew` only if they cannot be kept together.";
+    IssuedInFuture, "issued_in_future", 401, INVALID_TOKEN,
+        "`iat` is later than now + `clock_skew`.",
+        "Operator: compare the clocks of issuer and host; raise `clock_skew` only if they cannot be kept together.";
+    ClaimMissing, "claim_missing", 401, INVALID_TOKEN,
+        "The token lacks a claim that must be there: `iss`, `exp` or `aud`.",
+        "Issuer: add the claim. Tokens without an end or an audience are not accepted.";
+    ClaimMalformed, "claim_malformed", 401, INVALID_TOKEN,
+        "A registered claim has the wrong type or range, such as `exp` as a string or `iss` as an array.",
+        "Issuer: follow RFC 7519 section 4.1. A malformed claim never counts as absent.";
+    IssuerMismatch, "issuer_mismatch", 401, INVALID_TOKEN,
+        "`iss` equals none of the issuers that the route accepts, byte for byte.",
+        "Operator: compare with `issuer`, including scheme, port, case and trailing slash; `tollgate token explain` shows both.";
+    AudienceMismatch, "audience_mismatch", 401, INVALID_TOKEN,
+        "None of the token's audiences is one of `audiences`.",
+        "Client: ask the issuer for a token for this API. Operator: compare `aud` with `audiences`; they match only as a whole.";
+    TokenRevoked, "token_revoked", 401, INVALID_TOKEN,
+        "The token, its session or its subject has been revoked.",
+        "Client: sign in again.";
+    BindingMismatch, "binding_mismatch", 401, INVALID_TOKEN,
+        "The token is bound to a client certificate that this connection does not show (RFC 8705).",
+        "Client: use the token only over the connection whose certificate it is bound to.";
+    DpopInvalid, "dpop_invalid", 401, INVALID_DPOP,
+        "The DPoP proof is missing, replayed, stale, or made for another request or key (RFC 9449).",
+        "Client: make a fresh proof for this method, URL, token and nonce.";
+    KeysUnavailable, "keys_unavailable", 503, None,
+        "No keys of the token's issuer have been fetched yet, or the last fetch failed when a new key was asked for.",
+        "Operator: see `tollgate status` for the error of the last fetch: address, TLS, proxy, DNS, or what the JWKS answered. Client: retry.";
+    KeysStale, "keys_stale", 503, None,
+        "The issuer's keys could not be refreshed for longer than `keys.max_stale`.",
+        "Operator: make the JWKS reachable again (`tollgate status` shows the error), or raise `max_stale` knowingly.";
+    ScopeInsufficient, "scope_insufficient", 403, INSUFFICIENT,
+        "The token lacks a scope that the route requires.",
+        "Client: ask the issuer for the scope. Operator: compare `require.scopes` with the token's `scope` or `scp`.";
+    ClaimDenied, "claim_denied", 403, INSUFFICIENT,
+        "A claim that the route requires is absent or has none of the accepted values.",
+        "Operator: compare `require.claims` with the token; names are matched as a whole, never split at dots.";
+    PolicyDenied, "policy_denied", 403, INSUFFICIENT,
+        "The route's expression is false for this request.",
+        "Operator: `tollgate route explain` shows the expression.";
+    PolicyError, "policy_error", 403, INSUFFICIENT,
+        "The route's policy could not be evaluated for this request, so it denies.",
+        "Operator: the log names the error; usually a claim is of another type than the policy expects.";
+    ClaimUnencodable, "claim_unencodable", 403, None,
+        "A claim that is to be injected cannot be written as a header in the chosen encoding.",
+        "Operator: choose `encode: list`, `json` or `base64url` for this header.";
+    IdentityTooLarge, "identity_too_large", 431, None,
+        "The identity headers would exceed 8 KiB for one or 16 KiB for all.",
+        "Operator: inject fewer claims, or filter lists with `only` or `except`.";
+    NoRoute, "no_route", 404, None,
+        "No route of the listener matches host and path.",
+        "Operator: `tollgate route explain METHOD URL` shows why each route did not match.";
+    MethodNotAllowed, "method_not_allowed", 405, None,
+        "Routes match host and path, but none of them takes this method; `Allow` lists those that would be.",
+        "Operator: add the method to the route's `methods`.";
+    Misdirected, "misdirected", 421, None,
+        "The authority asked for is not one that this TLS connection may serve.",
+        "Client: open a new connection for this name; browsers do so by themselves.";
+    PathRefused, "path_refused", 400, None,
+        "The path could be read in two ways: dot segments, `%2F`, `%5C`, `%00`, a backslash, raw controls or non-ASCII.",
+        "Client: send the path resolved and encoded once.";
+    RequestMalformed, "request_malformed", 400, None,
+        "The request breaks the grammar of HTTP.",
+        "Client: fix the client; the log names the offence.";
+    HeaderTooMany, "header_too_many", 431, None,
+        "The request has more header fields than allowed.",
+        "Client: send fewer fields.";
+    HeaderTooLarge, "header_too_large", 431, None,
+        "The header fields are larger than allowed.",
+        "Client: send less, most often fewer or smaller cookies.";
+    TargetTooLong, "target_too_long", 414, None,
+        "The request target is longer than allowed.",
+        "Client: move parameters from the URL to the body.";
+    BodyTooLarge, "body_too_large", 413, None,
+        "The body is larger than the route allows.",
+        "Client: send less. Operator: raise the route's limit.";
+    RateLimited, "rate_limited", 429, None,
+        "The client has used up its rate.",
+        "Client: wait as long as `Retry-After` says.";
+    TimeoutHead, "timeout_head", 408, None,
+        "The request head did not arrive in time.",
+        "Client: send the head at once; slow links may need a larger limit.";
+    TimeoutBody, "timeout_body", 408, None,
+        "The request body stopped arriving.",
+        "Client: send steadily.";
+    TimeoutUpstreamConnect, "timeout_upstream_connect", 504, None,
+        "No endpoint of the upstream accepted a connection in time.",
+        "Operator: check that the endpoints run and that nothing drops packets on the way.";
+    TimeoutUpstreamFirstByte, "timeout_upstream_first_byte", 504, None,
+        "The upstream took the request and sent no answer in time.",
+        "Operator: find what the API waits for, or raise the limit.";
+    TimeoutUpstreamIdle, "timeout_upstream_idle", 504, None,
+        "The upstream stopped in the middle of its answer.",
+        "Operator: look at the API's log for this request id.";
+    TimeoutUpstreamTotal, "timeout_upstream_total", 504, None,
+        "The whole exchange took longer than allowed.",
+        "Operator: raise the limit for routes that stream.";
+    UpstreamNone, "upstream_none", 503, None,
+        "The upstream has no endpoint that is up.",
+        "Operator: `tollgate status` shows each endpoint and its last health check.";
+    UpstreamRefused, "upstream_refused", 502, None,
+        "The endpoint refused the connection.",
+        "Operator: check that the API listens where `endpoints` says.";
+    UpstreamReset, "upstream_reset", 502, None,
+        "The endpoint closed the connection before its answer was whole.",
+        "Operator: look for crashes and for keep-alive times shorter than Tollgate's.";
+    UpstreamMalformed, "upstream_malformed", 502, None,
+        "The endpoint's answer breaks the grammar of HTTP.",
+        "Operator: check `protocol` of the upstream; the log names the offence.";
+    UpstreamOverloaded, "upstream_overloaded", 503, None,
+        "The upstream's limit of requests in flight is reached.",
+        "Operator: add endpoints or raise the limit. Client: retry later.";
+    Draining, "draining", 503, None,
+        "This node is being drained and takes no new requests on this connection.",
+        "Client: retry; the next connection goes elsewhere.";
+    ShuttingDown, "shutting_down", 503, None,
+        "This node is stopping.",
+        "Client: retry; the next connection goes elsewhere.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// `docs/reasons.md`, whole.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Reasons\n\n\
+         <!-- Generated from sidecar/auth/src/reason.rs by `cargo xtask docs`; do not edit. -->\n\n\
+         Every refusal names one of these words: in the body of the answer, in metrics, traces, the access log and the\n\
+         audit log, and in `tollgate token explain` and `tollgate route explain`. Words are added, never renamed.\n\
+         `error=` is the parameter of `WWW-Authenticate` (RFC 6750); a dash means that there is none.\n\n\
+         | reason | status | `error=` |\n|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let error = reason.error().unwrap_or("–");
+        let _ = writeln!(out, "| [{reason}](#{reason}) | {} | {error} |", reason.status());
+    }
+    for reason in Reason::ALL {
+        let _ = write!(out, "\n## {reason}\n\n{}\n\n**Cure.** {}\n", reason.cause(), reason.cure());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn words_are_unique_and_made_for_labels() {
+        let words: HashSet<_> = Reason::ALL.iter().map(|r| r.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+        assert!(words.iter().all(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn errors_fit_their_status() {
+        for reason in Reason::ALL {
+            match reason.error() {
+                Some("invalid_token" | "invalid_dpop_proof") => assert_eq!(reason.status(), 401, "{reason}"),
+                Some("insufficient_scope") => assert_eq!(reason.status(), 403, "{reason}"),
+                Some("invalid_request") => assert_eq!(reason.status(), 400, "{reason}"),
+                Some(other) => panic!("{reason}: {other} is no error of RFC 6750 or RFC 9449"),
+                None => assert!((400..600).contains(&reason.status()), "{reason}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reasons.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == markdown(),
+            "docs/reasons.md is not what the enum says; write it anew with `cargo xtask docs`"
+        );
+    }
+}

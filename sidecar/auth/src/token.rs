@@ -1,0 +1,18 @@
+//! Tokens: where they stand, what they must look like, which key signed them, what they claim.
+//!
+//! [`source`] finds the token, [`jws`] reads it strictly, [`keys`] holds the issuer's keys, [`claims`]
+//! is what a verified token says, [`jwt`] decides in a fixed order, and [`cache`] remembers the verdict.
+
+pub mod cache;
+pub mod claims;
+mod json;
+pub mod jws;
+pub mod jwt;
+pub mod keys;
+pub mod source;
+
+pub use cache::{CacheStats, VerdictCache, fingerprint};
+pub use claims::{ClaimPath, Claims};
+pub use jwt::{Candidate, Issuer, Keys, TokenType, verify};
+pub use keys::{Algorithm, Algorithms, JwksError, KeySet, SkippedKey};
+pub use source::{Found, TokenSource};
