@@ -1,1 +1,7 @@
-//! Placeholder while the room is being built.
+//! Which route a request takes, and what that route requires of the claims.
+
+pub mod matcher;
+pub mod rule;
+
+pub use matcher::{Found, HostMatch, PathMatch, PatternError, RouteMatch, RouteTable, Template};
+pub use rule::Requirement;

@@ -224,10 +224,19 @@ pub fn markdown() -> String {
     );
     for reason in Reason::ALL {
         let error = reason.error().unwrap_or("–");
-        let _ = writeln!(out, "| [{reason}](#{reason}) | {} | {error} |", reason.status());
+        let _ = writeln!(
+            out,
+            "| [{reason}](#{reason}) | {} | {error} |",
+            reason.status()
+        );
     }
     for reason in Reason::ALL {
-        let _ = write!(out, "\n## {reason}\n\n{}\n\n**Cure.** {}\n", reason.cause(), reason.cure());
+        let _ = write!(
+            out,
+            "\n## {reason}\n\n{}\n\n**Cure.** {}\n",
+            reason.cause(),
+            reason.cure()
+        );
     }
     out
 }
@@ -241,14 +250,20 @@ mod tests {
     fn words_are_unique_and_made_for_labels() {
         let words: HashSet<_> = Reason::ALL.iter().map(|r| r.word()).collect();
         assert_eq!(words.len(), Reason::ALL.len());
-        assert!(words.iter().all(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        assert!(
+            words
+                .iter()
+                .all(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
     }
 
     #[test]
     fn errors_fit_their_status() {
         for reason in Reason::ALL {
             match reason.error() {
-                Some("invalid_token" | "invalid_dpop_proof") => assert_eq!(reason.status(), 401, "{reason}"),
+                Some("invalid_token" | "invalid_dpop_proof") => {
+                    assert_eq!(reason.status(), 401, "{reason}")
+                }
                 Some("insufficient_scope") => assert_eq!(reason.status(), 403, "{reason}"),
                 Some("invalid_request") => assert_eq!(reason.status(), 400, "{reason}"),
                 Some(other) => panic!("{reason}: {other} is no error of RFC 6750 or RFC 9449"),

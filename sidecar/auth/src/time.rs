@@ -79,9 +79,17 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(UnixTime::from_secs(5) - Duration::from_secs(9), UnixTime::EPOCH);
-        assert!(UnixTime::from(Duration::MAX) + Duration::from_secs(1) == UnixTime::from(Duration::MAX));
-        assert_eq!(UnixTime::from_secs(5).saturating_since(UnixTime::from_secs(9)), Duration::ZERO);
+        assert_eq!(
+            UnixTime::from_secs(5) - Duration::from_secs(9),
+            UnixTime::EPOCH
+        );
+        assert!(
+            UnixTime::from(Duration::MAX) + Duration::from_secs(1) == UnixTime::from(Duration::MAX)
+        );
+        assert_eq!(
+            UnixTime::from_secs(5).saturating_since(UnixTime::from_secs(9)),
+            Duration::ZERO
+        );
     }
 
     #[test]

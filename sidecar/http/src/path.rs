@@ -64,7 +64,7 @@ impl Path {
 
     /// What stands between the slashes: `/a/b` has two segments, `/` a single empty one, `/a/` ends
     /// with an empty one; the asterisk form has none.
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
+    pub fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         self.0
             .strip_prefix('/')
             .into_iter()

@@ -108,11 +108,18 @@ impl VerdictCache {
     ///
     /// # Errors
     /// As [`jwt::verify`].
-    pub fn check(&self, token: &[u8], candidates: &[Candidate<'_>], now: UnixTime) -> Result<Arc<Claims>, Refusal> {
+    pub fn check(
+        &self,
+        token: &[u8],
+        candidates: &[Candidate<'_>],
+        now: UnixTime,
+    ) -> Result<Arc<Claims>, Refusal> {
         jwt::check_size(token, candidates)?;
         let hash = sha256(token);
         for candidate in candidates {
-            let Some(key) = Key::of(hash, candidate) else { continue };
+            let Some(key) = Key::of(hash, candidate) else {
+                continue;
+            };
             if let Some(entry) = self.good.get(&key).filter(|e| *e.token == *token) {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 jwt::in_force(&entry.claims, candidate.issuer, now)?;
@@ -157,7 +164,13 @@ impl VerdictCache {
                 let candidate = failure.candidate.map(|at| &candidates[at]);
                 if let Some(key) = Key::of_refusal(hash, candidate, failure.refusal.reason) {
                     let refusal = failure.refusal.clone();
-                    self.bad.insert(key, Arc::new(Bad { token: token.into(), refusal }));
+                    self.bad.insert(
+                        key,
+                        Arc::new(Bad {
+                            token: token.into(),
+                            refusal,
+                        }),
+                    );
                 }
                 return Err(failure.refusal);
             }
@@ -193,15 +206,20 @@ impl Key {
     }
 
     /// Where a refusal is kept, if it may be.
-    fn of_refusal(token: [u8; 32], candidate: Option<&Candidate<'_>>, reason: Reason) -> Option<Self> {
+    fn of_refusal(
+        token: [u8; 32],
+        candidate: Option<&Candidate<'_>>,
+        reason: Reason,
+    ) -> Option<Self> {
         match (candidate, reason) {
             (None, Reason::TokenMalformed | Reason::HeaderUnsupported) => Some(Self {
                 token,
                 scope: Scope::Form,
             }),
-            (Some(candidate), Reason::SignatureInvalid | Reason::ClaimMissing | Reason::ClaimMalformed) => {
-                Self::of(token, candidate)
-            }
+            (
+                Some(candidate),
+                Reason::SignatureInvalid | Reason::ClaimMissing | Reason::ClaimMalformed,
+            ) => Self::of(token, candidate),
             _ => None,
         }
     }
@@ -211,10 +229,12 @@ impl Key {
 /// has it, and tells nothing to anyone else.
 pub fn fingerprint(token: &[u8]) -> String {
     use std::fmt::Write as _;
-    sha256(token)[..6].iter().fold(String::with_capacity(12), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    sha256(token)[..6]
+        .iter()
+        .fold(String::with_capacity(12), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -28,7 +28,11 @@ pub struct Claims {
 
 impl Claims {
     /// Checks the registered claims (RFC 7519 section 4.1) of a payload whose signature is good.
-    pub(crate) fn new(issuer: Arc<str>, kid: Option<String>, map: Map<String, Value>) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        issuer: Arc<str>,
+        kid: Option<String>,
+        map: Map<String, Value>,
+    ) -> Result<Self, Refusal> {
         let expires = date(&map, "exp")?.ok_or_else(|| missing("exp"))?;
         let not_before = date(&map, "nbf")?;
         let issued_at = date(&map, "iat")?;
@@ -55,8 +59,9 @@ impl Claims {
     /// The value at `path`, if every name on the way is there. `null` counts as a value.
     pub fn get(&self, path: &ClaimPath) -> Option<&Value> {
         let (first, rest) = path.0.split_first()?;
-        rest.iter()
-            .try_fold(self.map.get(first)?, |value, name| value.as_object()?.get(name))
+        rest.iter().try_fold(self.map.get(first)?, |value, name| {
+            value.as_object()?.get(name)
+        })
     }
 
     /// `sub`.
@@ -110,7 +115,12 @@ impl Claims {
 
     /// Roughly what the claims hold in memory, in bytes; for bounding caches.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>() + self.map.iter().map(|(name, value)| member_weight(name, value)).sum::<usize>()
+        size_of::<Self>()
+            + self
+                .map
+                .iter()
+                .map(|(name, value)| member_weight(name, value))
+                .sum::<usize>()
     }
 }
 
@@ -150,8 +160,12 @@ fn instant(number: &Number) -> Option<UnixTime> {
     if let Some(seconds) = number.as_u64() {
         return (seconds <= MAX_DATE).then(|| UnixTime::from_secs(seconds));
     }
-    let seconds = number.as_f64().filter(|s| (0.0..=MAX_DATE as f64).contains(s))?;
-    Duration::try_from_secs_f64(seconds).ok().map(UnixTime::from)
+    let seconds = number
+        .as_f64()
+        .filter(|s| (0.0..=MAX_DATE as f64).contains(s))?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .map(UnixTime::from)
 }
 
 fn missing(name: &str) -> Refusal {
@@ -167,7 +181,10 @@ fn malformed(name: &str, want: &str, found: &Value) -> Refusal {
         Value::Array(_) => "an array that does not fit",
         Value::Object(_) => "an object",
     };
-    Refusal::new(Reason::ClaimMalformed, format!("{name} is {kind} and must be {want}"))
+    Refusal::new(
+        Reason::ClaimMalformed,
+        format!("{name} is {kind} and must be {want}"),
+    )
 }
 
 /// A B-tree holds name and value in place and is two thirds full on average.
@@ -178,8 +195,14 @@ fn member_weight(name: &str, value: &Value) -> usize {
 fn value_weight(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
-        Value::Array(list) => list.iter().map(|v| size_of::<Value>() + value_weight(v)).sum(),
-        Value::Object(map) => map.iter().map(|(name, value)| member_weight(name, value)).sum(),
+        Value::Array(list) => list
+            .iter()
+            .map(|v| size_of::<Value>() + value_weight(v))
+            .sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| member_weight(name, value))
+            .sum(),
         _ => 0,
     }
 }
@@ -228,7 +251,9 @@ mod tests {
     use serde_json::json;
 
     fn claims(value: Value) -> Result<Claims, Refusal> {
-        let Value::Object(map) = value else { panic!("not an object") };
+        let Value::Object(map) = value else {
+            panic!("not an object")
+        };
         Claims::new("corp".into(), None, map)
     }
 
@@ -240,12 +265,29 @@ mod tests {
     fn t20_exp_is_mandatory_and_never_absent_when_malformed() {
         assert_eq!(reason(json!({"aud": "a"})), Reason::ClaimMissing);
         for exp in [
-            json!("1700000000"), json!(-1), json!(-0.5), json!(1e308), json!(253_402_300_800_u64), json!(u64::MAX),
-            json!([1_700_000_000]), json!({}), json!(null), json!(true),
+            json!("1700000000"),
+            json!(-1),
+            json!(-0.5),
+            json!(1e308),
+            json!(253_402_300_800_u64),
+            json!(u64::MAX),
+            json!([1_700_000_000]),
+            json!({}),
+            json!(null),
+            json!(true),
         ] {
-            assert_eq!(reason(json!({"aud": "a", "exp": exp})), Reason::ClaimMalformed, "{exp}");
+            assert_eq!(
+                reason(json!({"aud": "a", "exp": exp})),
+                Reason::ClaimMalformed,
+                "{exp}"
+            );
         }
-        for (exp, millis) in [(json!(0), 0), (json!(1.5), 1_500), (json!(1.7e9), 1_700_000_000_000), (json!(MAX_DATE), MAX_DATE * 1000)] {
+        for (exp, millis) in [
+            (json!(0), 0),
+            (json!(1.5), 1_500),
+            (json!(1.7e9), 1_700_000_000_000),
+            (json!(MAX_DATE), MAX_DATE * 1000),
+        ] {
             let claims = claims(json!({"aud": "a", "exp": exp})).unwrap();
             assert_eq!(claims.expires(), UnixTime::from_millis(millis));
         }
@@ -253,13 +295,26 @@ mod tests {
 
     #[test]
     fn other_registered_claims_have_their_types() {
-        for bad in [json!({"nbf": "1"}), json!({"iat": null}), json!({"iat": -1}), json!({"sub": 7}), json!({"sub": null})] {
+        for bad in [
+            json!({"nbf": "1"}),
+            json!({"iat": null}),
+            json!({"iat": -1}),
+            json!({"sub": 7}),
+            json!({"sub": null}),
+        ] {
             let mut value = json!({"aud": "a", "exp": 1});
-            value.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
+            value
+                .as_object_mut()
+                .unwrap()
+                .extend(bad.as_object().unwrap().clone());
             assert_eq!(reason(value), Reason::ClaimMalformed, "{bad}");
         }
         for aud in [json!(1), json!(["a", 1]), json!({"a": 1}), json!(null)] {
-            assert_eq!(reason(json!({"exp": 1, "aud": aud})), Reason::ClaimMalformed, "{aud}");
+            assert_eq!(
+                reason(json!({"exp": 1, "aud": aud})),
+                Reason::ClaimMalformed,
+                "{aud}"
+            );
         }
         assert_eq!(reason(json!({"exp": 1})), Reason::ClaimMissing);
     }
@@ -285,8 +340,14 @@ mod tests {
     fn scopes_come_from_both_spellings() {
         let scopes = |value: Value| {
             let mut all = json!({"exp": 1, "aud": "a"});
-            all.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
-            claims(all).unwrap().scopes().map(str::to_owned).collect::<Vec<_>>()
+            all.as_object_mut()
+                .unwrap()
+                .extend(value.as_object().unwrap().clone());
+            claims(all)
+                .unwrap()
+                .scopes()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         assert_eq!(scopes(json!({"scope": "a  b"})), ["a", "b"]);
         assert_eq!(scopes(json!({"scp": ["a", "b"]})), ["a", "b"]);

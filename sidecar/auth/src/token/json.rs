@@ -23,7 +23,10 @@ pub(crate) struct Limits {
 ///
 /// # Errors
 /// The offence and its position; nothing of the bytes themselves.
-pub(crate) fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, serde_json::Error> {
+pub(crate) fn object(
+    bytes: &[u8],
+    limits: Limits,
+) -> Result<Map<String, Value>, serde_json::Error> {
     let mut left = limits;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Node {
@@ -47,7 +50,10 @@ struct Node<'l> {
 impl Node<'_> {
     /// The node of a value one level further in.
     fn child<E: serde::de::Error>(&mut self) -> Result<Node<'_>, E> {
-        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
+        let depth = self
+            .depth
+            .checked_sub(1)
+            .ok_or_else(|| E::custom("nested too deep"))?;
         Ok(Node {
             depth,
             left: &mut *self.left,
@@ -170,7 +176,18 @@ mod tests {
 
     #[test]
     fn only_one_object_and_nothing_else() {
-        for text in ["", "[]", "1", "null", "{}{}", "{} x", "{\"a\":1e400}", "{'a':1}", "\u{feff}{}", "{\"a\":NaN}"] {
+        for text in [
+            "",
+            "[]",
+            "1",
+            "null",
+            "{}{}",
+            "{} x",
+            "{\"a\":1e400}",
+            "{'a':1}",
+            "\u{feff}{}",
+            "{\"a\":NaN}",
+        ] {
             assert!(object(text.as_bytes(), SMALL).is_err(), "{text}");
         }
         assert!(object(b"{\"a\":\"\xff\"}", SMALL).is_err());

@@ -93,10 +93,14 @@ impl<'t> Jws<'t> {
 fn split(token: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
     let mut dots = memchr::memchr_iter(b'.', token);
     match (dots.next(), dots.next(), dots.next()) {
-        (Some(first), Some(second), None) => {
-            Ok((&token[..first], &token[first + 1..second], &token[second + 1..]))
-        }
-        (_, _, Some(_)) => Err(malformed("more than three segments; encrypted tokens are not accepted")),
+        (Some(first), Some(second), None) => Ok((
+            &token[..first],
+            &token[first + 1..second],
+            &token[second + 1..],
+        )),
+        (_, _, Some(_)) => Err(malformed(
+            "more than three segments; encrypted tokens are not accepted",
+        )),
         _ => Err(malformed("fewer than three segments")),
     }
 }
@@ -152,7 +156,8 @@ impl Typ {
 }
 
 fn object(part: &str, segment: &[u8], limits: Limits) -> Result<Map<String, Value>, Refusal> {
-    json::object(&base64url(part, segment)?, limits).map_err(|e| malformed(format!("the {part} is refused: {e}")))
+    json::object(&base64url(part, segment)?, limits)
+        .map_err(|e| malformed(format!("the {part} is refused: {e}")))
 }
 
 fn base64url(part: &str, segment: &[u8]) -> Result<Vec<u8>, Refusal> {

@@ -91,7 +91,11 @@ pub struct Candidate<'a> {
 ///
 /// # Errors
 /// The first check that fails, in the order of the [module](self).
-pub fn verify(token: &[u8], candidates: &[Candidate<'_>], now: UnixTime) -> Result<Arc<Claims>, Refusal> {
+pub fn verify(
+    token: &[u8],
+    candidates: &[Candidate<'_>],
+    now: UnixTime,
+) -> Result<Arc<Claims>, Refusal> {
     let (at, claims) = examine(token, candidates).map_err(|f| f.refusal)?;
     // `examine` answers with an index into `candidates`.
     in_force(&claims, candidates[at].issuer, now)?;
@@ -107,27 +111,38 @@ pub(crate) struct Failure {
 
 /// Step 1's first half: before anything is split, hashed or copied.
 pub(crate) fn check_size(token: &[u8], candidates: &[Candidate<'_>]) -> Result<(), Refusal> {
-    let limit = candidates.iter().map(|c| c.issuer.max_bytes).max().unwrap_or(0);
+    let limit = candidates
+        .iter()
+        .map(|c| c.issuer.max_bytes)
+        .max()
+        .unwrap_or(0);
     size_within(token, limit)
 }
 
 /// Steps 1 to 7: the candidate's index and the claims.
-pub(crate) fn examine(token: &[u8], candidates: &[Candidate<'_>]) -> Result<(usize, Claims), Failure> {
+pub(crate) fn examine(
+    token: &[u8],
+    candidates: &[Candidate<'_>],
+) -> Result<(usize, Claims), Failure> {
     let early = |refusal| Failure {
         refusal,
         candidate: None,
     };
     if candidates.is_empty() {
-        return Err(early(Refusal::new(Reason::IssuerMismatch, "the route accepts no issuer")));
+        return Err(early(Refusal::new(
+            Reason::IssuerMismatch,
+            "the route accepts no issuer",
+        )));
     }
     check_size(token, candidates).map_err(early)?;
     let jws = Jws::parse(token).map_err(early)?;
     let algorithm = algorithm(&jws.header, candidates).map_err(early)?;
     let at = select(&jws, candidates).map_err(early)?;
-    let claims = examine_for(token, jws, algorithm, &candidates[at]).map_err(|refusal| Failure {
-        refusal,
-        candidate: Some(at),
-    })?;
+    let claims =
+        examine_for(token, jws, algorithm, &candidates[at]).map_err(|refusal| Failure {
+            refusal,
+            candidate: Some(at),
+        })?;
     Ok((at, claims))
 }
 
@@ -137,7 +152,10 @@ pub(crate) fn in_force(claims: &Claims, issuer: &Issuer, now: UnixTime) -> Resul
     let out_of_time = |reason, name, at: UnixTime| {
         Err(Refusal::new(
             reason,
-            format!("{name} is {at}, now is {now}, clock_skew is {} s", skew.as_secs_f64()),
+            format!(
+                "{name} is {at}, now is {now}, clock_skew is {} s",
+                skew.as_secs_f64()
+            ),
         ))
     };
     if now >= claims.expires() + skew {
@@ -153,14 +171,21 @@ pub(crate) fn in_force(claims: &Claims, issuer: &Issuer, now: UnixTime) -> Resul
     {
         return out_of_time(Reason::IssuedInFuture, "iat", issued_at);
     }
-    if claims.audiences().any(|found| issuer.audiences.iter().any(|ours| ours == found)) {
+    if claims
+        .audiences()
+        .any(|found| issuer.audiences.iter().any(|ours| ours == found))
+    {
         return Ok(());
     }
     let found: Vec<_> = claims.audiences().take(4).map(quote).collect();
     let ours: Vec<_> = issuer.audiences.iter().take(4).map(|a| quote(a)).collect();
     Err(Refusal::new(
         Reason::AudienceMismatch,
-        format!("aud is [{}], accepted are [{}]", found.join(", "), ours.join(", ")),
+        format!(
+            "aud is [{}], accepted are [{}]",
+            found.join(", "),
+            ours.join(", ")
+        ),
     ))
 }
 
@@ -178,7 +203,10 @@ fn size_within(token: &[u8], limit: usize) -> Result<(), Refusal> {
 fn algorithm(header: &Header, candidates: &[Candidate<'_>]) -> Result<Algorithm, Refusal> {
     let listed = |a: &Algorithm| candidates.iter().any(|c| c.issuer.algorithms.contains(*a));
     Algorithm::named(&header.alg).filter(listed).ok_or_else(|| {
-        let accepted: Algorithms = candidates.iter().flat_map(|c| c.issuer.algorithms.iter()).collect();
+        let accepted: Algorithms = candidates
+            .iter()
+            .flat_map(|c| c.issuer.algorithms.iter())
+            .collect();
         not_allowed(&header.alg, accepted)
     })
 }
@@ -193,13 +221,24 @@ fn not_allowed(alg: &str, accepted: Algorithms) -> Refusal {
 /// Step 3.
 fn select(jws: &Jws<'_>, candidates: &[Candidate<'_>]) -> Result<usize, Refusal> {
     let issuer = claims::issuer_of(&jws.payload)?;
-    candidates.iter().position(|c| c.issuer.issuer == issuer).ok_or_else(|| {
-        let ours: Vec<_> = candidates.iter().take(4).map(|c| quote(&c.issuer.issuer)).collect();
-        Refusal::new(
-            Reason::IssuerMismatch,
-            format!("iss is {}, accepted are [{}]", quote(issuer), ours.join(", ")),
-        )
-    })
+    candidates
+        .iter()
+        .position(|c| c.issuer.issuer == issuer)
+        .ok_or_else(|| {
+            let ours: Vec<_> = candidates
+                .iter()
+                .take(4)
+                .map(|c| quote(&c.issuer.issuer))
+                .collect();
+            Refusal::new(
+                Reason::IssuerMismatch,
+                format!(
+                    "iss is {}, accepted are [{}]",
+                    quote(issuer),
+                    ours.join(", ")
+                ),
+            )
+        })
 }
 
 /// Steps 4 to 7.
@@ -236,11 +275,16 @@ fn examine_for(
         }
     };
     let kid = jws.header.kid.as_deref();
-    let key = set.find(kid, algorithm).map_err(|miss| explain(miss, kid, algorithm, issuer))?;
+    let key = set
+        .find(kid, algorithm)
+        .map_err(|miss| explain(miss, kid, algorithm, issuer))?;
     key.verify_sig(jws.signed, &jws.signature).map_err(|_| {
         Refusal::new(
             Reason::SignatureInvalid,
-            format!("{algorithm} does not verify under the key of issuer {:?}", issuer.name),
+            format!(
+                "{algorithm} does not verify under the key of issuer {:?}",
+                issuer.name
+            ),
         )
     })?;
     Claims::new(Arc::clone(&issuer.name), jws.header.kid, jws.payload)
@@ -249,12 +293,15 @@ fn examine_for(
 fn explain(miss: Miss, kid: Option<&str>, algorithm: Algorithm, issuer: &Issuer) -> Refusal {
     let name = &issuer.name;
     match (miss, kid) {
-        (Miss::Unknown { .. }, Some(kid)) => {
-            Refusal::new(Reason::KeyUnknown, format!("issuer {name:?} has no key {}", quote(kid)))
-        }
+        (Miss::Unknown { .. }, Some(kid)) => Refusal::new(
+            Reason::KeyUnknown,
+            format!("issuer {name:?} has no key {}", quote(kid)),
+        ),
         (Miss::Unknown { fitting }, None) => Refusal::new(
             Reason::KeyUnknown,
-            format!("the token names no key, and {fitting} keys of issuer {name:?} fit {algorithm}"),
+            format!(
+                "the token names no key, and {fitting} keys of issuer {name:?} fit {algorithm}"
+            ),
         ),
         (Miss::Mismatch(fits), kid) => Refusal::new(
             Reason::KeyMismatch,

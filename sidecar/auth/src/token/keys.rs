@@ -104,7 +104,9 @@ pub enum AlgorithmError {
     #[error("the algorithm \"none\" is never accepted: such tokens are not signed")]
     None,
     /// No algorithm of RFC 7518.
-    #[error("{0} is no signature algorithm; there are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
+    #[error(
+        "{0} is no signature algorithm; there are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+    )]
     Unknown(String),
 }
 
@@ -151,7 +153,9 @@ impl Algorithms {
 
     /// The algorithms in the order of [`Algorithm::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Algorithm> {
-        Algorithm::ALL.into_iter().filter(move |&a| self.contains(a))
+        Algorithm::ALL
+            .into_iter()
+            .filter(move |&a| self.contains(a))
     }
 
     const fn and(self, other: Self) -> Self {
@@ -162,7 +166,9 @@ impl Algorithms {
 impl Default for Algorithms {
     /// RS256, ES256 and EdDSA.
     fn default() -> Self {
-        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].into_iter().collect()
+        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]
+            .into_iter()
+            .collect()
     }
 }
 
@@ -231,7 +237,10 @@ pub enum JwksError {
 }
 
 fn first_why(skipped: &[SkippedKey]) -> String {
-    skipped.first().map(|s| format!("; the first: {}", s.why)).unwrap_or_default()
+    skipped
+        .first()
+        .map(|s| format!("; the first: {}", s.why))
+        .unwrap_or_default()
 }
 
 #[derive(Debug)]
@@ -330,7 +339,11 @@ impl KeySet {
     }
 
     /// The key for a token: by its name, or without one the only key that fits the algorithm.
-    pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&ParsedPublicKey, Miss> {
+    pub(crate) fn find(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<&ParsedPublicKey, Miss> {
         let Some(kid) = kid else {
             let mut fitting = self.keys.iter().filter_map(|k| k.form(algorithm));
             return match (fitting.next(), fitting.count()) {
@@ -364,7 +377,10 @@ impl Eq for KeySet {}
 
 impl Key {
     fn form(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.forms.iter().find(|(a, _)| *a == algorithm).map(|(_, form)| form)
+        self.forms
+            .iter()
+            .find(|(a, _)| *a == algorithm)
+            .map(|(_, form)| form)
     }
 }
 
@@ -374,7 +390,10 @@ fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
         return Err("it is no object".into());
     };
     refuse_unusable(members)?;
-    let name = members.get("alg").and_then(Value::as_str).map(str::to_owned);
+    let name = members
+        .get("alg")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     // jsonwebtoken gives the types; what they mean together is not its concern, so it is checked here:
     // it accepts an OKP curve in an EC key and the other way round, and ignores use, key_ops and alg.
     let jwk: Jwk = serde_json::from_value(value).map_err(|e| format!("it is no JWK: {e}"))?;
@@ -395,14 +414,20 @@ fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
             let fixed = Algorithm::from_str(&name).map_err(|e| e.to_string())?;
             let fits = possible.and([fixed].into_iter().collect());
             if fits.is_empty() {
-                return Err(format!("its alg is {fixed}, which its type cannot do ({possible})"));
+                return Err(format!(
+                    "its alg is {fixed}, which its type cannot do ({possible})"
+                ));
             }
             fits
         }
     };
     let kid = jwk.common.key_id;
     let same_name = |k: &&Key| kid.is_some() && k.kid == kid;
-    if before.iter().filter(same_name).any(|k| !k.fits.and(fits).is_empty()) {
+    if before
+        .iter()
+        .filter(same_name)
+        .any(|k| !k.fits.and(fits).is_empty())
+    {
         return Err("an earlier key has the same kid and an algorithm in common".into());
     }
     let forms = material.parse(fits)?;
@@ -413,19 +438,32 @@ fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
 fn refuse_unusable(members: &Map<String, Value>) -> Result<(), String> {
     match members.get("kty").and_then(Value::as_str) {
         Some("RSA" | "EC" | "OKP") => {}
-        Some("oct") => return Err("it is symmetric (oct): whoever can read it can forge tokens".into()),
-        Some(other) => return Err(format!("its kty is {}; RSA, EC and OKP are supported", quote(other))),
+        Some("oct") => {
+            return Err("it is symmetric (oct): whoever can read it can forge tokens".into());
+        }
+        Some(other) => {
+            return Err(format!(
+                "its kty is {}; RSA, EC and OKP are supported",
+                quote(other)
+            ));
+        }
         None => return Err("it has no kty".into()),
     }
     if members.contains_key("d") {
-        return Err("it is published with its private half (d): whoever can read it can forge tokens".into());
+        return Err(
+            "it is published with its private half (d): whoever can read it can forge tokens"
+                .into(),
+        );
     }
     Ok(())
 }
 
 /// The public numbers of a key, checked for size.
 enum Material {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
     /// An uncompressed point (SEC 1 section 2.3.3), or the 32 bytes of an Ed25519 key.
     Point(Vec<u8>),
 }
@@ -433,14 +471,20 @@ enum Material {
 impl Material {
     fn read(parameters: &AlgorithmParameters) -> Result<(Algorithms, Self), String> {
         match parameters {
-            AlgorithmParameters::RSA(rsa) => {
-                Ok((Algorithms::RSA, rsa_numbers(number("n", &rsa.n)?, number("e", &rsa.e)?)?))
-            }
+            AlgorithmParameters::RSA(rsa) => Ok((
+                Algorithms::RSA,
+                rsa_numbers(number("n", &rsa.n)?, number("e", &rsa.e)?)?,
+            )),
             AlgorithmParameters::EllipticCurve(ec) => {
                 let (algorithm, size) = match ec.curve {
                     EllipticCurve::P256 => (Algorithm::ES256, 32),
                     EllipticCurve::P384 => (Algorithm::ES384, 48),
-                    _ => return Err("its curve is not available in this version; P-256 and P-384 are".into()),
+                    _ => {
+                        return Err(
+                            "its curve is not available in this version; P-256 and P-384 are"
+                                .into(),
+                        );
+                    }
                 };
                 let mut point = vec![4];
                 point.extend(coordinate("x", &ec.x, size)?);
@@ -451,7 +495,10 @@ impl Material {
                 let point = coordinate("x", &okp.x, 32)?;
                 Ok(([Algorithm::EdDSA].into_iter().collect(), Self::Point(point)))
             }
-            _ => Err("its parameters are incomplete, or its curve is not available in this version".into()),
+            _ => Err(
+                "its parameters are incomplete, or its curve is not available in this version"
+                    .into(),
+            ),
         }
     }
 
@@ -464,7 +511,10 @@ impl Material {
             .collect()
     }
 
-    fn parse_for(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, aws_lc_rs::error::KeyRejected> {
+    fn parse_for(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<ParsedPublicKey, aws_lc_rs::error::KeyRejected> {
         let rsa: &'static RsaParameters = match algorithm {
             Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
             Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
@@ -472,8 +522,12 @@ impl Material {
             Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
             Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
             Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
-            Algorithm::ES256 => return ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, self.point()),
-            Algorithm::ES384 => return ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, self.point()),
+            Algorithm::ES256 => {
+                return ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, self.point());
+            }
+            Algorithm::ES384 => {
+                return ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, self.point());
+            }
             Algorithm::EdDSA => return ParsedPublicKey::new(&signature::ED25519, self.point()),
         };
         match self {
@@ -515,9 +569,14 @@ impl Material {
 fn rsa_numbers(n: Vec<u8>, e: Vec<u8>) -> Result<Material, String> {
     let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
     if !(2048..=8192).contains(&bits) {
-        return Err(format!("its modulus has {bits} bits; 2048 to 8192 are accepted"));
+        return Err(format!(
+            "its modulus has {bits} bits; 2048 to 8192 are accepted"
+        ));
     }
-    let exponent = e.iter().take(8).fold(0_u64, |sum, &b| sum << 8 | u64::from(b));
+    let exponent = e
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, &b| sum << 8 | u64::from(b));
     if e.len() > 5 || !(65_537..=1 << 32).contains(&exponent) || exponent % 2 == 0 {
         return Err("its exponent is even, below 65537 or over 2^32".into());
     }
@@ -536,12 +595,17 @@ fn coordinate(name: &str, text: &str, size: usize) -> Result<Vec<u8>, String> {
     if bytes.len() == size {
         Ok(bytes)
     } else {
-        Err(format!("its {name} has {} bytes; its curve has {size}", bytes.len()))
+        Err(format!(
+            "its {name} has {} bytes; its curve has {size}",
+            bytes.len()
+        ))
     }
 }
 
 fn decode(name: &str, text: &str) -> Result<Vec<u8>, String> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("its {name} is no strict base64url"))
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| format!("its {name} is no strict base64url"))
 }
 
 fn bytes32(digest: &digest::Digest) -> [u8; 32] {

@@ -27,7 +27,9 @@ pub struct Found<'a> {
 /// Never prints the token.
 impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("bytes", &self.token.len()).finish_non_exhaustive()
+        f.debug_struct("Found")
+            .field("bytes", &self.token.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,7 +44,10 @@ pub fn find<'a>(fields: &'a Fields, sources: &[TokenSource]) -> Result<Option<Fo
     for (at, TokenSource::Header { name }) in sources.iter().enumerate() {
         // A name configured twice is one place.
         let before = &sources[..at];
-        if before.iter().any(|TokenSource::Header { name: other }| other.eq_ignore_ascii_case(name)) {
+        if before
+            .iter()
+            .any(|TokenSource::Header { name: other }| other.eq_ignore_ascii_case(name))
+        {
             continue;
         }
         let mut lines = fields.get_all(name);
@@ -112,7 +117,8 @@ fn read<'a>(name: &str, value: &'a [u8]) -> Credentials<'a> {
 fn is_b64token(text: &[u8]) -> bool {
     let padding = text.iter().rev().take_while(|&&b| b == b'=').count();
     let body = &text[..text.len() - padding];
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    let allowed =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
     !body.is_empty() && body.iter().all(allowed)
 }
 
@@ -136,17 +142,31 @@ mod tests {
     fn check(lines: &[(&'static str, &'static str)], want: Result<Option<&str>, Reason>) {
         let fields = request(lines);
         let found = find(&fields, &[header("authorization"), header("X-Token")]);
-        let found = found.map(|f| f.map(|f| std::str::from_utf8(f.token).unwrap())).map_err(|r| r.reason);
+        let found = found
+            .map(|f| f.map(|f| std::str::from_utf8(f.token).unwrap()))
+            .map_err(|r| r.reason);
         assert_eq!(found, want, "{lines:?}");
     }
 
     #[test]
     fn t30_two_tokens_are_ambiguous() {
         let ambiguous = Err(Reason::TokenAmbiguous);
-        check(&[("Authorization", "Bearer a"), ("authorization", "Bearer b")], ambiguous);
-        check(&[("Authorization", "Bearer a"), ("authorization", "Bearer a")], ambiguous);
-        check(&[("Authorization", "Basic a"), ("authorization", "Bearer a")], ambiguous);
-        check(&[("Authorization", "Bearer a"), ("x-token", "b")], ambiguous);
+        check(
+            &[("Authorization", "Bearer a"), ("authorization", "Bearer b")],
+            ambiguous,
+        );
+        check(
+            &[("Authorization", "Bearer a"), ("authorization", "Bearer a")],
+            ambiguous,
+        );
+        check(
+            &[("Authorization", "Basic a"), ("authorization", "Bearer a")],
+            ambiguous,
+        );
+        check(
+            &[("Authorization", "Bearer a"), ("x-token", "b")],
+            ambiguous,
+        );
         check(&[("x-token", "a"), ("x-token", "b")], ambiguous);
     }
 
@@ -160,8 +180,20 @@ mod tests {
             check(&[("Authorization", other)], Ok(None));
         }
         for bad in [
-            "Bearer", "Bearer ", "Bearer\ta", "Bearer  a", "Bearer a,", "Bearer a b", "Bearer a, Bearer b", "Bearer,a", "",
-            "Bearer =", "Bearer a=b", "Bearer \u{e4}", "Bearer \"a\"", " Bearer a",
+            "Bearer",
+            "Bearer ",
+            "Bearer\ta",
+            "Bearer  a",
+            "Bearer a,",
+            "Bearer a b",
+            "Bearer a, Bearer b",
+            "Bearer,a",
+            "",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer \u{e4}",
+            "Bearer \"a\"",
+            " Bearer a",
         ] {
             check(&[("Authorization", bad)], Err(Reason::TokenMalformed));
         }
@@ -173,14 +205,19 @@ mod tests {
         check(&[("X-Token", "bearer abc")], Ok(Some("abc")));
         check(&[("X-Token", "Basic abc")], Err(Reason::TokenMalformed));
         check(&[("X-Token", "")], Err(Reason::TokenMalformed));
-        check(&[("Authorization", "Basic abc"), ("X-Token", "t")], Ok(Some("t")));
+        check(
+            &[("Authorization", "Basic abc"), ("X-Token", "t")],
+            Ok(Some("t")),
+        );
         check(&[], Ok(None));
     }
 
     #[test]
     fn a_source_named_twice_is_one_place() {
         let fields = request(&[("Authorization", "Bearer a")]);
-        let found = find(&fields, &[header("authorization"), header("Authorization")]).unwrap().unwrap();
+        let found = find(&fields, &[header("authorization"), header("Authorization")])
+            .unwrap()
+            .unwrap();
         assert_eq!(found.token, b"a");
         assert!(!format!("{found:?}").contains('a') || !format!("{found:?}").contains("\"a\""));
     }
@@ -188,7 +225,11 @@ mod tests {
     #[test]
     fn strip_takes_tokens_and_leaves_other_schemes() {
         let sources = [header("authorization"), header("x-token")];
-        let mut fields = request(&[("AUTHORIZATION", "Bearer a"), ("X-Token", "b"), ("Accept", "c")]);
+        let mut fields = request(&[
+            ("AUTHORIZATION", "Bearer a"),
+            ("X-Token", "b"),
+            ("Accept", "c"),
+        ]);
         strip(&mut fields, &sources);
         assert_eq!(fields.len(), 1);
         let mut fields = request(&[("Authorization", "Basic a")]);
