@@ -14,6 +14,7 @@ pub(super) fn examine(tree: &Tree) -> Vec<Finding> {
             unsafe_lint,
             clock,
             ignored,
+            borrowed_file,
             unwritten,
             reasonless,
         ] {
@@ -122,6 +123,18 @@ fn ignored(file: &File, findings: &mut Vec<Finding>) {
             file.tokens[at].line,
             "ignore",
             "a test runs or does not exist: repair it or remove it",
+            findings,
+        );
+    }
+}
+
+fn borrowed_file(file: &File, findings: &mut Vec<Finding>) {
+    for at in file.find(&["#", "[", "path", "="]) {
+        note(
+            file,
+            file.tokens[at].line,
+            "path",
+            "no file is compiled into two crates: what both need is a library (tests/src)",
             findings,
         );
     }
@@ -246,13 +259,14 @@ mod tests {
     #[test]
     fn nothing_is_ignored_unwritten_or_allowed_without_a_reason() {
         let text = "#[ignore = \"slow\"]\nfn a() { todo!() }\nfn b() { unimplemented!(\"x\") }\n#[allow(dead_code)]\n\
-                    fn c() {}\n#[expect(dead_code, reason = \"kept\")]\nfn d() { result.expect(\"y\") }\n#![allow(clippy::all)]";
+                    fn c() {}\n#[expect(dead_code, reason = \"kept\")]\nfn d() { result.expect(\"y\") }\n#![allow(clippy::all)]\n#[path = \"../x.rs\"]\nmod x;";
         let expected = [
             "1 ignore",
             "2 unwritten",
             "3 unwritten",
             "4 reason",
             "8 reason",
+            "9 path",
         ];
         assert_eq!(
             found(examine, &[("tests/src/x.rs", text)]),
