@@ -1,1 +1,11 @@
-//! Placeholder while the room is being built.
+//! What Tollgate's suites and benches stand on. The network, the authority, the issuer and the echo API are the
+//! demo's own ([`tollgate::demo`]); here is what only tests need.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a support library for tests: panicking is how a test fails"
+)]
+
+pub mod client;
+pub mod gate;

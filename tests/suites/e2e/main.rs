@@ -1,1 +1,16 @@
-fn main() {}
+//! The real binary in a network of namespaces: a client, a node, backends; real TCP, real TLS, real XDP.
+//!
+//! Every test lays a network of its own and leaves nothing behind; without the rights for that it fails, saying so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "panicking is how a test fails, in its helpers too"
+)]
+
+mod api;
+mod balance;
+mod check;
+mod life;
+mod site;
+mod tunnel;

@@ -1,0 +1,165 @@
+//! L4 balancing with real TCP connections: shares, and what a change of backends moves.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tollgate::demo::lab::{Prefix, UPLINK};
+use tollgate_tests::gate::eventually;
+
+use crate::site::{CONNECT, DATABASE_V4, DATABASE_V6, Site, read_line};
+
+const CONNECTIONS: usize = 10_000;
+const CLIENTS: u8 = 8;
+
+#[test]
+fn ten_thousand_connections_spread_evenly_and_hardly_move_ipv4() {
+    shares_and_moves(
+        DATABASE_V4,
+        |n| Ipv4Addr::new(10, 77, 0, 100 + n).into(),
+        "database",
+    );
+}
+
+#[test]
+fn ten_thousand_connections_spread_evenly_and_hardly_move_ipv6() {
+    let client = |n| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100 + u16::from(n)).into();
+    shares_and_moves(DATABASE_V6, client, "database-v6");
+}
+
+fn shares_and_moves(vip: SocketAddr, client: impl Fn(u8) -> IpAddr, service: &str) {
+    let site = Site::lay();
+    let clients: Vec<IpAddr> = (1..=CLIENTS).map(client).collect();
+    for &address in &clients {
+        let bits = if address.is_ipv4() { 24 } else { 64 };
+        site.client
+            .address(UPLINK, Prefix::new(address, bits))
+            .unwrap();
+    }
+    let gate = site.open();
+
+    let before = connect_all(&site, vip, &clients);
+    let expected = CONNECTIONS / site.databases.len();
+    let shares = shares(&before);
+    println!("shares of {CONNECTIONS} connections: {shares:?}");
+    for database in &site.databases {
+        let share = shares
+            .get(database.name.as_str())
+            .copied()
+            .unwrap_or_default();
+        assert!(
+            share.abs_diff(expected) * 20 <= expected,
+            "{} has {share} of {CONNECTIONS} connections, expected {expected} within 5 %: {shares:?}",
+            database.name,
+        );
+    }
+    // SYN, ACK and RST of each at least; and what the status says must be the kernel's own count by backend.
+    let counted = gate.service(service);
+    let backends = counted["backends"].as_array().unwrap();
+    let packets = |value: &serde_json::Value| value["packets"].as_u64().unwrap();
+    assert!(packets(&counted) >= 3 * CONNECTIONS as u64, "{counted:#}");
+    assert_eq!(
+        packets(&counted),
+        backends.iter().map(packets).sum::<u64>(),
+        "{counted:#}"
+    );
+    for backend in backends {
+        assert!(
+            packets(backend) as usize >= 3 * expected * 9 / 10,
+            "{counted:#}"
+        );
+    }
+
+    // Connections that were open before must live on, wherever their backend stayed.
+    let mut kept: Vec<(TcpStream, String)> = (0..200)
+        .map(|_| site.database(vip).unwrap())
+        .filter(|(_, name)| name != "db-4")
+        .collect();
+    site.configure(&["db-1", "db-2", "db-3"]);
+    gate.reload();
+    eventually("three backends", || {
+        let backends = gate.service(service)["backends"].as_array().unwrap().len();
+        if backends == 3 {
+            Ok(())
+        } else {
+            Err(format!("{backends}"))
+        }
+    });
+
+    let after = connect_all(&site, vip, &clients);
+    let stayed: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .filter(|(old, _)| *old != "db-4")
+        .collect();
+    let moved = stayed.iter().filter(|(old, new)| old != new).count();
+    println!(
+        "removing db-4 moved {moved} of the {} connections of the others",
+        stayed.len()
+    );
+    assert!(
+        after.iter().all(|name| name != "db-4"),
+        "a removed backend still gets connections"
+    );
+    assert!(
+        moved * 100 < stayed.len(),
+        "removing one backend moved {moved} of the {} flows of the others: 1 % or more",
+        stayed.len(),
+    );
+
+    let count = kept.len();
+    let broken = kept
+        .iter_mut()
+        .filter_map(|(stream, _)| answers(stream).err())
+        .count();
+    println!("of {count} connections that were open, {broken} broke");
+    assert!(
+        broken * 100 <= count,
+        "{broken} of {count} open connections broke"
+    );
+}
+
+/// Opens, reads and closes 10 000 connections from fixed addresses and ports; the names of their backends, in order.
+fn connect_all(site: &Site, vip: SocketAddr, clients: &[IpAddr]) -> Vec<String> {
+    let names = site.client.ns.run(|| {
+        let sources = (0..CONNECTIONS).map(|n| {
+            let port = 20_000 + u16::try_from(n / clients.len()).unwrap();
+            SocketAddr::new(clients[n % clients.len()], port)
+        });
+        sources
+            .map(|source| greeting(source, vip).map_err(|error| (source, error)))
+            .collect()
+    });
+    let names: Result<Vec<String>, (SocketAddr, io::Error)> = names.unwrap();
+    names.unwrap_or_else(|(source, error)| panic!("{source} → {vip}: {error}"))
+}
+
+fn greeting(source: SocketAddr, vip: SocketAddr) -> io::Result<String> {
+    let socket = Socket::new(Domain::for_address(vip), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    // Closing by RST leaves no TIME_WAIT behind, so that the same five values can be used again.
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.bind(&source.into())?;
+    socket.connect_timeout(&vip.into(), CONNECT)?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(CONNECT))?;
+    read_line(&mut stream)
+}
+
+fn shares(names: &[String]) -> BTreeMap<&str, usize> {
+    let mut shares = BTreeMap::new();
+    for name in names {
+        *shares.entry(name.as_str()).or_default() += 1;
+    }
+    shares
+}
+
+/// A byte there and back.
+fn answers(stream: &mut TcpStream) -> io::Result<()> {
+    use std::io::{Read as _, Write as _};
+    stream.write_all(b"x")?;
+    let mut byte = [0];
+    stream.read_exact(&mut byte)
+}
