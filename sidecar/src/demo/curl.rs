@@ -176,3 +176,44 @@ fn parse(text: &str) -> io::Result<Reply> {
         body: body.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curl() -> Curl {
+        Curl {
+            place: None,
+            ca: PathBuf::from("/tmp/the ca.crt"),
+            host: "api.example.com".to_owned(),
+            program: PathBuf::from("/usr/bin/curl"),
+            http2: true,
+        }
+    }
+
+    #[test]
+    fn a_line_can_be_pasted_into_a_shell() {
+        let more = ["-H".to_owned(), "X-Name: it's".to_owned()];
+        assert_eq!(
+            curl().line("203.0.113.10:443".parse().unwrap(), "/orders", &more),
+            "curl --http2 --cacert '/tmp/the ca.crt' --resolve api.example.com:443:203.0.113.10 \
+             https://api.example.com/orders -H 'X-Name: it'\\''s'",
+        );
+        let v6 = curl().line("[2001:db8::1]:8443".parse().unwrap(), "/", &[]);
+        assert!(
+            v6.contains("--resolve 'api.example.com:8443:[2001:db8::1]'"),
+            "{v6}"
+        );
+        assert!(v6.ends_with(" https://api.example.com:8443/"), "{v6}");
+    }
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let reply = parse("HTTP/2 401 \r\nwww-authenticate: Bearer\r\n\r\n{\"a\":1}").unwrap();
+        assert_eq!((reply.version.as_str(), reply.status), ("HTTP/2", 401));
+        assert_eq!(reply.field("WWW-Authenticate"), Some("Bearer"));
+        assert_eq!(reply.json()["a"], 1);
+        parse("").unwrap_err();
+        parse("HTTP/2 none\r\n\r\n").unwrap_err();
+    }
+}

@@ -340,3 +340,83 @@ fn now() -> i64 {
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{DecodingKey, Validation, decode};
+
+    use super::*;
+
+    fn issuer() -> Issuer {
+        Issuer::start(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap()
+    }
+
+    fn verifies(token: &str, key: &SigningKey) -> bool {
+        let jwk: Jwk = serde_json::from_value(key.jwk().clone()).unwrap();
+        let mut validation = Validation::new(key.algorithm);
+        validation.set_audience(&["api"]);
+        decode::<Value>(token, &DecodingKey::from_jwk(&jwk).unwrap(), &validation).is_ok()
+    }
+
+    #[test]
+    fn tokens_of_every_algorithm_verify_by_their_published_key_and_forgeries_do_not() {
+        let issuer = issuer();
+        for algorithm in [
+            Algorithm::RS256,
+            Algorithm::PS384,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ] {
+            let key = SigningKey::generate("k", algorithm).unwrap();
+            let token = issuer.token("alice", "api").sign(&key).unwrap();
+            assert!(verifies(&token, &key), "{algorithm:?}");
+            let forged = forge_subject(&token, "admin");
+            assert_ne!(forged, token);
+            assert!(!verifies(&forged, &key), "{algorithm:?}");
+            let stranger = SigningKey::generate("k", algorithm).unwrap();
+            let signed_by_stranger = issuer.token("alice", "api").sign(&stranger).unwrap();
+            assert!(!verifies(&signed_by_stranger, &key), "{algorithm:?}");
+        }
+        assert!(SigningKey::generate("k", Algorithm::HS256).is_err());
+    }
+
+    #[test]
+    fn it_publishes_rotates_and_fails_on_command() {
+        let issuer = issuer();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let ask = |path: &str| {
+            let response = runtime.block_on(answer(Arc::clone(&issuer.shared), path.to_owned()));
+            let status = response.status().as_u16();
+            let body = runtime.block_on(http_body_util::BodyExt::collect(response.into_body()));
+            (
+                status,
+                String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap(),
+            )
+        };
+        let (status, discovery) = ask("/.well-known/openid-configuration");
+        assert_eq!(status, 200);
+        let discovery: Value = serde_json::from_str(&discovery).unwrap();
+        assert_eq!(discovery["issuer"], issuer.url());
+        assert_eq!(discovery["jwks_uri"], format!("{}/jwks.json", issuer.url()));
+
+        let keys = ["a", "b"].map(|kid| SigningKey::generate(kid, Algorithm::ES256).unwrap());
+        issuer.publish(&keys[..1]);
+        assert!(ask("/jwks.json").1.contains("\"kid\":\"a\""));
+        issuer.publish(&keys[1..]);
+        let (_, rotated) = ask("/jwks.json");
+        assert!(rotated.contains("\"kid\":\"b\"") && !rotated.contains("\"kid\":\"a\""));
+        assert_eq!(issuer.key_fetches(), 2);
+
+        issuer.fail(Some(Failure {
+            status: 503,
+            body: "<html>".to_owned(),
+        }));
+        assert_eq!(ask("/jwks.json"), (503, "<html>".to_owned()));
+        issuer.fail(None);
+        assert_eq!(ask("/jwks.json").0, 200);
+        assert_eq!(ask("/elsewhere").0, 404);
+    }
+}

@@ -14,7 +14,7 @@ use tollgate::demo::curl::Curl;
 use tollgate::demo::daemon::Launch;
 use tollgate::demo::echo::{Echo, Greeter};
 use tollgate::demo::issuer::{Issuer, SigningKey, Token};
-use tollgate::demo::lab::{Host, Lab, Prefix, UPLINK};
+use tollgate::demo::lab::{Host, Lab, Prefix, UPLINK, sysctl};
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::Target;
 use tollgate_tests::gate::{self, Gate};
@@ -81,6 +81,10 @@ impl Site {
         client.on_link(Prefix::new(vip_v4(0), 24)).unwrap();
         client.on_link(Prefix::new(vip_v6(0), 64)).unwrap();
         let tunnel = lab.host("tunnel").unwrap();
+        for interface in ["all", UPLINK] {
+            // The outer source varies with the flow: no route leads back to it.
+            sysctl(&tunnel.ns, &format!("ipv4/conf/{interface}/rp_filter"), "0").unwrap();
+        }
         let api = lab.host("api").unwrap();
         let databases = (1..=4)
             .map(|n| Database::plug(&mut lab, &format!("db-{n}")))
