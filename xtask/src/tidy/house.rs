@@ -12,7 +12,16 @@ pub(super) struct Room {
 pub(super) const ROOMS: &[Room] = &[
     room(
         "downstream",
-        &["proxy", "telemetry", "drain", "body", "tollgate_http"],
+        &[
+            "proxy",
+            "telemetry",
+            "drain",
+            "body",
+            // Where a request enters, its time is taken; all below are handed it.
+            "clock",
+            "tollgate_auth::time",
+            "tollgate_http",
+        ],
     ),
     room(
         "proxy",
