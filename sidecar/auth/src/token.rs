@@ -10,6 +10,8 @@ pub mod jws;
 pub mod jwt;
 pub mod keys;
 pub mod source;
+#[cfg(test)]
+mod testing;
 
 pub use cache::{CacheStats, VerdictCache, fingerprint};
 pub use claims::{ClaimPath, Claims};

@@ -396,7 +396,8 @@ fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
         .map(str::to_owned);
     // jsonwebtoken gives the types; what they mean together is not its concern, so it is checked here:
     // it accepts an OKP curve in an EC key and the other way round, and ignores use, key_ops and alg.
-    let jwk: Jwk = serde_json::from_value(value).map_err(|e| format!("it is no JWK: {e}"))?;
+    let jwk: Jwk = serde_json::from_value(value)
+        .map_err(|e| format!("it is no JWK: {}", quote(&e.to_string())))?;
     match &jwk.common.public_key_use {
         None | Some(PublicKeyUse::Signature) => {}
         Some(PublicKeyUse::Encryption) => return Err("its use is encryption".into()),

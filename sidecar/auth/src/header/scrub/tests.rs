@@ -1,1 +1,223 @@
+use super::*;
+use proptest::prelude::*;
 
+fn request(lines: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in lines {
+        fields.push(name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    }
+    fields
+}
+
+fn names(fields: &Fields) -> Vec<String> {
+    fields
+        .iter()
+        .map(|f| String::from_utf8(f.name.to_vec()).unwrap())
+        .collect()
+}
+
+fn managed() -> ManagedNames {
+    ManagedNames::new(["x-user-id", "X-User-Groups", "x-user-id"])
+}
+
+#[test]
+fn t32_every_alias_goes() {
+    let mut fields = request(&[
+        ("X-User-Id", "1"),
+        ("x-user-id", "2"),
+        ("X_User_Id", "3"),
+        ("x.user.id", "4"),
+        ("XUSERID", "5"),
+        ("x-~u!s#e$r%i&d", "6"),
+        ("x_user_groups", "7"),
+        ("X-User-Id2", "kept"),
+        ("X-User", "kept"),
+        ("User-Id", "kept"),
+        ("accept", "kept"),
+    ]);
+    scrub(&mut fields, &managed());
+    assert_eq!(
+        names(&fields),
+        ["X-User-Id2", "X-User", "User-Id", "accept"]
+    );
+}
+
+#[test]
+fn our_own_prefix_is_always_managed() {
+    let none = ManagedNames::new([]);
+    for name in [
+        "x-tollgate-assertion",
+        "X_Tollgate_X",
+        "xtollgate",
+        "X.TOLLGATE",
+        "x-toll-gate-y",
+    ] {
+        assert!(none.matches(name.as_bytes()), "{name}");
+    }
+    let long = format!("x-tollgate-{}", "a".repeat(200));
+    assert!(none.matches(long.as_bytes()));
+    for name in ["x-tollgat", "tollgate", "y-x-tollgate", "", "---"] {
+        assert!(!none.matches(name.as_bytes()), "{name}");
+    }
+    assert_eq!(
+        managed().names().collect::<Vec<_>>(),
+        ["xusergroups", "xuserid"]
+    );
+}
+
+#[test]
+fn names_beyond_the_buffer_are_compared_too() {
+    let exact = "a".repeat(SHORT);
+    let long = format!("x{}", "b".repeat(150));
+    let managed = ManagedNames::new([exact.as_str(), long.as_str()]);
+    for name in [&exact, &long] {
+        assert!(managed.matches(name.to_uppercase().as_bytes()));
+        assert!(
+            managed.matches(
+                name.chars()
+                    .flat_map(|c| [c, '-'])
+                    .collect::<String>()
+                    .as_bytes()
+            )
+        );
+        assert!(!managed.matches(format!("{name}c").as_bytes()));
+        assert!(!managed.matches(&name.as_bytes()[1..]));
+    }
+}
+
+#[test]
+fn t35_connection_names_what_goes_and_never_what_comes() {
+    for connection in [
+        "x-user-id",
+        "close, X-User-Id",
+        "\"x-user-id\"",
+        "keep-alive,,x-user-id ,TE",
+    ] {
+        let mut fields = request(&[
+            ("Connection", connection),
+            ("connection", "x-other"),
+            ("X-Other", "1"),
+            ("TE", "trailers"),
+            ("Keep-Alive", "t"),
+            ("Accept", "a"),
+        ]);
+        scrub(&mut fields, &managed());
+        // Nothing is left that could remove what is injected now.
+        fields.push("x-user-id", "verified");
+        assert_eq!(names(&fields), ["Accept", "x-user-id"], "{connection}");
+    }
+}
+
+#[test]
+fn what_makes_the_message_cannot_be_nominated() {
+    let mut fields = request(&[
+        ("Connection", "host, content-length, content-type, x-a"),
+        ("Host", "h"),
+        ("Content-Length", "1"),
+        ("Content-Type", "t"),
+        ("x-a", "1"),
+    ]);
+    hop_by_hop(&mut fields);
+    assert_eq!(names(&fields), ["Host", "Content-Length", "Content-Type"]);
+}
+
+#[test]
+fn fixed_hop_by_hop_fields_go() {
+    let mut fields = request(&HOP_BY_HOP.map(|name| (name, "v")));
+    fields.push("Trailer", "x");
+    hop_by_hop(&mut fields);
+    assert_eq!(names(&fields), ["Trailer"]);
+}
+
+#[test]
+fn t36_trailers_are_scrubbed_like_headers() {
+    let mut trailers = request(&[("grpc-status", "0"), ("X_USER_ID", "eve")]);
+    scrub(&mut trailers, &managed());
+    assert_eq!(names(&trailers), ["grpc-status"]);
+}
+
+#[test]
+fn t75_names_with_a_meaning_of_their_own_are_refused() {
+    for good in [
+        "x-user-id",
+        "X-Tenant",
+        "x-forwarded-user",
+        "X-Forwarded-Email",
+        "remote-user",
+    ] {
+        assert_eq!(check_name(good), Ok(()), "{good}");
+    }
+    let like = |name: &str| match check_name(name).unwrap_err() {
+        NameError::Framing { like, .. } => format!("framing {like}"),
+        NameError::Taken { like, .. } => format!("taken {like}"),
+        NameError::Registered { like, .. } => format!("registered {like}"),
+        other => panic!("{name}: {other}"),
+    };
+    assert_eq!(like("Content_Length"), "framing Content-Length");
+    assert_eq!(like("transfer.encoding"), "framing transfer-encoding");
+    assert_eq!(like("CONNECTION"), "framing connection");
+    assert_eq!(like("te"), "framing te");
+    assert_eq!(like("h-o-s-t"), "taken Host");
+    assert_eq!(like("cookie"), "taken Cookie");
+    assert_eq!(like("x_forwarded_for"), "taken X-Forwarded-For");
+    assert_eq!(like("authorization"), "registered Authorization");
+    assert_eq!(like("x-frame_options"), "registered X-Frame-Options");
+    assert!(matches!(
+        check_name("X_Tollgate_User"),
+        Err(NameError::Reserved(_))
+    ));
+    for bad in ["", "x y", "x:", "ä", "---", "x\n"] {
+        assert!(
+            matches!(check_name(bad), Err(NameError::Syntax(_))),
+            "{bad:?}"
+        );
+    }
+    assert!(matches!(
+        check_name(&"x".repeat(65)),
+        Err(NameError::TooLong(_))
+    ));
+}
+
+#[test]
+fn the_registry_is_sorted_and_made_of_names() {
+    let names = super::super::registry::NAMES;
+    assert!(names.iter().all(|n| valid_name(n.as_bytes())));
+    assert!(
+        names
+            .windows(2)
+            .all(|w| w[0].to_ascii_lowercase() < w[1].to_ascii_lowercase()),
+        "sorted, each once"
+    );
+}
+
+proptest! {
+    /// However a managed name is respelled, it goes; and nothing else does.
+    #[test]
+    fn no_alias_is_left(
+        name in "[a-z]{1,12}",
+        spelling in prop::collection::vec(("[-_.~!#$%&'*+^`|]{0,2}", any::<bool>()), 12),
+        other in "[!-~&&[^:]]{1,20}",
+    ) {
+        let managed = ManagedNames::new([name.as_str()]);
+        let mut alias = String::new();
+        for (c, (before, upper)) in name.chars().zip(&spelling) {
+            alias.push_str(before);
+            alias.push(if *upper { c.to_ascii_uppercase() } else { c });
+        }
+        let mut fields = request(&[(&alias, "forged"), (&other, "?")]);
+        scrub(&mut fields, &managed);
+        prop_assert!(fields.iter().all(|f| fold(&f.name) != name));
+        let folded = fold(other.as_bytes());
+        let hop = HOP_BY_HOP.iter().any(|h| other.eq_ignore_ascii_case(h));
+        let kept = folded != name && !folded.starts_with("xtollgate") && !hop;
+        prop_assert_eq!(fields.len(), usize::from(kept));
+    }
+
+    #[test]
+    fn matching_is_comparing_folded_names(managed in prop::collection::vec("[a-z0-9-]{1,80}", 0..6), name in "[A-Za-z0-9_.-]{0,90}") {
+        let set = ManagedNames::new(managed.iter().map(String::as_str));
+        let folded = fold(name.as_bytes());
+        let want = folded.starts_with("xtollgate") || (!folded.is_empty() && managed.iter().any(|m| fold(m.as_bytes()) == folded));
+        prop_assert_eq!(set.matches(name.as_bytes()), want);
+    }
+}

@@ -1,1 +1,251 @@
+use super::*;
+use crate::token::testing::{Signer, b64, jwks, key_set};
+use serde_json::json;
 
+/// Why the only key of a JWKS is skipped.
+#[track_caller]
+fn why(jwk: Value) -> String {
+    match KeySet::from_jwks(&jwks(&[jwk])) {
+        Err(JwksError::NothingUsable(skipped)) => skipped[0].why.clone(),
+        other => panic!("not skipped: {other:?}"),
+    }
+}
+
+#[test]
+fn names_parse_and_print() {
+    for algorithm in Algorithm::ALL {
+        assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+    }
+    assert_eq!(
+        "HS256".parse::<Algorithm>(),
+        Err(AlgorithmError::NotAvailable("HS256".into()))
+    );
+    assert_eq!("nOnE".parse::<Algorithm>(), Err(AlgorithmError::None));
+    assert!(matches!(
+        "rs256".parse::<Algorithm>(),
+        Err(AlgorithmError::Unknown(_))
+    ));
+    assert_eq!(Algorithms::default().to_string(), "RS256, ES256, EdDSA");
+    assert!(!Algorithms::default().contains(Algorithm::PS256));
+}
+
+#[test]
+fn every_type_of_key_is_read() {
+    let signers = [
+        Signer::new(Algorithm::RS256, "r"),
+        Signer::new(Algorithm::ES256, "e2"),
+        Signer::new(Algorithm::ES384, "e3"),
+        Signer::new(Algorithm::EdDSA, "ed"),
+    ];
+    let set = key_set(&signers.iter().map(Signer::jwk).collect::<Vec<_>>());
+    assert_eq!(set.kids().collect::<Vec<_>>(), ["r", "e2", "e3", "ed"]);
+    assert!(set.skipped().is_empty() && set.len() == 4 && set.has_kid("e3"));
+    for signer in &signers {
+        assert!(set.find(Some(signer.kid), signer.algorithm).is_ok());
+        // The only one of its kind is also found without a name.
+        assert!(set.find(None, signer.algorithm).is_ok());
+    }
+    assert_eq!(
+        set.find(Some("x"), Algorithm::RS256).unwrap_err(),
+        Miss::Unknown { fitting: 0 }
+    );
+}
+
+#[test]
+fn t04_t06_type_alg_use_and_key_ops_decide() {
+    let rsa = Signer::new(Algorithm::RS256, "k");
+    assert!(why(rsa.jwk_with(&json!({"use": "enc"}))).contains("encryption"));
+    assert!(why(rsa.jwk_with(&json!({"use": "x\n"}))).contains(r"x\n"));
+    assert!(why(rsa.jwk_with(&json!({"key_ops": ["encrypt", "sign"]}))).contains("verify"));
+    assert!(why(rsa.jwk_with(&json!({"alg": "ES256"}))).contains("cannot do"));
+    assert!(why(rsa.jwk_with(&json!({"alg": "RSA-OAEP"}))).contains("no signature algorithm"));
+    assert!(why(rsa.jwk_with(&json!({"alg": "HS256"}))).contains("not available"));
+    assert!(why(rsa.jwk_with(&json!({"alg": 5}))).contains("no JWK"));
+    for change in [
+        json!({"use": "sig"}),
+        json!({"key_ops": ["verify"]}),
+        json!({"alg": null}),
+    ] {
+        assert_eq!(key_set(&[rsa.jwk_with(&change)]).len(), 1);
+    }
+    // Without alg the type bounds what the key may do; with it, that alone.
+    let open = key_set(&[rsa.jwk_with(&json!({"alg": null}))]);
+    let fixed = key_set(&[rsa.jwk()]);
+    assert!(open.find(Some("k"), Algorithm::PS512).is_ok());
+    assert!(matches!(
+        fixed.find(Some("k"), Algorithm::PS512),
+        Err(Miss::Mismatch(_))
+    ));
+    assert!(matches!(
+        open.find(Some("k"), Algorithm::ES256),
+        Err(Miss::Mismatch(_))
+    ));
+    let p384 = key_set(&[Signer::new(Algorithm::ES384, "k").jwk()]);
+    assert!(matches!(
+        p384.find(Some("k"), Algorithm::ES256),
+        Err(Miss::Mismatch(_))
+    ));
+}
+
+/// jsonwebtoken reads these without complaint: the curve of one type in a key of another.
+#[test]
+fn t06_types_and_curves_do_not_mix() {
+    let ec = Signer::new(Algorithm::ES256, "k");
+    let ed = Signer::new(Algorithm::EdDSA, "k");
+    for jwk in [
+        ec.jwk_with(&json!({"crv": "Ed25519", "alg": null})),
+        ed.jwk_with(&json!({"crv": "P-256", "alg": null})),
+        ec.jwk_with(&json!({"crv": "P-521", "alg": null})),
+        ec.jwk_with(&json!({"crv": "secp256k1", "alg": null})),
+        ed.jwk_with(&json!({"crv": "X25519", "alg": null})),
+        ec.jwk_with(&json!({"crv": "P-384", "alg": null})),
+        ec.jwk_with(&json!({"y": null})),
+    ] {
+        why(jwk);
+    }
+}
+
+#[test]
+fn t05_symmetric_and_private_keys_are_ignored() {
+    let good = Signer::new(Algorithm::ES256, "good");
+    let oct = json!({"kty": "oct", "kid": "s\u{0}", "k": "c2VjcmV0"});
+    let leaked = good.jwk_with(&json!({"kid": "leaked", "d": "AA"}));
+    let set = key_set(&[oct, leaked, good.jwk()]);
+    assert_eq!(set.kids().collect::<Vec<_>>(), ["good"]);
+    let [symmetric, private] = set.skipped() else {
+        panic!("{:?}", set.skipped())
+    };
+    assert!(symmetric.why.contains("symmetric") && symmetric.kid.as_deref() == Some(r#""s\u{0}""#));
+    assert!(private.why.contains("private half"));
+}
+
+#[test]
+fn t18_weak_and_absurd_rsa_keys_are_refused() {
+    let rsa = Signer::new(Algorithm::RS256, "k");
+    let modulus = |bytes: usize| b64(vec![0xff; bytes]);
+    for (bytes, bits) in [
+        (64, "512"),
+        (128, "1024"),
+        (255, "2040"),
+        (1025, "8200"),
+        (2048, "16384"),
+    ] {
+        assert!(
+            why(rsa.jwk_with(&json!({"n": modulus(bytes)}))).contains(bits),
+            "{bits}"
+        );
+    }
+    for e in [
+        &[1_u8][..],
+        &[3],
+        &[17],
+        &[1, 0, 0],
+        &[1, 0, 2],
+        &[0xff; 6],
+        &[],
+    ] {
+        assert!(
+            why(rsa.jwk_with(&json!({"e": b64(e)}))).contains("exponent"),
+            "{e:?}"
+        );
+    }
+    assert!(why(rsa.jwk_with(&json!({"n": "a+b"}))).contains("base64url"));
+    assert!(why(rsa.jwk_with(&json!({"n": ""}))).contains("0 bits"));
+    // A leading zero breaks the letter of RFC 7518 and changes nothing else.
+    let n = URL_SAFE_NO_PAD
+        .decode(rsa.jwk()["n"].as_str().unwrap())
+        .unwrap();
+    let padded = b64([&[0], n.as_slice()].concat());
+    assert_eq!(
+        key_set(&[rsa.jwk_with(&json!({"n": padded}))]),
+        key_set(&[rsa.jwk()])
+    );
+}
+
+#[test]
+fn points_must_lie_on_their_curve() {
+    let ec = Signer::new(Algorithm::ES256, "k");
+    assert!(why(ec.jwk_with(&json!({"x": b64([7; 32])}))).contains("numbers"));
+    assert!(why(ec.jwk_with(&json!({"x": b64([7; 31])}))).contains("31 bytes"));
+    assert!(why(ec.jwk_with(&json!({"x": b64([7; 33])}))).contains("33 bytes"));
+}
+
+#[test]
+fn t47_what_is_no_jwks() {
+    let from = |text: &[u8]| KeySet::from_jwks(text).unwrap_err();
+    assert!(matches!(from(b"<html>"), JwksError::Json(_)));
+    assert!(matches!(from(b""), JwksError::Json(_)));
+    assert_eq!(from(b"{}"), JwksError::NoKeys);
+    assert_eq!(from(br#"{"keys":{}}"#), JwksError::NoKeys);
+    assert_eq!(from(br#"{"keys":[]}"#), JwksError::NothingUsable(vec![]));
+    assert!(matches!(
+        from(br#"{"keys":[1]}"#),
+        JwksError::NothingUsable(_)
+    ));
+    assert!(matches!(
+        from(br#"{"keys":[],"keys":[]}"#),
+        JwksError::Json(_)
+    ));
+    assert_eq!(
+        from(&vec![b' '; MAX_JWKS_BYTES + 1]),
+        JwksError::TooLarge(MAX_JWKS_BYTES + 1)
+    );
+    let many: Vec<_> = (0..=MAX_KEYS).map(|_| json!({})).collect();
+    assert_eq!(from(&jwks(&many)), JwksError::TooManyKeys(65));
+}
+
+#[test]
+fn one_name_may_stand_for_keys_of_different_algorithms_only() {
+    let (a, b, rsa) = (
+        Signer::new(Algorithm::ES256, "k"),
+        Signer::new(Algorithm::ES256, "k"),
+        Signer::new(Algorithm::RS256, "k"),
+    );
+    let set = key_set(&[a.jwk(), b.jwk(), rsa.jwk()]);
+    assert_eq!((set.len(), set.skipped().len()), (2, 1));
+    assert!(
+        set.find(Some("k"), Algorithm::RS256).is_ok()
+            && set.find(Some("k"), Algorithm::ES256).is_ok()
+    );
+}
+
+#[test]
+fn without_a_name_exactly_one_key_must_fit() {
+    let (a, b) = (
+        Signer::new(Algorithm::ES256, "a"),
+        Signer::new(Algorithm::ES256, "b"),
+    );
+    let set = key_set(&[a.jwk(), b.jwk()]);
+    assert_eq!(
+        set.find(None, Algorithm::ES256).unwrap_err(),
+        Miss::Unknown { fitting: 2 }
+    );
+    assert_eq!(
+        set.find(None, Algorithm::RS256).unwrap_err(),
+        Miss::Unknown { fitting: 0 }
+    );
+}
+
+#[test]
+fn t50_equality_is_about_material_and_names_not_order() {
+    let (a, b) = (
+        Signer::new(Algorithm::ES256, "a"),
+        Signer::new(Algorithm::EdDSA, "b"),
+    );
+    let set = key_set(&[a.jwk(), b.jwk()]);
+    assert_eq!(set, key_set(&[b.jwk(), a.jwk()]));
+    assert_eq!(
+        set,
+        key_set(&[b.jwk(), a.jwk_with(&json!({"use": "sig", "x5t": "zz"}))])
+    );
+    assert_ne!(set, key_set(&[a.jwk()]));
+    assert_ne!(
+        set,
+        key_set(&[Signer::new(Algorithm::ES256, "a").jwk(), b.jwk()])
+    );
+    assert_ne!(set, key_set(&[a.jwk_with(&json!({"kid": "c"})), b.jwk()]));
+    assert_ne!(
+        key_set(&[a.jwk_with(&json!({"kid": ""}))]),
+        key_set(&[a.jwk_with(&json!({"kid": null}))])
+    );
+}
