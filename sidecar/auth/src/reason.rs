@@ -262,7 +262,7 @@ mod tests {
         for reason in Reason::ALL {
             match reason.error() {
                 Some("invalid_token" | "invalid_dpop_proof") => {
-                    assert_eq!(reason.status(), 401, "{reason}")
+                    assert_eq!(reason.status(), 401, "{reason}");
                 }
                 Some("insufficient_scope") => assert_eq!(reason.status(), 403, "{reason}"),
                 Some("invalid_request") => assert_eq!(reason.status(), 400, "{reason}"),

@@ -152,7 +152,7 @@ fn decode(raw: &[u8], at: usize, out: &mut String) -> Result<(), PathError> {
         0 => return Err(PathError::EncodedNul(at)),
         b'/' | b'\\' => return Err(PathError::EncodedSeparator(at)),
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            out.push(char::from(byte))
+            out.push(char::from(byte));
         }
         _ => {
             const HEX: &[u8; 16] = b"0123456789ABCDEF";

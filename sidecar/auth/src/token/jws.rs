@@ -77,7 +77,7 @@ impl<'t> Jws<'t> {
     /// [`Reason::TokenMalformed`], or [`Reason::HeaderUnsupported`] for `crit`, `b64`, `zip` and foreign
     /// `typ`s.
     pub fn parse(token: &'t [u8]) -> Result<Self, Refusal> {
-        let (header, payload, signature) = split(token)?;
+        let [header, payload, signature] = split(token)?;
         let header = Header::read(&object("header", header, HEADER)?)?;
         let signed = &token[..token.len() - signature.len() - 1];
         Ok(Self {
@@ -90,14 +90,14 @@ impl<'t> Jws<'t> {
 }
 
 /// The three segments. Dots are searched only as far as needed: a token of many dots costs nothing.
-fn split(token: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
+fn split(token: &[u8]) -> Result<[&[u8]; 3], Refusal> {
     let mut dots = memchr::memchr_iter(b'.', token);
     match (dots.next(), dots.next(), dots.next()) {
-        (Some(first), Some(second), None) => Ok((
+        (Some(first), Some(second), None) => Ok([
             &token[..first],
             &token[first + 1..second],
             &token[second + 1..],
-        )),
+        ]),
         (_, _, Some(_)) => Err(malformed(
             "more than three segments; encrypted tokens are not accepted",
         )),
