@@ -75,6 +75,15 @@ pub(super) fn cargo_install(name: &str, version: &str) -> Outcome<Command> {
         .current_dir(&root)
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS");
+    // A tool that runs for a second need not be optimised for minutes: a third less to build, no slower to use.
+    for (setting, value) in [
+        ("OPT_LEVEL", "1"),
+        ("LTO", "off"),
+        ("CODEGEN_UNITS", "16"),
+        ("DEBUG", "0"),
+    ] {
+        command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+    }
     Ok(command)
 }
 
