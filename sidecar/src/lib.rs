@@ -1,1 +1,23 @@
-//! Placeholder while the room is being built.
+//! Tollgate: a token and header sidecar for an eBPF-accelerated data path.
+//!
+//! This crate is the async shell: it terminates TLS, asks the pure cores (`tollgate-http`, `tollgate-auth`) what to do
+//! with a request, and proxies it; `tollgate-datapath` is the kernel half. ARCHITECTURE.md shows the way of a packet
+//! and of a request.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod downstream;
+pub mod drain;
+pub mod jwks;
+pub mod kernel;
+pub mod proxy;
+pub mod reload;
+pub mod snapshot;
+pub mod telemetry;
+pub mod upstream;

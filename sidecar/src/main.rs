@@ -1,1 +1,333 @@
-fn main() {}
+//! The command line: arguments and exit codes. 0 ok, 1 refused or failed, 2 usage or configuration.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tollgate::app::{CHECKS, Gate, StartError};
+use tollgate::{admin, config, demo, reload};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Token and header sidecar for an eBPF-accelerated data path.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon. SIGTERM drains and stops, SIGHUP reloads the configuration.
+    #[command(after_help = "Example:\n  tollgate run --config /etc/tollgate/tollgate.yaml")]
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Validates a configuration; every mistake at once, with its place.
+    #[command(after_help = "Example:\n  tollgate check /etc/tollgate/tollgate.yaml")]
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Prints the JSON Schema of the configuration.
+    #[command(after_help = "Example:\n  tollgate schema > tollgate.schema.json")]
+    Schema,
+    /// A network, an issuer and an API of its own: shows what Tollgate does.
+    #[command(after_help = "Example:\n  tollgate demo --once")]
+    Demo {
+        /// Walk through and end, instead of staying up for curl lines to be pasted.
+        #[arg(long)]
+        once: bool,
+    },
+    /// What the running daemon does.
+    #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
+    Status {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Print everything, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets the running daemon read its configuration again.
+    #[command(after_help = "Example:\n  tollgate reload")]
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Lets the running daemon finish what it has, and end.
+    #[command(after_help = "Example:\n  tollgate drain")]
+    Drain {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Removes the datapath from the kernel: programs, maps, routes, neighbour entries.
+    #[command(after_help = "Example:\n  tollgate down --config /etc/tollgate/tollgate.yaml")]
+    Down {
+        /// The configuration whose `bpffs` folder is meant.
+        #[arg(long, value_name = "FILE", conflicts_with = "bpffs")]
+        config: Option<PathBuf>,
+        /// The folder with the pins.
+        #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/tollgate")]
+        bpffs: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Daemon {
+    /// The daemon's admin socket.
+    #[arg(long, value_name = "SOCK", default_value = config::lower::DEFAULT_SOCKET)]
+    admin: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    match cli.command {
+        Command::Schema => {
+            println!("{:#}", config::schema());
+            ExitCode::SUCCESS
+        }
+        Command::Check { file } => check(&file),
+        Command::Demo { once } => demo::run(demo::Options { once }),
+        Command::Run { config } => block_on(run(&config)),
+        Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
+        Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
+        Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
+        Command::Down { config, bpffs } => down(config.as_deref(), bpffs),
+    }
+}
+
+/// The runtime of everything that serves no request.
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(1, &format!("cannot start a runtime: {error}")),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("tollgate: {message}");
+    ExitCode::from(code)
+}
+
+async fn run(path: &Path) -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anything is promised: a SIGTERM during start must not be lost.
+    let signals = signal(SignalKind::terminate()).and_then(|terminate| {
+        Ok((
+            terminate,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ))
+    });
+    let (mut terminate, mut interrupt, mut hangup) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
+    };
+    let gate = match Gate::start(path).await {
+        Ok(gate) => gate,
+        Err(StartError::Configuration(mistakes)) => return fail(2, &mistakes.to_string()),
+        Err(error @ StartError::Host(_)) => return fail(1, &error.to_string()),
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                // Said in log and status; what runs goes on.
+                let _ = gate.reload().await.is_ok();
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = gate.drain_asked() => break,
+        }
+    }
+    gate.drain().await;
+    ExitCode::SUCCESS
+}
+
+fn check(path: &Path) -> ExitCode {
+    match config::load(path, CHECKS) {
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(2)
+        }
+        Ok(config) => {
+            println!(
+                "{}: fine. {} listener(s), {} route(s), {} issuer(s), {} upstream(s), {} service(s)",
+                path.display(),
+                config.listeners.len(),
+                config
+                    .listeners
+                    .iter()
+                    .map(|one| one.routes.len())
+                    .sum::<usize>(),
+                config.issuers.len(),
+                config.upstreams.len(),
+                config
+                    .datapath
+                    .as_ref()
+                    .map_or(0, |datapath| datapath.model.services.len()),
+            );
+            println!("headers that clients cannot send, in any spelling:");
+            for name in reload::managed(&config).names() {
+                println!("  {name}");
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+async fn status(socket: &Path, json: bool) -> ExitCode {
+    match admin::client::ask(socket, http::Method::GET, "/status").await {
+        Err(error) => fail(1, &error.to_string()),
+        Ok((_, status)) if json => {
+            println!("{status:#}");
+            ExitCode::SUCCESS
+        }
+        Ok((_, status)) => {
+            print!("{}", summary(&status));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A screen for a person; `--json` has everything.
+fn summary(status: &Value) -> String {
+    use std::fmt::Write;
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut text = String::new();
+    let state = match (&status["draining"], &status["unready"]) {
+        (Value::Bool(true), _) => "draining".to_owned(),
+        (_, Value::Null) => "ready".to_owned(),
+        (_, why) => format!("not ready: {}", word(why)),
+    };
+    let configuration = &status["configuration"];
+    // Writing into a String cannot fail.
+    let _ = writeln!(text, "tollgate {}  {state}", word(&status["version"]));
+    let _ = writeln!(
+        text,
+        "configuration {}  loaded {}  reloads {}",
+        word(&configuration["path"]),
+        word(&configuration["loaded_at"]),
+        word(&configuration["reloads"]),
+    );
+    if let Value::String(error) = &configuration["last_error"] {
+        let _ = writeln!(text, "the last reload was refused:\n{error}");
+    }
+    for one in list(&status["listeners"]) {
+        let _ = writeln!(
+            text,
+            "listener {:<16} {}",
+            word(&one["name"]),
+            word(&one["address"])
+        );
+    }
+    for one in list(&status["issuers"]) {
+        let _ = writeln!(
+            text,
+            "issuer   {:<16} {}, {} key(s), {} s old{}",
+            word(&one["name"]),
+            word(&one["state"]),
+            word(&one["keys"]),
+            word(&one["age_seconds"]),
+            match &one["last_error"] {
+                Value::String(error) => format!(", last fetch failed: {error}"),
+                _ => String::new(),
+            }
+        );
+    }
+    let datapath = &status["datapath"];
+    if datapath.is_null() {
+        text.push_str("datapath none\n");
+    }
+    for one in list(&datapath["interfaces"]) {
+        let _ = writeln!(
+            text,
+            "datapath {:<16} {} XDP{}",
+            word(&one["name"]),
+            word(&one["mode"]),
+            match &one["reason"] {
+                Value::String(why) => format!(" ({why})"),
+                _ => String::new(),
+            }
+        );
+    }
+    for one in list(&datapath["services"]) {
+        let _ = writeln!(
+            text,
+            "service  {:<16} {} by {}  {} packets",
+            word(&one["name"]),
+            word(&one["vip"]),
+            word(&one["deliver"]),
+            word(&one["packets"]),
+        );
+        for backend in list(&one["backends"]) {
+            let _ = writeln!(
+                text,
+                "         {:<16} via {}  {} packets",
+                word(&backend["address"]),
+                word(&backend["next_hop"]),
+                word(&backend["packets"]),
+            );
+        }
+    }
+    text
+}
+
+async fn tell(socket: &Path, path: &str, done: &str) -> ExitCode {
+    match admin::client::ask(socket, http::Method::POST, path).await {
+        Err(error) => fail(1, &error.to_string()),
+        Ok((status, _)) if status.is_success() => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Ok((status, answer)) => {
+            let why = answer["error"]
+                .as_str()
+                .map_or_else(|| answer.to_string(), ToOwned::to_owned);
+            fail(1, &format!("refused ({status}):\n{why}"))
+        }
+    }
+}
+
+fn down(config: Option<&Path>, bpffs: PathBuf) -> ExitCode {
+    let bpffs = match config {
+        None => bpffs,
+        Some(path) => match config::load(path, CHECKS) {
+            Err(mistakes) => return fail(2, &mistakes.to_string()),
+            Ok(config) => match config.datapath {
+                Some(datapath) => datapath.attach.bpffs,
+                None => return fail(1, &format!("{} configures no datapath", path.display())),
+            },
+        },
+    };
+    block_on(async move {
+        match tollgate_datapath::down(&bpffs).await {
+            Ok(removed) => {
+                println!("{removed}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(1, &error.to_string()),
+        }
+    })
+}

@@ -1,0 +1,241 @@
+//! Where the daemon is asked and told: a Unix socket for everything, a TCP address for probes and metrics only.
+
+pub mod client;
+
+use std::convert::Infallible;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::telemetry::metrics::CONTENT_TYPE;
+
+/// A future that the daemon answers with.
+pub type Reply<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the daemon answers and does; made by the app.
+pub struct Handles {
+    /// Everything that `tollgate status` shows.
+    pub status: Box<dyn Fn() -> Reply<Value> + Send + Sync>,
+    /// Reads the configuration again; what went wrong, if it did.
+    pub reload: Box<dyn Fn() -> Reply<Result<(), String>> + Send + Sync>,
+    /// Begins the graceful end.
+    pub drain: Box<dyn Fn() + Send + Sync>,
+    /// The metrics text.
+    pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
+    /// Why the daemon is not ready; `None` = ready.
+    pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
+/// A socket file that is removed when its daemon ends.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0).is_ok();
+    }
+}
+
+/// Serves the Unix socket until dropped.
+///
+/// # Errors
+///
+/// The path cannot be made or bound, or another daemon answers there.
+pub fn serve_socket(
+    path: &Path,
+    handles: Arc<Handles>,
+) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    let explain = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("admin socket `{}`: {error}", path.display()),
+        )
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(explain)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(explain(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another daemon answers there; stop it, or give this one another `admin: { socket: … }`",
+        )));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(explain(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(explain)?;
+    let file = SocketFile(path.to_owned());
+    // Who may connect may stop the daemon.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
+    Ok(async move {
+        let _file = file;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => spawn(stream, Arc::clone(&handles), socket_route),
+                Err(error) => rest(&error).await,
+            }
+        }
+    })
+}
+
+/// Serves the TCP address until dropped: probes and metrics, nothing that changes or reveals more.
+pub fn serve_tcp(listener: TcpListener, handles: Arc<Handles>) -> impl Future<Output = ()> + Send {
+    async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => spawn(stream, Arc::clone(&handles), tcp_route),
+                Err(error) => rest(&error).await,
+            }
+        }
+    }
+}
+
+/// Binds the TCP address.
+///
+/// # Errors
+///
+/// It cannot be bound; named in the error.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    bind()
+        .map_err(|error| io::Error::new(error.kind(), format!("admin address {address}: {error}")))
+}
+
+async fn rest(error: &io::Error) {
+    tracing::warn!(%error, "the admin interface cannot accept");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+type Answer = Response<Full<Bytes>>;
+type Route = fn(Arc<Handles>, Request<Incoming>) -> Reply<Answer>;
+
+fn spawn(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    handles: Arc<Handles>,
+    route: Route,
+) {
+    tokio::spawn(async move {
+        let service = service_fn(move |request| {
+            let answer = route(Arc::clone(&handles), request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = serving.await {
+            tracing::debug!(%error, "admin connection ended");
+        }
+    });
+}
+
+fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answer> {
+    Box::pin(async move {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/status") => json_answer(StatusCode::OK, &(handles.status)().await),
+            (&Method::POST, "/reload") => match (handles.reload)().await {
+                Ok(()) => json_answer(StatusCode::OK, &json!({ "reloaded": true })),
+                Err(error) => json_answer(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    &json!({ "reloaded": false, "error": error }),
+                ),
+            },
+            (&Method::POST, "/drain") => {
+                (handles.drain)();
+                json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
+            }
+            _ => shared_route(&handles, &request).await,
+        }
+    })
+}
+
+fn tcp_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answer> {
+    Box::pin(async move {
+        if let Some(refused) = foreign(&request) {
+            return text(StatusCode::FORBIDDEN, refused);
+        }
+        shared_route(&handles, &request).await
+    })
+}
+
+async fn shared_route(handles: &Handles, request: &Request<Incoming>) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n".to_owned()),
+        (&Method::GET, "/readyz") => match (handles.unready)() {
+            None => text(StatusCode::OK, "ready\n".to_owned()),
+            Some(why) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {why}\n"),
+            ),
+        },
+        (&Method::GET, "/metrics") => {
+            answer(StatusCode::OK, CONTENT_TYPE, (handles.metrics)().await)
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    }
+}
+
+/// A web page must not reach this through its visitor's browser (DNS rebinding): a browser says where the page is from,
+/// and a rebound name is a name. Probes and scrapers use an address or `localhost`.
+fn foreign(request: &Request<Incoming>) -> Option<String> {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Some("requests of web pages are refused here\n".to_owned());
+    }
+    let host = request
+        .headers()
+        .get(header::HOST)?
+        .to_str()
+        .unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) {
+            name
+        } else {
+            host
+        }
+    });
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let known = bare.parse::<std::net::IpAddr>().is_ok() || bare.eq_ignore_ascii_case("localhost");
+    (!known).then(|| {
+        "ask by address, or as localhost: the Host is not one of this interface\n".to_owned()
+    })
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    answer(status, "application/json", format!("{value}\n"))
+}
+
+fn text(status: StatusCode, text: String) -> Answer {
+    answer(status, "text/plain; charset=utf-8", text)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    answer
+}

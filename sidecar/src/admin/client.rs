@@ -1,0 +1,57 @@
+//! The other side of the Unix socket: what `tollgate status`, `reload` and `drain` say to the daemon.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+/// Asks the daemon behind `socket`.
+///
+/// # Errors
+///
+/// No daemon answers there, or its answer is not JSON.
+pub async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Value)> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        let cure = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                "; no daemon runs there, or it has another `admin: { socket: … }`"
+            }
+            io::ErrorKind::PermissionDenied => "; the socket belongs to the daemon's user",
+            _ => "",
+        };
+        io::Error::new(
+            error.kind(),
+            format!("cannot reach `{}`: {error}{cure}", socket.display()),
+        )
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "tollgate")
+        .body(Full::new(Bytes::new()))
+        .map_err(io::Error::other)?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    };
+    let (status, body): (StatusCode, Bytes) = tokio::select! {
+        biased;
+        done = exchange => done.map_err(|error: hyper::Error| io::Error::other(error))?,
+        ended = connection => {
+            return Err(io::Error::other(format!("the daemon hung up: {ended:?}")));
+        }
+    };
+    let value = serde_json::from_slice(&body)
+        .map_err(|error| io::Error::other(format!("the daemon's answer is not JSON: {error}")))?;
+    Ok((status, value))
+}

@@ -1,0 +1,437 @@
+//! Wires all rooms together; the only one that knows every other.
+
+mod status;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
+use tollgate_auth::token::cache::VerdictCache;
+
+use crate::admin::{self, Handles};
+use crate::client::Client;
+use crate::clock;
+use crate::config::diagnostic::Diagnostics;
+use crate::config::lower::Checks;
+use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
+use crate::config::{self};
+use crate::downstream::tls::{self, Pair, Tls};
+use crate::downstream::{Listening, Live, Settings, Workers};
+use crate::kernel::{Kernel, Sockets};
+use crate::proxy::Shared;
+use crate::proxy::record;
+use crate::reload::Carried;
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::{AccessLog, Target};
+use crate::telemetry::metrics::Metrics;
+
+/// Memory for verified tokens, in bytes.
+const VERDICT_CACHE: u64 = 64 * 1024 * 1024;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] Diagnostics),
+    /// The host does not let us.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Host(error.to_string())
+    }
+}
+
+/// The checks that the configuration borrows from other rooms.
+pub const CHECKS: Checks = Checks {
+    certificate: tls::check,
+};
+
+/// A running daemon.
+pub struct Gate {
+    inner: Arc<Inner>,
+    admin: Vec<JoinHandle<()>>,
+    admin_address: Option<SocketAddr>,
+}
+
+struct Inner {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    workers: Workers,
+    metrics: Metrics,
+    kernel: Option<Kernel>,
+    draining: AtomicBool,
+    drain_asked: Notify,
+    /// Held by whoever changes the configuration, never by a request.
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Config,
+    carried: Carried,
+    listening: HashMap<Arc<str>, (Listening, Live)>,
+    loaded_at: SystemTime,
+    reloads: u64,
+    last_error: Option<String>,
+}
+
+impl Gate {
+    /// Starts the daemon on the current runtime (which fetches keys and answers the admin interfaces) and on worker
+    /// threads of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(path: &Path) -> Result<Self, StartError> {
+        let config = config::load(path, CHECKS)?;
+        let metrics = Metrics::default();
+        let access_log =
+            metrics.register(|registry| AccessLog::start(target(&config.access_log), registry))?;
+        let client = Client::new().map_err(|error| StartError::Host(error.to_string()))?;
+        let mut carried = Carried::new(config.workers, client);
+        let snapshot: Arc<Snapshot> = Arc::new(carried.build(&config));
+        let shared = Arc::new(Shared {
+            snapshot: Arc::new(ArcSwap::new(snapshot)),
+            verdicts: VerdictCache::new(VERDICT_CACHE),
+            metrics: metrics.register(record::Metrics::new),
+            access_log,
+            clock: clock::now,
+        });
+        let workers = Workers::start(config.workers, &shared)?;
+        let mut listening = HashMap::new();
+        for listener in &config.listeners {
+            let live: Live = Arc::new(ArcSwap::from_pointee(settings(listener)?));
+            let one = workers.listen(&listener.name, listener.address, &live)?;
+            tracing::info!(listener = %listener.name, address = %one.address, "listening");
+            listening.insert(Arc::clone(&listener.name), (one, live));
+        }
+        let kernel = match &config.datapath {
+            None => None,
+            Some(datapath) => {
+                let kernel = Kernel::start(datapath.attach.clone()).await?;
+                kernel
+                    .apply(datapath.model.clone(), sockets(&listening)?)
+                    .await
+                    .map_err(StartError::Host)?;
+                metrics.collect(kernel.collector());
+                Some(kernel)
+            }
+        };
+        let socket = config.admin.socket.clone();
+        let tcp = config.admin.listen.map(admin::bind_tcp).transpose()?;
+        let admin_address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+        let inner = Arc::new(Inner {
+            path: path.to_owned(),
+            shared,
+            workers,
+            metrics,
+            kernel,
+            draining: AtomicBool::new(false),
+            drain_asked: Notify::new(),
+            state: Mutex::new(State {
+                config,
+                carried,
+                listening,
+                loaded_at: SystemTime::now(),
+                reloads: 0,
+                last_error: None,
+            }),
+        });
+        let handles = Arc::new(handles(&inner));
+        let mut admin = vec![tokio::spawn(admin::serve_socket(
+            &socket,
+            Arc::clone(&handles),
+        )?)];
+        if let Some(tcp) = tcp {
+            admin.push(tokio::spawn(admin::serve_tcp(tcp, handles)));
+        }
+        Ok(Self {
+            inner,
+            admin,
+            admin_address,
+        })
+    }
+
+    /// Reads the configuration again. When it cannot be taken, what runs stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not taken; also said in the log and in status.
+    pub async fn reload(&self) -> Result<(), String> {
+        self.inner.reload().await
+    }
+
+    /// Waits until a drain is asked for through the admin socket.
+    pub async fn drain_asked(&self) {
+        self.inner.drain_asked.notified().await;
+    }
+
+    /// Stops accepting, lets requests in flight finish for as long as `shutdown: { drain: … }` says, and ends. The
+    /// datapath stays in the kernel.
+    pub async fn drain(self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        let mut state = self.inner.state.lock().await;
+        let limit = state.config.drain;
+        let listening: Vec<_> = state.listening.drain().collect();
+        drop(state);
+        tracing::info!(?limit, "draining");
+        let drains: Vec<_> = listening
+            .into_iter()
+            .map(|(_, (listening, _))| tokio::spawn(listening.drain()))
+            .collect();
+        let all = async {
+            for drain in drains {
+                let _ = drain.await.is_ok();
+            }
+        };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!(?limit, "requests are still in flight; ending without them");
+        }
+        for task in &self.admin {
+            task.abort();
+        }
+    }
+
+    /// Where a listener listens.
+    pub async fn listener(&self, name: &str) -> Option<SocketAddr> {
+        let state = self.inner.state.lock().await;
+        state
+            .listening
+            .get(name)
+            .map(|(listening, _)| listening.address)
+    }
+
+    /// Where probes and metrics are answered.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+}
+
+impl Inner {
+    async fn reload(&self) -> Result<(), String> {
+        let mut state = self.state.lock().await;
+        let result = self.take(&mut state).await;
+        match &result {
+            Ok(()) => {
+                state.reloads += 1;
+                state.loaded_at = SystemTime::now();
+                state.last_error = None;
+                tracing::info!(path = %self.path.display(), "configuration reloaded");
+            }
+            Err(error) => {
+                tracing::error!("the configuration was not reloaded, what ran goes on:\n{error}");
+                state.last_error = Some(error.clone());
+            }
+        }
+        result
+    }
+
+    /// All that can fail comes first; only then anything of the running configuration is touched.
+    async fn take(&self, state: &mut State) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the daemon is draining".to_owned());
+        }
+        let config = config::load(&self.path, CHECKS).map_err(|error| error.to_string())?;
+        fixed(&state.config, &config)?;
+        let mut fresh = HashMap::new();
+        let mut updated = Vec::new();
+        for listener in &config.listeners {
+            let settings = settings(listener).map_err(|error| error.to_string())?;
+            match state.listening.get(&listener.name) {
+                Some((_, live)) if same_address(&state.config, listener) => {
+                    updated.push((Arc::clone(live), settings));
+                }
+                _ => {
+                    let live: Live = Arc::new(ArcSwap::from_pointee(settings));
+                    let one = self
+                        .workers
+                        .listen(&listener.name, listener.address, &live)
+                        .map_err(|error| error.to_string())?;
+                    fresh.insert(Arc::clone(&listener.name), (one, live));
+                }
+            }
+        }
+        // New listeners accept from here on, but a request finds its routes only after the swap; none is announced yet.
+        self.shared
+            .access_log
+            .open(target(&config.access_log))
+            .map_err(|error| format!("the access log cannot be opened: {error}"))?;
+        if let (Some(kernel), Some(datapath)) = (&self.kernel, &config.datapath) {
+            let mut sockets = sockets(&fresh).map_err(|error| error.to_string())?;
+            for (name, socket) in
+                self::sockets(&state.listening).map_err(|error| error.to_string())?
+            {
+                sockets.entry(name).or_insert(socket);
+            }
+            kernel.apply(datapath.model.clone(), sockets).await?;
+        }
+
+        let snapshot = state.carried.build(&config);
+        self.shared.snapshot.store(Arc::new(snapshot));
+        for (live, settings) in updated {
+            live.store(Arc::new(settings));
+        }
+        let kept = |name: &Arc<str>| {
+            !fresh.contains_key(name) && config.listeners.iter().any(|one| one.name == *name)
+        };
+        let gone: Vec<_> = state
+            .listening
+            .keys()
+            .filter(|name| !kept(name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some((listening, _)) = state.listening.remove(&name) {
+                tokio::spawn(listening.drain());
+            }
+        }
+        state.listening.extend(fresh);
+        state.config = config;
+        Ok(())
+    }
+
+    /// Why no request should be sent here.
+    fn unready(&self) -> Option<String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("draining".to_owned());
+        }
+        let snapshot = self.shared.snapshot.load();
+        let without: Vec<&str> = snapshot
+            .issuers
+            .iter()
+            .filter(|issuer| issuer.keys().set.is_none())
+            .map(|issuer| &*issuer.rules.name)
+            .collect();
+        (!without.is_empty()).then(|| format!("no keys yet of {}", without.join(", ")))
+    }
+}
+
+fn handles(inner: &Arc<Inner>) -> Handles {
+    // Weak: the admin interface does not keep a daemon alive that has ended.
+    let weak = Arc::downgrade(inner);
+    let with = move || Weak::upgrade(&weak);
+    let (status, reload, drain, metrics, unready) =
+        (with.clone(), with.clone(), with.clone(), with.clone(), with);
+    Handles {
+        status: Box::new(move || {
+            let inner = status();
+            Box::pin(async move {
+                match inner {
+                    Some(inner) => status::of(&inner).await,
+                    None => serde_json::Value::Null,
+                }
+            })
+        }),
+        reload: Box::new(move || {
+            let inner = reload();
+            Box::pin(async move {
+                match inner {
+                    Some(inner) => inner.reload().await,
+                    None => Err("the daemon has ended".to_owned()),
+                }
+            })
+        }),
+        drain: Box::new(move || {
+            if let Some(inner) = drain() {
+                inner.drain_asked.notify_one();
+            }
+        }),
+        metrics: Box::new(move || {
+            let inner = metrics();
+            Box::pin(async move {
+                let Some(inner) = inner else {
+                    return String::new();
+                };
+                if let Some(kernel) = &inner.kernel {
+                    kernel.status().await;
+                }
+                inner.metrics.text()
+            })
+        }),
+        unready: Box::new(move || match unready() {
+            Some(inner) => inner.unready(),
+            None => Some("ended".to_owned()),
+        }),
+    }
+}
+
+/// What only a restart can change.
+fn fixed(old: &Config, new: &Config) -> Result<(), String> {
+    let attach = |config: &Config| {
+        config
+            .datapath
+            .as_ref()
+            .map(|datapath| datapath.attach.clone())
+    };
+    for (key, differs) in [
+        ("workers", old.workers != new.workers),
+        ("admin", old.admin != new.admin),
+        (
+            "datapath (interfaces, xdp, bpffs, announce)",
+            attach(old) != attach(new),
+        ),
+    ] {
+        if differs {
+            return Err(format!(
+                "`{key}` changed, which a reload cannot do; restart the daemon, or take the change back"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn same_address(old: &Config, listener: &ListenerConfig) -> bool {
+    old.listeners
+        .iter()
+        .any(|one| one.name == listener.name && one.address == listener.address)
+}
+
+fn settings(listener: &ListenerConfig) -> Result<Settings, StartError> {
+    let tls =
+        match &listener.tls {
+            None => None,
+            Some(config) => {
+                let pairs: Vec<Pair<'_>> = config
+                    .certificates
+                    .iter()
+                    .map(|one| Pair {
+                        chain: &one.chain,
+                        key: &one.key,
+                    })
+                    .collect();
+                Some(Tls::new(&pairs, config.only_tls13).map_err(|why| {
+                    StartError::Host(format!("listener `{}`: {why}", listener.name))
+                })?)
+            }
+        };
+    Ok(Settings {
+        tls,
+        handshake_timeout: listener.handshake_timeout,
+        head_timeout: listener.head_timeout,
+    })
+}
+
+fn sockets(listening: &HashMap<Arc<str>, (Listening, Live)>) -> io::Result<Sockets> {
+    listening
+        .iter()
+        .map(|(name, (listening, _))| Ok((Arc::clone(name), listening.socket.try_clone()?)))
+        .collect()
+}
+
+fn target(config: &LogTarget) -> Target {
+    match config {
+        LogTarget::None => Target::None,
+        LogTarget::Stdout => Target::Stdout,
+        LogTarget::File(path) => Target::File(path.clone()),
+    }
+}

@@ -1,0 +1,87 @@
+//! What `tollgate check` prints: every mistake with its place and the offending text.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A place in the configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// Line, counted from 1; 0 where the file as a whole is meant.
+    pub line: u32,
+    /// Column in characters, counted from 1.
+    pub column: u32,
+    /// Length of the offending text in characters; 0 where it is not one scalar.
+    pub length: u32,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Where it stands.
+    pub position: Position,
+    /// What is wrong and how to mend it, in one sentence.
+    pub message: String,
+}
+
+/// All mistakes of one file, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics {
+    path: PathBuf,
+    source: String,
+    found: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(path: &Path, source: &str, mut found: Vec<Diagnostic>) -> Self {
+        found.sort_by_key(|one| (one.position.line, one.position.column));
+        found.dedup();
+        Self {
+            path: path.to_owned(),
+            source: source.to_owned(),
+            found,
+        }
+    }
+
+    /// The mistakes, in the order of the file.
+    pub fn found(&self) -> &[Diagnostic] {
+        &self.found
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in &self.found {
+            let Position {
+                line,
+                column,
+                length,
+            } = one.position;
+            if line == 0 {
+                writeln!(f, "{}: {}", self.path.display(), one.message)?;
+                continue;
+            }
+            writeln!(
+                f,
+                "{}:{line}:{column}: {}",
+                self.path.display(),
+                one.message
+            )?;
+            if let Some(text) = self.source.lines().nth(line as usize - 1) {
+                let rest = text.chars().count().saturating_sub(column as usize - 1);
+                let marks = (length.max(1) as usize).min(rest.max(1));
+                writeln!(f, "{line:>6} | {text}")?;
+                writeln!(
+                    f,
+                    "       | {}{}",
+                    " ".repeat(column as usize - 1),
+                    "^".repeat(marks)
+                )?;
+            }
+        }
+        let count = self.found.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{count} {noun} in {}", self.path.display())
+    }
+}
+
+impl std::error::Error for Diagnostics {}

@@ -1,0 +1,157 @@
+//! From the file's words to the model: resolves, defaults, validates, and names every mistake at once.
+
+pub(crate) mod context;
+mod datapath;
+mod issuer;
+mod listener;
+mod route;
+mod upstream;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use context::Checks;
+
+use self::context::{Context, set};
+use super::diagnostic::{Diagnostic, Position};
+use super::model::{AccessLog, Admin, Config};
+use super::node::{At, Named};
+use super::raw::{RawConfig, RawLogTarget};
+
+/// Where the admin socket is unless the file says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tollgate/admin.sock";
+
+/// Lowers `raw`, read from `path`. What is wrong with it is appended to `found`.
+pub(crate) fn lower(
+    path: &Path,
+    raw: &RawConfig,
+    checks: Checks,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Config> {
+    let before = found.len();
+    let mut cx = Context {
+        folder: path.parent().unwrap_or(Path::new(".")),
+        checks,
+        found: std::mem::take(found),
+    };
+    let top = Position::default();
+
+    if let Some((position, version)) = cx.required(top, "version", raw.version.as_ref())
+        && *version != 1
+    {
+        cx.report(
+            position,
+            format!("`version: {version}` is unknown; this Tollgate reads version 1"),
+        );
+    }
+    cx.not_yet("cluster", raw.cluster.as_ref());
+    cx.not_yet("include", raw.include.as_ref());
+
+    let admin = admin(&mut cx, raw);
+    let access_log = access_log(&mut cx, raw);
+    let (issuers, issuer_names) = issuer::lower(&mut cx, raw.issuers.as_ref());
+    let (upstreams, upstream_names) = upstream::lower(&mut cx, raw.upstreams.as_ref());
+    let listeners = listener::lower(
+        &mut cx,
+        raw.listeners.as_ref(),
+        &listener::References {
+            issuers: &issuer_names,
+            upstreams: &upstream_names,
+        },
+    );
+    let datapath = datapath::lower(&mut cx, raw.datapath.as_ref(), &listeners);
+    let drain = cx.duration(
+        "drain",
+        set(raw.shutdown.as_ref()).and_then(|(_, shutdown)| shutdown.drain.as_ref()),
+        Duration::from_secs(30),
+        (Duration::ZERO, Duration::from_secs(3600)),
+    );
+    let workers = workers(&mut cx, raw.workers.as_ref());
+
+    *found = cx.found;
+    (found.len() == before).then(|| Config {
+        path: path.to_owned(),
+        workers,
+        admin,
+        access_log,
+        issuers,
+        listeners,
+        upstreams,
+        drain,
+        datapath,
+    })
+}
+
+fn workers(cx: &mut Context<'_>, raw: Option<&At<usize>>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match set(raw) {
+        None | Some((_, 0)) => cores,
+        Some((_, &count)) if count <= 1024 => count,
+        Some((position, count)) => {
+            cx.report(
+                position,
+                format!("`workers: {count}` is out of range; allowed are 0 (one per core) to 1024"),
+            );
+            cores
+        }
+    }
+}
+
+fn admin(cx: &mut Context<'_>, raw: &RawConfig) -> Admin {
+    let raw = set(raw.admin.as_ref()).map(|(_, admin)| admin);
+    let listen: Option<SocketAddr> = raw
+        .and_then(|admin| set(admin.listen.as_ref()))
+        .and_then(|(position, text)| cx.socket_address("listen", position, text));
+    let socket = raw
+        .and_then(|admin| set(admin.socket.as_ref()))
+        .map_or_else(|| PathBuf::from(DEFAULT_SOCKET), |(_, text)| cx.path(text));
+    Admin { socket, listen }
+}
+
+fn access_log(cx: &mut Context<'_>, raw: &RawConfig) -> AccessLog {
+    let Some((_, telemetry)) = set(raw.telemetry.as_ref()) else {
+        return AccessLog::Stdout;
+    };
+    cx.not_yet("audit_log", telemetry.audit_log.as_ref());
+    cx.not_yet("otlp", telemetry.otlp.as_ref());
+    match set(telemetry.access_log.as_ref()).and_then(|(_, log)| set(log.to.as_ref())) {
+        None | Some((_, RawLogTarget::Stdout)) => AccessLog::Stdout,
+        Some((_, RawLogTarget::None)) => AccessLog::None,
+        Some((_, RawLogTarget::File(path))) => AccessLog::File(cx.path(path)),
+    }
+}
+
+/// Names of a mapping with their index; names are what logs, metrics and errors say, so their alphabet is narrow.
+fn names<'r, T>(
+    cx: &mut Context<'_>,
+    raw: Option<&'r At<Named<T>>>,
+) -> (Vec<(&'r str, Position, &'r T)>, HashMap<String, usize>) {
+    let mut list = Vec::new();
+    let mut index = HashMap::new();
+    for (key, value) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
+        let Some(name) = &key.value else { continue };
+        context_name(cx, key.position, name);
+        // The name exists even when its value does not fit: a reference to it is no second mistake.
+        index.insert(name.clone(), list.len());
+        if let Some(value) = &value.value {
+            list.push((name.as_str(), key.position, value));
+        }
+    }
+    (list, index)
+}
+
+fn context_name(cx: &mut Context<'_>, position: Position, name: &str) {
+    let fits = !name.is_empty()
+        && name.len() <= 63
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if !fits {
+        cx.report(
+            position,
+            format!("the name `{name}` does not fit; use 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! `issuers:`
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_auth::token::jwt::{Issuer, TokenType};
+use tollgate_auth::token::keys::{Algorithm, Algorithms, KeySet};
+
+use super::context::{Context, items, lacks_items, set};
+use super::names;
+use crate::config::diagnostic::Position;
+use crate::config::model::{IssuerConfig, KeySettings, KeySource};
+use crate::config::node::{At, Named};
+use crate::config::raw::{RawIssuer, RawJwks, RawKeys, RawTokenType};
+
+/// Size limit of a token unless a later version makes it a setting (token.md: 16 KiB).
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn lower(
+    cx: &mut Context<'_>,
+    raw: Option<&At<Named<RawIssuer>>>,
+) -> (Vec<IssuerConfig>, HashMap<String, usize>) {
+    let (list, index) = names(cx, raw);
+    let issuers = list
+        .into_iter()
+        .filter_map(|(name, position, raw)| issuer(cx, name, position, raw))
+        .collect();
+    (issuers, index)
+}
+
+fn issuer(
+    cx: &mut Context<'_>,
+    name: &str,
+    position: Position,
+    raw: &RawIssuer,
+) -> Option<IssuerConfig> {
+    let identifier = cx.required(position, "issuer", raw.issuer.as_ref());
+    let source = cx.required(position, "jwks", raw.jwks.as_ref());
+    let audiences: Vec<String> = items(raw.audiences.as_ref())
+        .map(|(_, audience)| audience.clone())
+        .collect();
+    if lacks_items(raw.audiences.as_ref()) {
+        cx.report(
+            raw.audiences.as_ref().map_or(position, |at| at.position),
+            "`audiences` is missing or empty; name at least one, so that a token made for another API is refused",
+        );
+    }
+    let algorithms = algorithms(cx, raw);
+    let clock_skew = cx.duration(
+        "clock_skew",
+        raw.clock_skew.as_ref(),
+        Duration::from_secs(30),
+        (Duration::ZERO, 10 * Duration::from_secs(60)),
+    );
+    let token_type = match set(raw.token_type.as_ref()) {
+        None | Some((_, RawTokenType::Any)) => TokenType::Any,
+        Some((_, RawTokenType::AccessToken)) => TokenType::AccessTokenJwt,
+    };
+    let keys = key_settings(cx, set(raw.keys.as_ref()).map(|(_, keys)| keys));
+    let (at, identifier) = identifier?;
+    if identifier.is_empty() {
+        cx.report(
+            at,
+            "`issuer` is empty; it must equal the tokens' `iss`, byte for byte",
+        );
+    }
+    let source = key_source(cx, source?, (at, identifier), &keys)?;
+    Some(IssuerConfig {
+        rules: Arc::new(Issuer {
+            name: name.into(),
+            issuer: identifier.clone(),
+            audiences,
+            algorithms,
+            clock_skew,
+            token_type,
+            max_bytes: MAX_TOKEN_BYTES,
+        }),
+        source,
+        keys,
+    })
+}
+
+fn algorithms(cx: &mut Context<'_>, raw: &RawIssuer) -> Algorithms {
+    let Some(list) = raw.algorithms.as_ref() else {
+        return Algorithms::default();
+    };
+    let mut chosen = Vec::new();
+    for (position, name) in items(Some(list)) {
+        match (name.parse::<Algorithm>(), name.as_str()) {
+            (Ok(algorithm), _) => chosen.push(algorithm),
+            (Err(_), "HS256" | "HS384" | "HS512" | "ES512") => cx.report(
+                position,
+                format!("the algorithm `{name}` is not available in this version; remove it"),
+            ),
+            (Err(_), _) => cx.report(
+                position,
+                format!("unknown algorithm `{name}`; known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
+            ),
+        }
+    }
+    if list.value.as_ref().is_some_and(Vec::is_empty) {
+        cx.report(
+            list.position,
+            "`algorithms` is empty; remove it for RS256, ES256, EdDSA",
+        );
+    }
+    chosen.into_iter().collect()
+}
+
+fn key_settings(cx: &mut Context<'_>, raw: Option<&RawKeys>) -> KeySettings {
+    let refresh = cx.duration(
+        "refresh",
+        raw.and_then(|keys| keys.refresh.as_ref()),
+        Duration::from_secs(300),
+        (SECOND, DAY),
+    );
+    KeySettings {
+        refresh,
+        unknown_kid_cooldown: cx.duration(
+            "unknown_kid_cooldown",
+            raw.and_then(|keys| keys.unknown_kid_cooldown.as_ref()),
+            Duration::from_secs(30),
+            (SECOND, HOUR),
+        ),
+        max_stale: cx.duration(
+            "max_stale",
+            raw.and_then(|keys| keys.max_stale.as_ref()),
+            HOUR,
+            (SECOND, 30 * DAY),
+        ),
+        timeout: cx.duration(
+            "timeout",
+            raw.and_then(|keys| keys.timeout.as_ref()),
+            Duration::from_secs(5),
+            (Duration::from_millis(100), Duration::from_secs(60)),
+        ),
+        allow_http: flag(raw.and_then(|keys| keys.allow_http.as_ref()), false),
+        allow_private: flag(raw.and_then(|keys| keys.allow_private.as_ref()), true),
+    }
+}
+
+fn flag(raw: Option<&At<bool>>, default: bool) -> bool {
+    set(raw).map_or(default, |(_, value)| *value)
+}
+
+fn key_source(
+    cx: &mut Context<'_>,
+    (position, raw): (Position, &RawJwks),
+    (issuer_position, issuer): (Position, &str),
+    keys: &KeySettings,
+) -> Option<KeySource> {
+    match raw {
+        RawJwks::Discover => {
+            remote(cx, issuer_position, "issuer", issuer, keys);
+            Some(KeySource::Discover)
+        }
+        RawJwks::Url(url) => {
+            remote(cx, position, "url", url, keys);
+            Some(KeySource::Url(url.clone()))
+        }
+        RawJwks::File(file) => {
+            let path = cx.path(file);
+            let content = cx.file(position, &path)?;
+            usable(
+                cx,
+                position,
+                &format!("the key set in `{}`", path.display()),
+                &content,
+            );
+            Some(KeySource::File(path))
+        }
+        RawJwks::Inline(value) => {
+            let content = value.to_string().into_bytes();
+            usable(cx, position, "the inline key set", &content);
+            Some(KeySource::Inline(content))
+        }
+    }
+}
+
+fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: &KeySettings) {
+    match url.parse::<http::Uri>() {
+        Ok(uri) => match (uri.scheme_str(), uri.host()) {
+            (Some("https"), Some(_)) => {}
+            (Some("http"), Some(_)) if keys.allow_http => {}
+            (Some("http"), Some(_)) => cx.report(
+                position,
+                format!("`{key}: {url}` is plain HTTP: whoever sits between could swap the keys; use https, or say `keys: {{ allow_http: true }}`"),
+            ),
+            _ => cx.report(position, format!("`{key}: {url}` is not an https URL to fetch keys from")),
+        },
+        Err(error) => cx.report(position, format!("`{key}: {url}` is not a URL: {error}")),
+    }
+}
+
+fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) {
+    match KeySet::from_jwks(content) {
+        Ok(set) if set.len() == 0 => {
+            let why = set
+                .skipped()
+                .iter()
+                .map(|key| key.why.clone())
+                .collect::<Vec<_>>()
+                .join("; ");
+            let why = if why.is_empty() {
+                "it is empty".to_owned()
+            } else {
+                why
+            };
+            cx.report(position, format!("{what} holds no usable key: {why}"));
+        }
+        Ok(_) => {}
+        Err(error) => cx.report(position, format!("{what} cannot be used: {error}")),
+    }
+}

@@ -1,0 +1,182 @@
+//! `listeners:` with their TLS, and their routes in [`super::route`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::context::{Context, items, lacks_items, set};
+use super::{names, route};
+use crate::config::diagnostic::Position;
+use crate::config::model::{CertificateConfig, ListenerConfig, RouteConfig, TlsConfig};
+use crate::config::node::{At, Named};
+use crate::config::raw::{RawClientAuth, RawListener, RawTls, RawTlsVersion};
+
+/// What routes may refer to.
+pub(super) struct References<'r> {
+    pub(super) issuers: &'r HashMap<String, usize>,
+    pub(super) upstreams: &'r HashMap<String, usize>,
+}
+
+pub(super) fn lower(
+    cx: &mut Context<'_>,
+    raw: Option<&At<Named<RawListener>>>,
+    references: &References<'_>,
+) -> Vec<ListenerConfig> {
+    let (list, _) = names(cx, raw);
+    if raw.is_none() {
+        cx.report(
+            Position::default(),
+            "`listeners` is missing; name at least one",
+        );
+    }
+    let mut listeners: Vec<ListenerConfig> = Vec::new();
+    for (name, position, raw) in list {
+        let Some(listener) = listener(cx, name, position, raw, references) else {
+            continue;
+        };
+        if let Some(other) = listeners
+            .iter()
+            .find(|other| other.address == listener.address && listener.address.port() != 0)
+        {
+            cx.report(
+                position,
+                format!(
+                    "the listener `{name}` listens on {}, as `{}` does",
+                    listener.address, other.name
+                ),
+            );
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener(
+    cx: &mut Context<'_>,
+    name: &str,
+    position: Position,
+    raw: &RawListener,
+    references: &References<'_>,
+) -> Option<ListenerConfig> {
+    let address = cx
+        .required(position, "listen", raw.listen.as_ref())
+        .and_then(|(at, text)| cx.socket_address("listen", at, text));
+    if let Some((at, _)) = items(raw.trusted_forwarders.as_ref()).next() {
+        cx.report(
+            at,
+            "`trusted_forwarders` is not available in this version; leave it empty",
+        );
+    }
+    let plaintext = set(raw.plaintext.as_ref());
+    let tls = match (&raw.tls, plaintext) {
+        (Some(_), Some((at, true))) => {
+            cx.report(
+                at,
+                "`plaintext: true` stands beside `tls`; remove one of them",
+            );
+            None
+        }
+        (Some(at), _) => at
+            .value
+            .as_ref()
+            .and_then(|tls| self::tls(cx, at.position, tls)),
+        (None, Some((_, true))) => None,
+        (None, _) => {
+            cx.report(
+                position,
+                "this listener has no `tls`; add it, or say `plaintext: true` if tokens may cross this wire in the clear",
+            );
+            None
+        }
+    };
+    let timeouts = set(raw.timeouts.as_ref()).map(|(_, timeouts)| timeouts);
+    let range = (Duration::from_millis(100), Duration::from_secs(300));
+    let handshake_timeout = cx.duration(
+        "handshake",
+        timeouts.and_then(|all| all.handshake.as_ref()),
+        Duration::from_secs(10),
+        range,
+    );
+    let head_timeout = cx.duration(
+        "head",
+        timeouts.and_then(|all| all.head.as_ref()),
+        Duration::from_secs(10),
+        range,
+    );
+    let defaults = route::Defaults::lower(
+        cx,
+        set(raw.defaults.as_ref()).map(|(_, defaults)| defaults),
+        references,
+    );
+    let mut routes: Vec<RouteConfig> = Vec::new();
+    for (at, raw) in items(raw.routes.as_ref()) {
+        let Some(route) = route::lower(cx, at, raw, &defaults, references) else {
+            continue;
+        };
+        if routes.iter().any(|other| other.name == route.name) {
+            cx.report(
+                at,
+                format!("the route `{}` stands twice in this listener", route.name),
+            );
+        }
+        routes.push(route);
+    }
+    if raw.routes.is_none() {
+        cx.report(
+            position,
+            "`routes` is missing here; without one every request is a 404",
+        );
+    }
+    Some(ListenerConfig {
+        name: name.into(),
+        address: address?,
+        tls,
+        handshake_timeout,
+        head_timeout,
+        routes,
+    })
+}
+
+fn tls(cx: &mut Context<'_>, position: Position, raw: &RawTls) -> Option<TlsConfig> {
+    cx.not_yet("client_ca", raw.client_ca.as_ref());
+    if let Some((at, RawClientAuth::Optional | RawClientAuth::Required)) =
+        set(raw.client_auth.as_ref())
+    {
+        cx.report(
+            at,
+            "client certificates are not available in this version; say `client_auth: none`",
+        );
+    }
+    let mut certificates = Vec::new();
+    for (at, raw) in items(raw.certificates.as_ref()) {
+        let cert = cx.required(at, "cert", raw.cert.as_ref());
+        let key = cx.required(at, "key", raw.key.as_ref());
+        let (Some((cert_at, cert)), Some((key_at, key))) = (cert, key) else {
+            continue;
+        };
+        let path = cx.path(cert);
+        let key_path = cx.path(key);
+        let (Some(chain), Some(key)) = (cx.file(cert_at, &path), cx.file(key_at, &key_path)) else {
+            continue;
+        };
+        if let Err(why) = (cx.checks.certificate)(&chain, &key) {
+            cx.report(
+                cert_at,
+                format!("the certificate `{cert}` cannot be used: {why}"),
+            );
+        }
+        certificates.push(CertificateConfig { path, chain, key });
+    }
+    if lacks_items(raw.certificates.as_ref()) {
+        cx.report(
+            position,
+            "`certificates` is missing or empty; name at least one `{ cert: …, key: … }`",
+        );
+    }
+    Some(TlsConfig {
+        certificates,
+        only_tls13: matches!(
+            set(raw.min_version.as_ref()),
+            Some((_, RawTlsVersion::Tls13))
+        ),
+    })
+}

@@ -1,0 +1,186 @@
+//! The configuration as the program runs on it: every reference resolved, every file read, every value in range.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_auth::header::inject::Injection;
+use tollgate_auth::policy::matcher::RouteMatch;
+use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::token::jwt::Issuer;
+use tollgate_auth::token::source::TokenSource;
+use tollgate_datapath::model::Model;
+
+use crate::upstream::endpoint::Upstream;
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Where the daemon is asked and told.
+    pub admin: Admin,
+    /// Where a line per request goes.
+    pub access_log: AccessLog,
+    /// In the order of the file; token rules refer to them by index.
+    pub issuers: Vec<IssuerConfig>,
+    /// In the order of the file.
+    pub listeners: Vec<ListenerConfig>,
+    /// In the order of the file; routes refer to them by index.
+    pub upstreams: Vec<Upstream>,
+    /// How long requests in flight may take after SIGTERM.
+    pub drain: Duration,
+    /// The kernel half; without it the sidecar runs alone and needs no rights.
+    pub datapath: Option<DatapathConfig>,
+}
+
+/// The admin interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket, mode 0600: everything that changes or reveals.
+    pub socket: PathBuf,
+    /// TCP: /metrics, /healthz, /readyz only.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// An issuer of tokens and where its keys come from.
+#[derive(Debug, Clone)]
+pub struct IssuerConfig {
+    /// What its tokens must say.
+    pub rules: Arc<Issuer>,
+    /// Where its keys are.
+    pub source: KeySource,
+    /// How they are kept fresh.
+    pub keys: KeySettings,
+}
+
+/// Where a key set comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// `ISSUER/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 4).
+    Discover,
+    /// A JWKS document by URL.
+    Url(String),
+    /// A JWKS file, read again at each refresh.
+    File(PathBuf),
+    /// A JWKS in the configuration itself.
+    Inline(Vec<u8>),
+}
+
+/// How a key set is kept fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySettings {
+    /// Time between fetches, at most; a shorter Cache-Control max-age is respected down to `unknown_kid_cooldown`.
+    pub refresh: Duration,
+    /// At most two fetches for unknown kids in this time.
+    pub unknown_kid_cooldown: Duration,
+    /// How long the last good set is used while fetches fail.
+    pub max_stale: Duration,
+    /// Limit of one fetch, whole.
+    pub timeout: Duration,
+    /// Plain HTTP is allowed.
+    pub allow_http: bool,
+    /// Private address ranges are allowed.
+    pub allow_private: bool,
+}
+
+/// A listener with its routes.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// TLS; plaintext without.
+    pub tls: Option<TlsConfig>,
+    /// Limit of a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Limit from the first byte of a request to the end of its head.
+    pub head_timeout: Duration,
+    /// In the order of the file.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Chosen by SNI; the first is the default.
+    pub certificates: Vec<CertificateConfig>,
+    /// TLS 1.2 is refused.
+    pub only_tls13: bool,
+}
+
+impl std::fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Private keys are in here: only the paths may be shown.
+        f.debug_list()
+            .entries(self.certificates.iter().map(|one| &one.path))
+            .finish()
+    }
+}
+
+/// A certificate chain and its key, as read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// The chain's file.
+    pub path: PathBuf,
+    /// PEM.
+    pub chain: Vec<u8>,
+    /// PEM.
+    pub key: Vec<u8>,
+}
+
+/// One route.
+#[derive(Debug, Clone)]
+pub struct RouteConfig {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Which requests are its.
+    pub matches: RouteMatch,
+    /// What a request must bring; `None` = public.
+    pub token: Option<TokenRule>,
+    /// What a token must say beyond being valid.
+    pub require: Requirement,
+    /// What the API is told.
+    pub inject: Vec<Injection>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+}
+
+/// What a request must bring.
+#[derive(Debug, Clone)]
+pub struct TokenRule {
+    /// Indexes into [`Config::issuers`].
+    pub issuers: Vec<usize>,
+    /// Where a token may stand.
+    pub sources: Vec<TokenSource>,
+    /// A request without a token is refused.
+    pub required: bool,
+    /// The token is passed on to the upstream.
+    pub forward: bool,
+    /// A response still running when the token expires is ended.
+    pub close_on_expiry: bool,
+}
+
+/// The kernel half.
+#[derive(Debug, Clone)]
+pub struct DatapathConfig {
+    /// Where and how it attaches.
+    pub attach: tollgate_datapath::Config,
+    /// What it does.
+    pub model: Model,
+}

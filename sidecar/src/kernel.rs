@@ -1,0 +1,219 @@
+//! The kernel half's thread: owns the datapath, takes orders through a channel, keeps next hops fresh. The request path
+//! never meets it, and it could stand in a process of its own.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use tokio::sync::{mpsc, oneshot};
+use tollgate_datapath::model::Model;
+use tollgate_datapath::{Config, Datapath, Status};
+
+/// How often next hops are looked at: a backend that got another MAC address is reached again within this.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// The sockets of the listeners, by name, that services may be delivered to.
+pub type Sockets = HashMap<Arc<str>, std::net::TcpListener>;
+
+enum Order {
+    Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
+    Status(oneshot::Sender<()>),
+}
+
+/// A handle to the thread. The datapath itself stays in the kernel when this is dropped: plain L4 services go on.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    orders: mpsc::Sender<Order>,
+    status: Arc<ArcSwapOption<Status>>,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Apply(..) => "Apply",
+            Self::Status(_) => "Status",
+        })
+    }
+}
+
+impl Kernel {
+    /// Loads or adopts the datapath; answers when it is attached.
+    ///
+    /// # Errors
+    ///
+    /// The thread cannot be started, or the datapath cannot be loaded or attached: the reason and the cure.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel(16);
+        let (ready, opened) = oneshot::channel();
+        let status = Arc::new(ArcSwapOption::empty());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let shared = Arc::clone(&status);
+        thread::Builder::new()
+            .name("datapath".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    match Datapath::open(&config).await {
+                        Ok(datapath) => {
+                            let _ = ready.send(Ok(())).is_ok();
+                            serve(datapath, inbox, &shared).await;
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error.to_string())).is_ok();
+                        }
+                    }
+                });
+            })?;
+        match opened.await {
+            Ok(Ok(())) => Ok(Self { orders, status }),
+            Ok(Err(error)) => Err(io::Error::other(error)),
+            Err(_) => Err(io::Error::other(
+                "the datapath's thread ended while loading",
+            )),
+        }
+    }
+
+    /// Makes the kernel do what `model` says, steering to `sockets`.
+    ///
+    /// # Errors
+    ///
+    /// What could not be done.
+    pub async fn apply(&self, model: Model, sockets: Sockets) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || "the datapath's thread has ended".to_owned();
+        self.orders
+            .send(Order::Apply(model, sockets, answer))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The counters and states of this moment.
+    pub async fn status(&self) -> Option<Arc<Status>> {
+        let (answer, answered) = oneshot::channel();
+        if self.orders.send(Order::Status(answer)).await.is_ok() {
+            let _ = answered.await.is_ok();
+        }
+        self.status.load_full()
+    }
+
+    /// Figures for `/metrics`, as of the last [`Kernel::status`].
+    pub fn collector(&self) -> Box<dyn Collector> {
+        Box::new(Figures {
+            status: Arc::clone(&self.status),
+        })
+    }
+}
+
+async fn serve(
+    mut datapath: Datapath,
+    mut inbox: mpsc::Receiver<Order>,
+    status: &ArcSwapOption<Status>,
+) {
+    let mut refresh = tokio::time::interval(REFRESH);
+    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            order = inbox.recv() => match order {
+                None => return,
+                Some(Order::Apply(model, sockets, answer)) => {
+                    let done = apply(&mut datapath, &model, sockets).await;
+                    status.store(Some(Arc::new(datapath.status())));
+                    let _ = answer.send(done).is_ok();
+                }
+                Some(Order::Status(answer)) => {
+                    status.store(Some(Arc::new(datapath.status())));
+                    let _ = answer.send(()).is_ok();
+                }
+            },
+            _ = refresh.tick() => {
+                if let Err(error) = datapath.refresh().await {
+                    tracing::warn!(%error, "next hops cannot be refreshed");
+                }
+            }
+        }
+    }
+}
+
+async fn apply(datapath: &mut Datapath, model: &Model, sockets: Sockets) -> Result<(), String> {
+    // Sockets first: a service that is steered before its socket is known would drop what arrives.
+    for (name, socket) in &sockets {
+        datapath
+            .register(name, socket.as_fd())
+            .map_err(|error| error.to_string())?;
+    }
+    datapath
+        .apply(model)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+/// `tollgate_datapath_*`
+#[derive(Debug)]
+struct Figures {
+    status: Arc<ArcSwapOption<Status>>,
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(status) = self.status.load_full() else {
+            return Ok(());
+        };
+        let mut family = |name: &str, help: &str, rows: &[(Vec<(&'static str, String)>, u64)]| {
+            let counter = ConstCounter::new(0_u64);
+            let mut metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            for (labels, value) in rows {
+                ConstCounter::new(*value).encode(metric.encode_family(labels)?)?;
+            }
+            Ok::<_, std::fmt::Error>(())
+        };
+        let verdicts: Vec<_> = status
+            .verdicts
+            .iter()
+            .map(|(label, packets)| (vec![("verdict", label.to_string())], *packets))
+            .collect();
+        family("datapath_packets", "Packets by verdict", &verdicts)?;
+        let mut packets = Vec::new();
+        let mut bytes = Vec::new();
+        for service in &status.services {
+            let name = || vec![("service", service.name.clone())];
+            packets.push((name(), service.packets));
+            bytes.push((name(), service.bytes));
+        }
+        family(
+            "datapath_service_packets",
+            "Packets for a service",
+            &packets,
+        )?;
+        family("datapath_service_bytes", "Bytes for a service", &bytes)?;
+        packets.clear();
+        bytes.clear();
+        for service in &status.services {
+            for backend in &service.backends {
+                let labels = || {
+                    vec![
+                        ("service", service.name.clone()),
+                        ("backend", backend.address.to_string()),
+                    ]
+                };
+                packets.push((labels(), backend.packets));
+                bytes.push((labels(), backend.bytes));
+            }
+        }
+        family(
+            "datapath_backend_packets",
+            "Packets sent to a backend",
+            &packets,
+        )?;
+        family("datapath_backend_bytes", "Bytes sent to a backend", &bytes)
+    }
+}

@@ -1,0 +1,242 @@
+//! What is remembered of a request until its last byte has gone out: then it becomes an access log line and metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tollgate_auth::reason::Reason;
+use tollgate_auth::token::claims::Claims;
+use tollgate_http::{Fields, RequestHead, Version};
+
+use super::{Connection, Shared, micros_since};
+use crate::telemetry::access_log::{AccessLog, Line};
+
+/// Metrics of the request path.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    listener: Arc<str>,
+    route: Arc<str>,
+    status: u16,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    listener: Arc<str>,
+    route: Arc<str>,
+}
+
+impl Metrics {
+    /// Registers `tollgate_requests_total` and `tollgate_request_duration_seconds`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            duration: Family::new_with_constructor(duration_buckets),
+        };
+        registry.register(
+            "requests",
+            "Requests by listener, route, status and reason (empty where the upstream answered)",
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "From the head of the request to the end of the response",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        metrics
+    }
+}
+
+/// 250 µs resolves what the gate itself costs, 10 s is where clients give up; factors of two to three between.
+fn duration_buckets() -> Histogram {
+    Histogram::new([
+        0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    ])
+}
+
+/// A request under way.
+pub struct Record {
+    id: String,
+    started: Instant,
+    connection: Connection,
+    metrics: Metrics,
+    log: Option<(AccessLog, Words)>,
+    pub(super) status: u16,
+    pub(super) route: Option<Arc<str>>,
+    pub(super) token: Option<String>,
+    pub(super) upstream: Option<Arc<str>>,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) received: Option<Arc<AtomicU64>>,
+    reason: Option<Reason>,
+    detail: Option<String>,
+    claims: Option<Arc<Claims>>,
+}
+
+/// What only the access log wants to know.
+struct Words {
+    time: SystemTime,
+    protocol: &'static str,
+    method: String,
+    host: Option<String>,
+    path: String,
+}
+
+impl Record {
+    pub(super) fn new(shared: &Shared, connection: &Connection, head: &RequestHead) -> Self {
+        let words = || Words {
+            time: SystemTime::now(),
+            protocol: match head.version {
+                Version::Http10 => "http/1.0",
+                Version::Http11 => "http/1.1",
+                Version::Http2 => "http/2",
+            },
+            method: head.method.as_str().to_owned(),
+            host: head
+                .authority
+                .as_ref()
+                .map(|authority| authority.host().to_owned()),
+            path: head.path.as_str().to_owned(),
+        };
+        Self::with(shared, connection, words)
+    }
+
+    pub(super) fn unreadable(
+        shared: &Shared,
+        connection: &Connection,
+        method: &str,
+        path: &str,
+    ) -> Self {
+        Self::with(shared, connection, || Words {
+            time: SystemTime::now(),
+            protocol: "http",
+            method: method.chars().take(32).collect(),
+            host: None,
+            path: path.chars().take(256).collect(),
+        })
+    }
+
+    fn with(shared: &Shared, connection: &Connection, words: impl FnOnce() -> Words) -> Self {
+        Self {
+            id: request_id(),
+            started: Instant::now(),
+            connection: connection.clone(),
+            metrics: shared.metrics.clone(),
+            log: shared
+                .access_log
+                .is_enabled()
+                .then(|| (shared.access_log.clone(), words())),
+            status: 0,
+            route: None,
+            token: None,
+            upstream: None,
+            endpoint: None,
+            received: None,
+            reason: None,
+            detail: None,
+            claims: None,
+        }
+    }
+
+    /// Unique to the request.
+    pub(super) fn request_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Tells the client the request id, so that it can be asked for; an upstream's own is replaced.
+    pub(super) fn stamp(&self, fields: &mut Fields) {
+        fields.set("x-request-id", self.id.clone());
+    }
+
+    pub(super) fn identified(&mut self, claims: &Arc<Claims>) {
+        self.claims = Some(Arc::clone(claims));
+    }
+
+    pub(super) fn refused(&mut self, reason: Reason, detail: Option<String>) {
+        self.reason = Some(reason);
+        self.detail = detail;
+    }
+
+    /// The response is over: `bytes_out` body bytes went out, and `ended` says why if not all of them.
+    pub fn finish(self, bytes_out: u64, ended: Option<&'static str>) {
+        let none = || Arc::from("");
+        let route = RouteLabels {
+            listener: Arc::clone(&self.connection.listener),
+            route: self.route.clone().unwrap_or_else(none),
+        };
+        let reason = self.reason.map(Reason::word);
+        self.metrics
+            .duration
+            .get_or_create(&route)
+            .observe(self.started.elapsed().as_secs_f64());
+        self.metrics
+            .requests
+            .get_or_create(&RequestLabels {
+                listener: route.listener,
+                route: route.route,
+                status: self.status,
+                reason: reason.unwrap_or_default(),
+            })
+            .inc();
+        let Some((log, words)) = &self.log else {
+            return;
+        };
+        log.write(&Line {
+            time: humantime::format_rfc3339_millis(words.time).to_string(),
+            request_id: &self.id,
+            client: self.connection.client,
+            local: self.connection.local,
+            listener: &self.connection.listener,
+            protocol: words.protocol,
+            method: &words.method,
+            host: words.host.as_deref(),
+            path: &words.path,
+            status: self.status,
+            route: self.route.as_deref(),
+            reason,
+            detail: self.detail.as_deref(),
+            subject: self.claims.as_ref().and_then(|claims| claims.subject()),
+            issuer: self.claims.as_ref().map(|claims| &**claims.issuer_name()),
+            token: self.token.as_deref(),
+            upstream: self.upstream.as_deref(),
+            endpoint: self.endpoint,
+            duration_us: micros_since(self.started),
+            bytes_in: self
+                .received
+                .as_ref()
+                .map_or(0, |received| received.load(Ordering::Relaxed)),
+            bytes_out,
+            ended,
+        });
+    }
+}
+
+/// 64 random bits for the process, 64 for the request: unique across nodes without asking the kernel each time.
+fn request_id() -> String {
+    static PROCESS: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        let mut seed = [0; 8];
+        // A process that cannot draw random bytes is still told apart by its number and start time.
+        if aws_lc_rs::rand::fill(&mut seed).is_err() {
+            let since = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            seed = (since.as_nanos() as u64 ^ u64::from(std::process::id()) << 32).to_le_bytes();
+        }
+        u64::from_le_bytes(seed)
+    });
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{count:016x}", *PROCESS)
+}

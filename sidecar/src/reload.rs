@@ -1,0 +1,192 @@
+//! From a configuration to a snapshot: what did not change is kept, so that a reload costs neither keys nor
+//! connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tollgate_auth::header::inject::InjectSet;
+use tollgate_auth::header::scrub::ManagedNames;
+use tollgate_auth::policy::matcher::RouteTable;
+
+use crate::client::Client;
+use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig};
+use crate::jwks;
+use crate::snapshot::issuer::IssuerState;
+use crate::snapshot::{Listener, Route, SAID_BY_US, Snapshot, TokenRule};
+use crate::upstream;
+
+/// What lives longer than one configuration.
+#[derive(Debug)]
+pub struct Carried {
+    workers: usize,
+    client: Client,
+    epoch: u64,
+    issuers: HashMap<Arc<str>, Issuer>,
+    upstreams: HashMap<Arc<str>, Arc<upstream::Client>>,
+}
+
+#[derive(Debug)]
+struct Issuer {
+    state: Arc<IssuerState>,
+    settings: jwks::Settings,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Carried {
+    /// Nothing yet. `workers` is how many runtimes send requests; `client` fetches keys.
+    pub fn new(workers: usize, client: Client) -> Self {
+        Self {
+            workers,
+            client,
+            epoch: 0,
+            issuers: HashMap::new(),
+            upstreams: HashMap::new(),
+        }
+    }
+
+    /// The snapshot of `config`. Starts to fetch keys of issuers that are new or changed, and forgets those that are
+    /// gone; must be called on the runtime that shall fetch.
+    pub fn build(&mut self, config: &Config) -> Snapshot {
+        self.epoch += 1;
+        let mut issuers = HashMap::new();
+        for one in &config.issuers {
+            let issuer = self.issuer(one);
+            issuers.insert(Arc::clone(&one.rules.name), issuer);
+        }
+        // What is left of the old ones is dropped here, with its task.
+        self.issuers = issuers;
+        let upstreams: Vec<_> = config
+            .upstreams
+            .iter()
+            .map(|one| match self.upstreams.get(&one.name) {
+                Some(old) if old.config() == one => Arc::clone(old),
+                _ => Arc::new(upstream::Client::new(one.clone(), self.workers)),
+            })
+            .collect();
+        self.upstreams = upstreams
+            .iter()
+            .map(|one| (Arc::clone(&one.config().name), Arc::clone(one)))
+            .collect();
+        let issuers: Vec<_> = config
+            .issuers
+            .iter()
+            .filter_map(|one| self.issuers.get(&one.rules.name))
+            .map(|issuer| Arc::clone(&issuer.state))
+            .collect();
+
+        // One list for all listeners: a header that one of them vouches for is believed by the API behind all.
+        let managed = Arc::new(managed(config));
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|one| Arc::new(listener(one, &managed, &issuers, &upstreams)))
+            .collect();
+        Snapshot {
+            epoch: self.epoch,
+            listeners,
+            issuers,
+            upstreams,
+        }
+    }
+
+    fn issuer(&mut self, config: &IssuerConfig) -> Issuer {
+        let settings = settings(config);
+        if let Some(old) = self.issuers.remove(&config.rules.name)
+            && old.settings == settings
+            && *old.state.rules == *config.rules
+            && !old.task.is_finished()
+        {
+            return old;
+        }
+        // A set that is part of the configuration cannot go stale.
+        let max_stale =
+            (!matches!(config.source, KeySource::Inline(_))).then_some(config.keys.max_stale);
+        let state = Arc::new(IssuerState::new(
+            Arc::clone(&config.rules),
+            max_stale,
+            config.keys.unknown_kid_cooldown,
+        ));
+        let task = jwks::keep(Arc::clone(&state), settings.clone(), self.client.clone());
+        Issuer {
+            state,
+            settings,
+            task: tokio::spawn(task),
+        }
+    }
+}
+
+/// Every name that no client may say on any listener.
+pub fn managed(config: &Config) -> ManagedNames {
+    let routes = config
+        .listeners
+        .iter()
+        .flat_map(|listener| &listener.routes);
+    let injected = routes
+        .flat_map(|route| &route.inject)
+        .filter_map(|injection| std::str::from_utf8(&injection.name).ok());
+    ManagedNames::new(injected.chain(SAID_BY_US))
+}
+
+fn settings(config: &IssuerConfig) -> jwks::Settings {
+    let keys = &config.keys;
+    jwks::Settings {
+        source: match &config.source {
+            KeySource::Discover => jwks::Source::Discover,
+            KeySource::Url(url) => jwks::Source::Url(url.clone()),
+            KeySource::File(path) => jwks::Source::File(path.clone()),
+            KeySource::Inline(document) => jwks::Source::Inline(document.clone()),
+        },
+        refresh: keys.refresh,
+        least: keys.unknown_kid_cooldown,
+        limits: jwks::Settings::limits(keys.timeout, keys.allow_http, keys.allow_private),
+    }
+}
+
+fn listener(
+    config: &ListenerConfig,
+    managed: &Arc<ManagedNames>,
+    issuers: &[Arc<IssuerState>],
+    upstreams: &[Arc<upstream::Client>],
+) -> Listener {
+    let matches = config
+        .routes
+        .iter()
+        .map(|route| route.matches.clone())
+        .collect();
+    let routes = config
+        .routes
+        .iter()
+        .map(|route| Route {
+            name: Arc::clone(&route.name),
+            token: route.token.as_ref().map(|rule| TokenRule {
+                issuers: rule
+                    .issuers
+                    .iter()
+                    .map(|&index| Arc::clone(&issuers[index]))
+                    .collect(),
+                sources: rule.sources.clone(),
+                required: rule.required,
+                forward: rule.forward,
+                close_on_expiry: rule.close_on_expiry,
+            }),
+            require: route.require.clone(),
+            inject: InjectSet::new(route.inject.clone()),
+            upstream: Arc::clone(&upstreams[route.upstream]),
+        })
+        .collect();
+    let trailers = Arc::clone(managed);
+    Listener {
+        name: Arc::clone(&config.name),
+        table: RouteTable::new(matches),
+        routes,
+        managed: Arc::clone(managed),
+        trailers: Arc::new(move |name| trailers.matches(name)),
+    }
+}

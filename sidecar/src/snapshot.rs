@@ -1,0 +1,109 @@
+//! What one request sees: immutable, whole, loaded once. A reload builds a new one and publishes it; issuers and
+//! upstream connections that did not change are shared between the two.
+
+pub mod issuer;
+
+use std::sync::Arc;
+
+use tollgate_auth::header::inject::InjectSet;
+use tollgate_auth::header::scrub::ManagedNames;
+use tollgate_auth::policy::matcher::RouteTable;
+use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::token::source::TokenSource;
+
+use self::issuer::IssuerState;
+use crate::upstream::Client;
+use crate::upstream::body::TrailerFilter;
+
+/// Names that Tollgate itself says to the upstream about client and request, or that tell an upstream who the client is.
+/// A client that says one, or an alias of one, is not believed.
+pub const SAID_BY_US: [&str; 15] = [
+    "x-request-id",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-client-cert",
+    "x-real-ip",
+    "x-client-ip",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "client-cert",
+    "client-cert-chain",
+];
+
+/// The configuration at work.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the configurations of this process, from 1.
+    pub epoch: u64,
+    /// Every listener, by its place in the configuration.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Every issuer, by its place in the configuration.
+    pub issuers: Vec<Arc<IssuerState>>,
+    /// Every upstream, by its place in the configuration.
+    pub upstreams: Vec<Arc<Client>>,
+}
+
+impl Snapshot {
+    /// The listener of this name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|one| &*one.name == name)
+    }
+}
+
+/// A listener's routes.
+pub struct Listener {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Finds the route of a request: an index into `routes`.
+    pub table: RouteTable,
+    /// The routes.
+    pub routes: Vec<Route>,
+    /// Names that no client may say: those that any route of any listener injects.
+    pub managed: Arc<ManagedNames>,
+    /// The same for trailers.
+    pub trailers: TrailerFilter,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("name", &self.name)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// What a request must bring; `None` = public.
+    pub token: Option<TokenRule>,
+    /// What its token must say.
+    pub require: Requirement,
+    /// What the API is told.
+    pub inject: InjectSet,
+    /// Where the request goes.
+    pub upstream: Arc<Client>,
+}
+
+/// What a request must bring.
+#[derive(Debug)]
+pub struct TokenRule {
+    /// Whose tokens are taken.
+    pub issuers: Vec<Arc<IssuerState>>,
+    /// Where a token may stand.
+    pub sources: Vec<TokenSource>,
+    /// A request without a token is refused.
+    pub required: bool,
+    /// The token is passed on.
+    pub forward: bool,
+    /// A response still running when the token expires is ended.
+    pub close_on_expiry: bool,
+}

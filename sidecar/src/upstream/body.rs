@@ -1,0 +1,138 @@
+//! Bodies on their way: to an upstream, and from it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+/// A body as hyper hands it over.
+pub use hyper::body::Incoming;
+
+use super::pool::Lease;
+
+/// Whether a trailer of this name must not reach the upstream.
+pub type TrailerFilter = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// A request body. Trailers lose what a client must not say; bytes are counted.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    filter: TrailerFilter,
+    received: Arc<AtomicU64>,
+}
+
+impl RequestBody {
+    /// The body that belongs to a request; `filter` names trailers to be dropped, `received` counts.
+    pub fn new(incoming: Incoming, filter: TrailerFilter, received: Arc<AtomicU64>) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        Self {
+            incoming,
+            filter,
+            received,
+        }
+    }
+
+    /// Counts the bytes received so far.
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        let mut frame = std::task::ready!(Pin::new(incoming).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame {
+            if let Some(data) = frame.data_ref() {
+                this.received
+                    .fetch_add(data.len() as u64, Ordering::Relaxed);
+            } else if let Some(trailers) = frame.trailers_mut() {
+                let refused: Vec<_> = trailers
+                    .keys()
+                    .filter(|name| (this.filter)(name.as_str().as_bytes()))
+                    .cloned()
+                    .collect();
+                for name in refused {
+                    trailers.remove(name);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A response body. When it has been read to its end its connection goes back to the pool; dropped before, the
+/// connection is closed, since what is left on it cannot be told from the next answer.
+pub struct ResponseBody {
+    incoming: Incoming,
+    lease: Option<Lease>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, lease: Lease) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+        };
+        body.finished();
+        body
+    }
+
+    fn finished(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+            }
+            Some(Ok(_)) => self.finished(),
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
