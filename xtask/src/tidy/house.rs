@@ -41,7 +41,22 @@ pub(super) const ROOMS: &[Room] = &[
         &["client", "telemetry", "body", "tollgate_http"],
     ),
     room("snapshot", &["upstream", "tollgate_auth"]),
-    room("reload", &["config", "snapshot", "tollgate_datapath"]),
+    // It turns what the file means into what a request sees, and therefore touches whatever a snapshot is made of.
+    room(
+        "reload",
+        &[
+            "config",
+            "snapshot",
+            "jwks",
+            "client",
+            "upstream",
+            "kernel",
+            "tollgate_auth",
+            "tollgate_datapath",
+        ],
+    ),
+    // The datapath's own thread; all others reach it by messages.
+    room("kernel", &["tollgate_datapath"]),
     room(
         "config",
         &[
