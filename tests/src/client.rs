@@ -19,7 +19,7 @@ use serde_json::Value;
 use tollgate::demo::lab::Netns;
 
 /// How long a peer may keep silent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server to talk to.
 #[derive(Clone, Debug)]

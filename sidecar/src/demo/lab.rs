@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
+use tempfile::TempDir;
 use thiserror::Error;
 
 mod links;
@@ -59,6 +60,8 @@ impl LabError {
 pub struct Lab {
     switch: Netns,
     plugged: u8,
+    /// Where the switch has a bpffs.
+    bpffs: TempDir,
 }
 
 /// A host on the switch: a namespace with one interface, [`UPLINK`].
@@ -78,9 +81,23 @@ impl Lab {
     /// # Errors
     /// Without `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, or on a kernel without bridges; [`missing_rights`] says it better.
     pub fn new() -> Result<Self, LabError> {
-        let switch = Netns::new("switch")?;
+        let bpffs = TempDir::with_prefix("tollgate-switch-")
+            .map_err(io_error("make a directory for the switch's bpffs"))?;
+        let switch = Netns::with_bpffs("switch", bpffs.path())?;
+        // A switch takes no part in what passes it.
+        sysctl(&switch, "ipv6/conf/default/disable_ipv6", "1")?;
         links::bridge(&switch)?;
-        Ok(Self { switch, plugged: 0 })
+        Ok(Self {
+            switch,
+            plugged: 0,
+            bpffs,
+        })
+    }
+
+    /// The switch's own namespace, to watch what passes: its ports are called `p-HOST`.
+    #[must_use]
+    pub fn switch(&self) -> &Netns {
+        &self.switch
     }
 
     /// Plugs in a plain host.
@@ -98,16 +115,34 @@ impl Lab {
 
     /// Plugs in a host that is to run a datapath, with a bpffs of its own on the empty directory `bpffs`.
     ///
-    /// The switch's port towards it receives by NAPI (`gro on`), without which the veth pair loses whatever the node
-    /// sends by XDP_TX, and passes on no partial checksums.
+    /// The switch's port towards it passes on no partial checksums, and takes what the node sends by XDP_TX: veth
+    /// leaves that in the peer's ring unless the peer has an XDP program too (`veth_xdp_flush` in
+    /// drivers/net/veth.c). Tollgate's own, without a service, passes everything.
     ///
     /// # Errors
-    /// When the kernel refuses a link, an address, an offload setting or the mount.
+    /// When the kernel refuses a link, an address, an offload setting, the mount or the program.
     pub fn node(&mut self, name: &str, bpffs: &Path) -> Result<Host, LabError> {
         let host = self.plug(Netns::with_bpffs(name, bpffs)?)?;
         let port = port_name(name);
-        offload::set(&self.switch, &port, offload::RX_GRO, true)?;
         offload::set(&self.switch, &port, offload::TX_CHECKSUM, false)?;
+        let attach = tollgate_datapath::Config {
+            interfaces: vec![port.clone()],
+            xdp: tollgate_datapath::XdpMode::Native,
+            bpffs: self.bpffs.path().join(&port),
+            announce: tollgate_datapath::Announce::None,
+        };
+        let doing = format!("attach a program to {port} of the switch");
+        let opened = self.switch.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            // It stays attached by its pins.
+            runtime
+                .block_on(tollgate_datapath::Datapath::open(&attach))
+                .map_err(io::Error::other)?;
+            Ok(())
+        })?;
+        opened.map_err(io_error(doing))?;
         Ok(host)
     }
 

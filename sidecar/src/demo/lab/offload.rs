@@ -12,8 +12,6 @@ use super::{LabError, Netns};
 
 /// Whether the device is handed packets whose transport checksum is still to be computed. Off: computed before.
 pub(super) const TX_CHECKSUM: &str = "tx-checksum-ip-generic";
-/// Generic receive offload; on a veth it also turns NAPI on, which XDP_TX from its peer needs.
-pub(super) const RX_GRO: &str = "rx-gro";
 
 /// Turns one feature of a device on or off.
 pub(super) fn set(ns: &Netns, device: &str, feature: &str, on: bool) -> Result<(), LabError> {
