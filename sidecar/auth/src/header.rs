@@ -7,4 +7,4 @@ pub mod scrub;
 
 pub use encode::{Encoding, encode};
 pub use inject::{Filter, InjectSet, Injection};
-pub use scrub::{ManagedNames, NameError, check_name, fold, hop_by_hop, scrub};
+pub use scrub::{ManagedNames, NameError, check_name, fold, hop_by_hop, scrub, unvouched};

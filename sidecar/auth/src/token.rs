@@ -1,8 +1,10 @@
 //! Tokens: where they stand, what they must look like, which key signed them, what they claim.
 //!
-//! [`source`] finds the token, [`jws`] reads it strictly, [`keys`] holds the issuer's keys, [`claims`]
+//! [`source`] finds the token, [`jws`] reads it strictly, [`keys`] holds the issuer's keys
+//! ([`algorithm`] what they may do), [`claims`]
 //! is what a verified token says, [`jwt`] decides in a fixed order, and [`cache`] remembers the verdict.
 
+pub mod algorithm;
 pub mod cache;
 pub mod claims;
 mod json;
@@ -13,8 +15,9 @@ pub mod source;
 #[cfg(test)]
 mod testing;
 
+pub use algorithm::{Algorithm, AlgorithmError, Algorithms};
 pub use cache::{CacheStats, VerdictCache, fingerprint};
 pub use claims::{ClaimPath, Claims};
 pub use jwt::{Candidate, Issuer, Keys, TokenType, verify};
-pub use keys::{Algorithm, Algorithms, JwksError, KeySet, SkippedKey};
+pub use keys::{JwksError, KeySet, SkippedKey};
 pub use source::{Found, TokenSource};

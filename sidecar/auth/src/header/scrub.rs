@@ -4,6 +4,7 @@
 //! some drop dots. So a header is an alias of a managed one if both are equal once reduced to lower-case
 //! letters and digits: `X-User-Id`, `X_User_Id`, `x.user.id`, `xuserid`.
 
+use bytes::Bytes;
 use tollgate_http::fields::{Fields, valid_name};
 
 /// The prefix of Tollgate's own headers, folded: `x-tollgate-…`.
@@ -28,9 +29,9 @@ fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
 pub struct ManagedNames {
     /// Folded, sorted, each once.
     names: Vec<Box<str>>,
-    /// A bit for each length in `names`; the last one also for all longer. Most headers of a request
-    /// are told apart from managed ones by their length alone.
-    lengths: u64,
+    /// A bit for each first character of a managed name. It tells most headers of a request apart from
+    /// managed ones before they are folded.
+    starts: u64,
 }
 
 impl ManagedNames {
@@ -43,15 +44,23 @@ impl ManagedNames {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let lengths = names.iter().fold(0, |bits, n| bits | length_bit(n.len()));
-        Self { names, lengths }
+        let first = |n: &str| n.bytes().next().map_or(0, start_bit);
+        let starts = names
+            .iter()
+            .fold(start_bit(OWN[0]), |bits, n| bits | first(n));
+        Self { names, starts }
     }
 
     /// Whether `name` is an alias of a managed name. Does not allocate.
     pub fn matches(&self, name: &[u8]) -> bool {
+        let mut rest = folded(name);
+        let Some(first) = rest.next().filter(|&b| self.starts & start_bit(b) != 0) else {
+            return false;
+        };
         let mut buffer = [0; SHORT];
-        let mut length = 0;
-        for byte in folded(name) {
+        buffer[0] = first;
+        let mut length = 1;
+        for byte in rest {
             if length == SHORT {
                 return self.matches_long(name);
             }
@@ -60,11 +69,10 @@ impl ManagedNames {
         }
         let short = &buffer[..length];
         short.starts_with(OWN)
-            || (self.lengths & length_bit(length) != 0
-                && self
-                    .names
-                    .binary_search_by(|n| n.as_bytes().cmp(short))
-                    .is_ok())
+            || self
+                .names
+                .binary_search_by(|n| n.as_bytes().cmp(short))
+                .is_ok()
     }
 
     /// The managed names in their folded form, sorted; the prefix `x-tollgate-` goes without saying.
@@ -73,14 +81,21 @@ impl ManagedNames {
     }
 
     fn matches_long(&self, name: &[u8]) -> bool {
-        folded(name).take(OWN.len()).eq(OWN.iter().copied())
-            || (self.lengths & length_bit(SHORT) != 0
-                && self.names.iter().any(|n| folded(name).eq(n.bytes())))
+        begins(name, OWN) || self.names.iter().any(|n| folded(name).eq(n.bytes()))
     }
 }
 
-const fn length_bit(length: usize) -> u64 {
-    1 << if length < 63 { length } else { 63 }
+/// A bit for a folded byte: 0 to 25 for letters, 26 to 35 for digits.
+const fn start_bit(byte: u8) -> u64 {
+    1 << match byte {
+        b'0'..=b'9' => 26 + (byte - b'0'),
+        _ => byte.wrapping_sub(b'a') & 31,
+    }
+}
+
+/// Whether `name` begins with `prefix` once folded.
+fn begins(name: &[u8], prefix: &[u8]) -> bool {
+    folded(name).take(prefix.len()).eq(prefix.iter().copied())
 }
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), and those of HTTP/1.1's upgrade to
@@ -101,31 +116,98 @@ const HOP_BY_HOP: [&str; 9] = [
 /// would be another one.
 const NEVER_NOMINATED: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
 
-/// Removes what belongs to the client's connection: first the fields that `Connection` names, then the
-/// fixed ones. The caller keeps what it needs of them (`TE: trailers`, `Upgrade`) before it calls.
+/// Removes what belongs to the client's connection: the fields that `Connection` names, and the fixed
+/// ones. The caller keeps what it needs of them (`TE: trailers`, `Upgrade`) before it calls.
 ///
 /// It runs before anything is injected, so `Connection: x-user-id` cannot take a verified header away.
 pub fn hop_by_hop(fields: &mut Fields) {
-    // Clones of `Bytes` share their memory; without `Connection` nothing is allocated.
-    let nominations: Vec<_> = fields.get_all("connection").cloned().collect();
-    if !nominations.is_empty() {
-        let nominated = |name: &[u8]| {
-            nominations
-                .iter()
-                .flat_map(|value| value.split(|&b| b == b','))
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
-        };
-        let guarded = |name: &[u8]| NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n));
-        fields.retain(|f| guarded(&f.name) || !nominated(&f.name));
-    }
-    fields.retain(|f| !HOP_BY_HOP.iter().any(|name| f.is(name)));
+    let nominations = nominations(fields);
+    fields.retain(|f| !is_hop_by_hop(&f.name) && !nominated(&nominations, &f.name));
 }
 
-/// Removes hop-by-hop fields, then every alias of a managed name. For request headers, and for trailers
-/// as well. Does not allocate, but for a client that sends `Connection`.
+/// Removes hop-by-hop fields and every alias of a managed name. For request headers, and for trailers as
+/// well. Does not allocate, but for a client whose `Connection` names fields of its own choice.
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
-    hop_by_hop(fields);
-    fields.retain(|f| !managed.matches(&f.name));
+    let nominations = nominations(fields);
+    fields.retain(|f| {
+        !is_hop_by_hop(&f.name) && !managed.matches(&f.name) && !nominated(&nominations, &f.name)
+    });
+}
+
+/// The `Connection` values that name more than is removed in any case.
+fn nominations(fields: &Fields) -> Vec<Bytes> {
+    let plain = |option: &[u8]| option.eq_ignore_ascii_case(b"close") || is_hop_by_hop(option);
+    fields
+        .get_all("connection")
+        .filter(|value| !options(value).all(plain))
+        .cloned()
+        .collect()
+}
+
+fn nominated(nominations: &[Bytes], name: &[u8]) -> bool {
+    let guarded = || NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n));
+    nominations
+        .iter()
+        .flat_map(|value| options(value))
+        .any(|option| option.eq_ignore_ascii_case(name))
+        && !guarded()
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii)
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    HOP_BY_HOP
+        .iter()
+        .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+}
+
+/// Removes what only a proxy that is trusted may say: where the client is (`Forwarded`, `X-Forwarded-*`,
+/// `X-Real-IP`), which certificate it showed (`Client-Cert`, RFC 9440, and older spellings), what it asked
+/// for before rewriting (`X-Original-*`, `X-Rewrite-URL`, `X-…-Original-Path`), and methods other than the one
+/// that was matched (`X-HTTP-Method-Override`). Names are folded as managed ones are.
+///
+/// For requests of peers that are not among the trusted forwarders; before anything is injected.
+pub fn unvouched(fields: &mut Fields) {
+    fields.retain(|f| !is_unvouched(&f.name));
+}
+
+fn is_unvouched(name: &[u8]) -> bool {
+    UNVOUCHED.iter().any(|n| folded(name).eq(n.iter().copied()))
+        || UNVOUCHED_PREFIXES.iter().any(|p| begins(name, p))
+        || (begins(name, b"x") && ends(name, b"originalpath"))
+}
+
+const UNVOUCHED: [&[u8]; 8] = [
+    b"forwarded",
+    b"xrealip",
+    b"clientcert",
+    b"clientcertchain",
+    b"xrewriteurl",
+    b"xhttpmethod",
+    b"xhttpmethodoverride",
+    b"xmethodoverride",
+];
+
+const UNVOUCHED_PREFIXES: [&[u8]; 5] = [
+    b"xforwarded",
+    b"xoriginal",
+    b"xclientcert",
+    b"xsslclient",
+    b"sslclient",
+];
+
+/// Whether `name` ends with `suffix` once folded.
+fn ends(name: &[u8], suffix: &[u8]) -> bool {
+    let backwards = name
+        .iter()
+        .rev()
+        .filter(|b| b.is_ascii_alphanumeric())
+        .map(u8::to_ascii_lowercase);
+    backwards
+        .take(suffix.len())
+        .eq(suffix.iter().rev().copied())
 }
 
 /// Why a name cannot be managed.

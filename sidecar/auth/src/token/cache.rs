@@ -114,7 +114,7 @@ impl VerdictCache {
         candidates: &[Candidate<'_>],
         now: UnixTime,
     ) -> Result<Arc<Claims>, Refusal> {
-        jwt::check_size(token, candidates)?;
+        jwt::admit(token, candidates)?;
         let hash = sha256(token);
         for candidate in candidates {
             let Some(key) = Key::of(hash, candidate) else {

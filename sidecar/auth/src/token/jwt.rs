@@ -110,13 +110,14 @@ pub(crate) struct Failure {
 }
 
 /// Step 1's first half: before anything is split, hashed or copied.
-pub(crate) fn check_size(token: &[u8], candidates: &[Candidate<'_>]) -> Result<(), Refusal> {
-    let limit = candidates
-        .iter()
-        .map(|c| c.issuer.max_bytes)
-        .max()
-        .unwrap_or(0);
-    size_within(token, limit)
+pub(crate) fn admit(token: &[u8], candidates: &[Candidate<'_>]) -> Result<(), Refusal> {
+    match candidates.iter().map(|c| c.issuer.max_bytes).max() {
+        Some(limit) => size_within(token, limit),
+        None => Err(Refusal::new(
+            Reason::IssuerMismatch,
+            "the route accepts no issuer",
+        )),
+    }
 }
 
 /// Steps 1 to 7: the candidate's index and the claims.
@@ -128,13 +129,7 @@ pub(crate) fn examine(
         refusal,
         candidate: None,
     };
-    if candidates.is_empty() {
-        return Err(early(Refusal::new(
-            Reason::IssuerMismatch,
-            "the route accepts no issuer",
-        )));
-    }
-    check_size(token, candidates).map_err(early)?;
+    admit(token, candidates).map_err(early)?;
     let jws = Jws::parse(token).map_err(early)?;
     let algorithm = algorithm(&jws.header, candidates).map_err(early)?;
     let at = select(&jws, candidates).map_err(early)?;

@@ -1,6 +1,5 @@
-//! Algorithms, and the keys of an issuer as its JWKS (RFC 7517) gives them.
+//! The keys of an issuer as its JWKS (RFC 7517) gives them.
 
-use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use serde_json::{Map, Value};
 
+pub use super::algorithm::{Algorithm, AlgorithmError, Algorithms};
 use super::json::{self, Limits};
 use crate::refusal::quote;
 
@@ -24,177 +24,6 @@ const JWKS: Limits = Limits {
     members: 4096,
     values: 16_384,
 };
-
-/// A signature algorithm (RFC 7518 section 3.1, RFC 8037) that Tollgate verifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    RS256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    RS384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    RS512,
-    /// RSASSA-PSS with SHA-256.
-    PS256,
-    /// RSASSA-PSS with SHA-384.
-    PS384,
-    /// RSASSA-PSS with SHA-512.
-    PS512,
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// ECDSA on P-384 with SHA-384.
-    ES384,
-    /// Ed25519.
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 9] = [
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-    ];
-
-    /// The name of RFC 7518, with case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-
-    /// The algorithm of that exact name. Never allocates: the name comes from a stranger.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name)
-    }
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is not an [`Algorithm`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AlgorithmError {
-    /// It is one, and comes later.
-    #[error("the algorithm {0} is not available in this version")]
-    NotAvailable(String),
-    /// `none`.
-    #[error("the algorithm \"none\" is never accepted: such tokens are not signed")]
-    None,
-    /// No algorithm of RFC 7518.
-    #[error(
-        "{0} is no signature algorithm; there are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
-    )]
-    Unknown(String),
-}
-
-impl FromStr for Algorithm {
-    type Err = AlgorithmError;
-
-    fn from_str(name: &str) -> Result<Self, AlgorithmError> {
-        Self::named(name).ok_or_else(|| match name {
-            "HS256" | "HS384" | "HS512" | "ES512" | "ES256K" | "Ed25519" | "Ed448" => {
-                AlgorithmError::NotAvailable(name.to_owned())
-            }
-            _ if name.eq_ignore_ascii_case("none") => AlgorithmError::None,
-            _ => AlgorithmError::Unknown(quote(name)),
-        })
-    }
-}
-
-/// A set of algorithms.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Algorithms(u16);
-
-impl Algorithms {
-    /// No algorithm.
-    pub const EMPTY: Self = Self(0);
-
-    const RSA: Self = Self(
-        Algorithm::RS256.bit()
-            | Algorithm::RS384.bit()
-            | Algorithm::RS512.bit()
-            | Algorithm::PS256.bit()
-            | Algorithm::PS384.bit()
-            | Algorithm::PS512.bit(),
-    );
-
-    /// Whether `algorithm` is in the set.
-    pub const fn contains(self, algorithm: Algorithm) -> bool {
-        self.0 & algorithm.bit() != 0
-    }
-
-    /// Whether the set is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The algorithms in the order of [`Algorithm::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Algorithm> {
-        Algorithm::ALL
-            .into_iter()
-            .filter(move |&a| self.contains(a))
-    }
-
-    const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-}
-
-impl Default for Algorithms {
-    /// RS256, ES256 and EdDSA.
-    fn default() -> Self {
-        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]
-            .into_iter()
-            .collect()
-    }
-}
-
-impl FromIterator<Algorithm> for Algorithms {
-    fn from_iter<I: IntoIterator<Item = Algorithm>>(algorithms: I) -> Self {
-        Self(algorithms.into_iter().fold(0, |bits, a| bits | a.bit()))
-    }
-}
-
-impl fmt::Display for Algorithms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, algorithm) in self.iter().enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(algorithm.name())?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Algorithms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{{self}}}")
-    }
-}
 
 /// The keys of one issuer, parsed once.
 ///
@@ -356,7 +185,7 @@ impl KeySet {
         for key in self.keys.iter().filter(|k| k.kid.as_deref() == Some(kid)) {
             match key.form(algorithm) {
                 Some(form) => return Ok(form),
-                None => seen = Algorithms(seen.0 | key.fits.0),
+                None => seen = seen.or(key.fits),
             }
         }
         Err(if seen.is_empty() {
@@ -553,7 +382,7 @@ impl Material {
         };
         part(&[u8::from(kid.is_some())]);
         part(kid.unwrap_or_default().as_bytes());
-        part(&fits.0.to_be_bytes());
+        fits.iter().for_each(|a| part(a.name().as_bytes()));
         match self {
             Self::Rsa { n, e } => {
                 part(n);

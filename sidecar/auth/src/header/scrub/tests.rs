@@ -137,6 +137,49 @@ fn t36_trailers_are_scrubbed_like_headers() {
 }
 
 #[test]
+fn t38_t43_what_only_a_trusted_proxy_may_say() {
+    let mut fields = request(
+        &[
+            "Forwarded",
+            "X-Forwarded-For",
+            "x_forwarded_proto",
+            "X-Forwarded-Client-Cert",
+            "X-Real-IP",
+            "Client-Cert",
+            "Client_Cert_Chain",
+            "X-SSL-Client-Cert",
+            "X-Original-URL",
+            "X-Rewrite-Url",
+            "x-envoy-original-path",
+            "X-HTTP-Method-Override",
+            "x.http.method",
+            "X-Method-Override",
+        ]
+        .map(|name| (name, "v")),
+    );
+    for kept in [
+        "Host",
+        "X-User",
+        "Original-Path",
+        "Client-Certificate-Policy",
+        "X-Method",
+    ] {
+        fields.push(kept, "v");
+    }
+    unvouched(&mut fields);
+    assert_eq!(
+        names(&fields),
+        [
+            "Host",
+            "X-User",
+            "Original-Path",
+            "Client-Certificate-Policy",
+            "X-Method"
+        ]
+    );
+}
+
+#[test]
 fn t75_names_with_a_meaning_of_their_own_are_refused() {
     for good in [
         "x-user-id",

@@ -242,6 +242,8 @@ fn too_large_tokens_are_not_even_hashed() {
         world.check(&token, world.candidate(), NOW),
         Some(Reason::TokenTooLarge)
     );
+    let refusal = world.cache.check(b"a.b.c", &[], NOW).unwrap_err();
+    assert_eq!(refusal.reason, Reason::IssuerMismatch);
     assert_eq!(world.hits_and_misses(), (0, 0));
 }
 

@@ -12,24 +12,6 @@ fn why(jwk: Value) -> String {
 }
 
 #[test]
-fn names_parse_and_print() {
-    for algorithm in Algorithm::ALL {
-        assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
-    }
-    assert_eq!(
-        "HS256".parse::<Algorithm>(),
-        Err(AlgorithmError::NotAvailable("HS256".into()))
-    );
-    assert_eq!("nOnE".parse::<Algorithm>(), Err(AlgorithmError::None));
-    assert!(matches!(
-        "rs256".parse::<Algorithm>(),
-        Err(AlgorithmError::Unknown(_))
-    ));
-    assert_eq!(Algorithms::default().to_string(), "RS256, ES256, EdDSA");
-    assert!(!Algorithms::default().contains(Algorithm::PS256));
-}
-
-#[test]
 fn every_type_of_key_is_read() {
     let signers = [
         Signer::new(Algorithm::RS256, "r"),
