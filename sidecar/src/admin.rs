@@ -97,13 +97,11 @@ pub fn serve_socket(
 }
 
 /// Serves the TCP address until dropped: probes and metrics, nothing that changes or reveals more.
-pub fn serve_tcp(listener: TcpListener, handles: Arc<Handles>) -> impl Future<Output = ()> + Send {
-    async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => spawn(stream, Arc::clone(&handles), tcp_route),
-                Err(error) => rest(&error).await,
-            }
+pub async fn serve_tcp(listener: TcpListener, handles: Arc<Handles>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, Arc::clone(&handles), tcp_route),
+            Err(error) => rest(&error).await,
         }
     }
 }

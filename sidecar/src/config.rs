@@ -6,6 +6,7 @@ pub mod lower;
 pub mod model;
 mod node;
 mod raw;
+mod tree;
 
 use std::path::Path;
 
@@ -40,7 +41,7 @@ pub fn load(path: &Path, checks: Checks) -> Result<Config, Diagnostics> {
 pub fn parse(path: &Path, source: &str, checks: Checks) -> Result<Config, Diagnostics> {
     let mut found = Vec::new();
     // Even after mistakes of shape the rest is lowered: the operator wants all of them in one go.
-    let config = node::read::<raw::RawConfig>(source, &mut found)
+    let config = tree::read::<raw::RawConfig>(source, &mut found)
         .and_then(|raw| lower::lower(path, &raw, checks, &mut found));
     match config {
         Some(config) if found.is_empty() => Ok(config),

@@ -130,7 +130,7 @@ async fn fetch(
         }
     };
     let set = KeySet::from_jwks(&document).map_err(|error| error.to_string())?;
-    if set.len() == 0 {
+    if set.is_empty() {
         // An IdP that publishes nothing usable is broken, not rotated: the last good set stays.
         return Err(format!(
             "the key set holds no usable key ({} skipped)",

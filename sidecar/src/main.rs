@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         .init();
     match cli.command {
         Command::Schema => {
-            println!("{:#}", config::schema());
+            say(&format!("{:#}", config::schema()));
             ExitCode::SUCCESS
         }
         Command::Check { file } => check(&file),
@@ -124,6 +124,13 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
 fn fail(code: u8, message: &str) -> ExitCode {
     eprintln!("tollgate: {message}");
     ExitCode::from(code)
+}
+
+/// To standard output; whoever closed it (`| head`) has seen enough.
+fn say(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush()).is_ok();
 }
 
 async fn run(path: &Path) -> ExitCode {
@@ -167,26 +174,21 @@ fn check(path: &Path) -> ExitCode {
             ExitCode::from(2)
         }
         Ok(config) => {
-            println!(
-                "{}: fine. {} listener(s), {} route(s), {} issuer(s), {} upstream(s), {} service(s)",
+            let mut text = format!(
+                "{}: fine. {} listener(s), {} route(s), {} issuer(s), {} upstream(s), {} service(s)\n\
+                 headers that clients cannot send, in any spelling:",
                 path.display(),
                 config.listeners.len(),
-                config
-                    .listeners
-                    .iter()
-                    .map(|one| one.routes.len())
-                    .sum::<usize>(),
+                config.listeners.iter().map(|one| one.routes.len()).sum::<usize>(),
                 config.issuers.len(),
                 config.upstreams.len(),
-                config
-                    .datapath
-                    .as_ref()
-                    .map_or(0, |datapath| datapath.model.services.len()),
+                config.datapath.as_ref().map_or(0, |datapath| datapath.model.services.len()),
             );
-            println!("headers that clients cannot send, in any spelling:");
             for name in reload::managed(&config).names() {
-                println!("  {name}");
+                text.push_str("\n  ");
+                text.push_str(name);
             }
+            say(&text);
             ExitCode::SUCCESS
         }
     }
@@ -196,11 +198,11 @@ async fn status(socket: &Path, json: bool) -> ExitCode {
     match admin::client::ask(socket, http::Method::GET, "/status").await {
         Err(error) => fail(1, &error.to_string()),
         Ok((_, status)) if json => {
-            println!("{status:#}");
+            say(&format!("{status:#}"));
             ExitCode::SUCCESS
         }
         Ok((_, status)) => {
-            print!("{}", summary(&status));
+            say(summary(&status).trim_end());
             ExitCode::SUCCESS
         }
     }
@@ -298,7 +300,7 @@ async fn tell(socket: &Path, path: &str, done: &str) -> ExitCode {
     match admin::client::ask(socket, http::Method::POST, path).await {
         Err(error) => fail(1, &error.to_string()),
         Ok((status, _)) if status.is_success() => {
-            println!("{done}");
+            say(done);
             ExitCode::SUCCESS
         }
         Ok((status, answer)) => {
@@ -324,7 +326,7 @@ fn down(config: Option<&Path>, bpffs: PathBuf) -> ExitCode {
     block_on(async move {
         match tollgate_datapath::down(&bpffs).await {
             Ok(removed) => {
-                println!("{removed}");
+                say(&removed.to_string());
                 ExitCode::SUCCESS
             }
             Err(error) => fail(1, &error.to_string()),

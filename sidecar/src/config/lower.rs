@@ -123,11 +123,14 @@ fn access_log(cx: &mut Context<'_>, raw: &RawConfig) -> AccessLog {
     }
 }
 
+/// A name, where it stands, and what stands under it.
+type Entry<'r, T> = (&'r str, Position, &'r T);
+
 /// Names of a mapping with their index; names are what logs, metrics and errors say, so their alphabet is narrow.
 fn names<'r, T>(
     cx: &mut Context<'_>,
     raw: Option<&'r At<Named<T>>>,
-) -> (Vec<(&'r str, Position, &'r T)>, HashMap<String, usize>) {
+) -> (Vec<Entry<'r, T>>, HashMap<String, usize>) {
     let mut list = Vec::new();
     let mut index = HashMap::new();
     for (key, value) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {

@@ -26,6 +26,7 @@ impl<'de> Deserialize<'de> for Later {
 /// The whole file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Tollgate")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawConfig {
     pub(crate) version: Field<u64>,
     pub(crate) workers: Field<usize>,
@@ -41,12 +42,14 @@ pub(crate) struct RawConfig {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawAdmin {
     pub(crate) socket: Field<String>,
     pub(crate) listen: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawTelemetry {
     pub(crate) access_log: Field<RawAccessLog>,
     pub(crate) audit_log: Field<Later>,
@@ -54,6 +57,7 @@ pub(crate) struct RawTelemetry {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawAccessLog {
     pub(crate) to: Field<RawLogTarget>,
 }
@@ -67,6 +71,7 @@ pub(crate) enum RawLogTarget {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawIssuer {
     pub(crate) issuer: Field<String>,
     pub(crate) jwks: Field<RawJwks>,
@@ -87,6 +92,7 @@ pub(crate) enum RawJwks {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawKeys {
     pub(crate) refresh: Field<String>,
     pub(crate) unknown_kid_cooldown: Field<String>,
@@ -105,6 +111,7 @@ pub(crate) enum RawTokenType {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawListener {
     pub(crate) listen: Field<String>,
     pub(crate) trusted_forwarders: List<String>,
@@ -116,12 +123,14 @@ pub(crate) struct RawListener {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawListenerTimeouts {
     pub(crate) handshake: Field<String>,
     pub(crate) head: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawTls {
     pub(crate) certificates: List<RawCertificate>,
     pub(crate) min_version: Field<RawTlsVersion>,
@@ -146,12 +155,14 @@ pub(crate) enum RawClientAuth {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawCertificate {
     pub(crate) cert: Field<String>,
     pub(crate) key: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawDefaults {
     pub(crate) token: Field<StrOr<RawTokenRule>>,
     pub(crate) require: Field<RawRequire>,
@@ -159,6 +170,7 @@ pub(crate) struct RawDefaults {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawTokenRule {
     pub(crate) issuers: List<String>,
     pub(crate) sources: List<RawSource>,
@@ -183,6 +195,7 @@ pub(crate) enum RawOnExpiry {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawRoute {
     pub(crate) name: Field<String>,
     pub(crate) r#match: Field<RawMatch>,
@@ -194,6 +207,7 @@ pub(crate) struct RawRoute {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawMatch {
     pub(crate) hosts: List<String>,
     pub(crate) path: Field<StrOr<RawPath>>,
@@ -209,6 +223,7 @@ pub(crate) enum RawPath {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawRequire {
     pub(crate) scopes: List<String>,
     pub(crate) claims: Field<Named<Vec<Value>>>,
@@ -216,6 +231,7 @@ pub(crate) struct RawRequire {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawInjection {
     pub(crate) claim: Field<StrOr<Vec<String>>>,
     pub(crate) encode: Field<RawEncoding>,
@@ -239,6 +255,7 @@ pub(crate) enum RawFilter {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawUpstream {
     pub(crate) endpoints: List<String>,
     pub(crate) discovery: Field<Later>,
@@ -265,6 +282,7 @@ pub(crate) enum RawBalance {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawUpstreamTimeouts {
     pub(crate) connect: Field<String>,
     pub(crate) first_byte: Field<String>,
@@ -272,11 +290,13 @@ pub(crate) struct RawUpstreamTimeouts {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawShutdown {
     pub(crate) drain: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawDatapath {
     pub(crate) interfaces: List<String>,
     pub(crate) xdp: Field<RawXdp>,
@@ -301,6 +321,7 @@ pub(crate) enum RawAnnounce {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawService {
     pub(crate) name: Field<String>,
     pub(crate) vip: Field<String>,
@@ -330,6 +351,7 @@ pub(crate) enum RawAffinity {
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct RawBackend {
     pub(crate) address: Field<String>,
     pub(crate) weight: Field<u32>,

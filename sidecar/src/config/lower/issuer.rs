@@ -199,7 +199,7 @@ fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: 
 
 fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) {
     match KeySet::from_jwks(content) {
-        Ok(set) if set.len() == 0 => {
+        Ok(set) if set.is_empty() => {
             let why = set
                 .skipped()
                 .iter()
