@@ -292,7 +292,8 @@ fn port(after: &str) -> Result<Option<u16>, HeadError> {
         .then(|| digits.parse::<u16>().ok())
         .flatten();
     match number {
-        Some(port) if port != 0 && !digits.starts_with('0') => Ok(Some(port)),
+        // Neither 0 nor a second spelling of another port.
+        Some(port) if !digits.starts_with('0') => Ok(Some(port)),
         _ => Err(HeadError::Authority(
             "the port is no number from 1 to 65535",
         )),

@@ -269,10 +269,7 @@ impl Paths {
                 &mut node.here
             }
         };
-        // A route that names a host twice stands once.
-        if here.last() != Some(&route) {
-            here.push(route);
-        }
+        here.push(route);
     }
 }
 

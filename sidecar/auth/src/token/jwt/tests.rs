@@ -390,6 +390,25 @@ fn t25_keys_are_chosen_by_issuer_and_kid() {
     assert_eq!(refusal.reason, Reason::AlgNotAllowed);
 }
 
+/// With several issuers the largest limit admits a token, and then its own issuer's holds.
+#[test]
+fn t14_each_issuer_has_its_own_size() {
+    let signer = es256();
+    let token = signer.token(&json!({}));
+    let set = key_set(&[signer.jwk()]);
+    let short = Arc::new(Issuer {
+        max_bytes: token.len() - 1,
+        ..issuer()
+    });
+    let long = Arc::new(Issuer {
+        issuer: "https://other.example".into(),
+        ..issuer()
+    });
+    let both = [candidate(&short, &set), candidate(&long, &set)];
+    let refusal = verify(token.as_bytes(), &both, NOW).unwrap_err();
+    assert_eq!(refusal.reason, Reason::TokenTooLarge);
+}
+
 #[test]
 fn t48_without_keys_nothing_passes() {
     let signer = es256();
