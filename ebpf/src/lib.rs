@@ -1,1 +1,16 @@
-//! Placeholder while the room is being built.
+//! Tollgate's kernel side: packet in, parse, service, pick, rewrite, out.
+//!
+//! The way of a packet ([`pipeline::ingress`]) is generic over where the bytes and the tables are, so the same code
+//! runs in the kernel (with the `bpf` feature) and in unit tests on the host.
+#![no_std]
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+#[cfg(feature = "bpf")]
+pub mod maps;
+pub mod packet;
+pub mod parse;
+pub mod pipeline;
+pub mod rewrite;
+
+#[cfg(test)]
+extern crate std;

@@ -1,1 +1,458 @@
-//! Placeholder while the room is being built.
+//! Tollgate's datapath seen from user space: loads, attaches, fills and reads the eBPF side.
+//!
+//! The only crate of the product that knows aya. Links, programs and maps are pinned ([`pins`]), so the datapath goes
+//! on while no daemon runs, and the next one adopts it.
+#![deny(unsafe_code)]
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub mod attach;
+#[expect(
+    unsafe_code,
+    reason = "shared memory is mapped in this one file; the rest sees atomics"
+)]
+pub mod maps;
+pub mod model;
+mod neighbours;
+pub mod netlink;
+pub mod object;
+pub mod pins;
+pub mod reconcile;
+mod routes;
+pub mod stats;
+pub mod tables;
+
+pub use attach::{AttachError, Attached, XdpMode};
+pub use netlink::NetlinkError;
+pub use object::ObjectError;
+pub use pins::PinsError;
+pub use reconcile::{Applied, PlanError};
+pub use routes::RoutesError;
+pub use stats::Status;
+
+use maps::{Counters, Mapping};
+use model::{Deliver, Model};
+use neighbours::Ways;
+use netlink::{Device, Netlink};
+use object::Object;
+use pins::Pins;
+use reconcile::{Effects, State};
+use routes::Wanted;
+use stats::{BackendStatus, ListenerStatus, ServiceStatus};
+
+/// Where and how the datapath attaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The interfaces that packets arrive on.
+    pub interfaces: Vec<String>,
+    /// Native, generic, or whichever goes.
+    pub xdp: XdpMode,
+    /// The folder of the pins, on a BPF file system.
+    pub bpffs: PathBuf,
+    /// Whether virtual addresses are answered for on the interfaces' segments.
+    pub announce: Announce,
+}
+
+/// How clients' packets find their way here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// By routing, which others take care of.
+    None,
+    /// ARP and neighbour discovery are answered on the interfaces.
+    Neighbour,
+}
+
+/// Why the datapath was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of the pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The object.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// An interface or the namespace.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The kernel's own tables.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// Why a socket was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// No number for the listener.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The map refuses the socket.
+    #[error(
+        "the socket of listener `{listener}` was not registered; it must be a TCP socket that listens"
+    )]
+    Socket {
+        /// The listener.
+        listener: String,
+        /// The map's words.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+}
+
+/// Why a model was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It does not fit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Its addresses.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
+    /// The kernel's own tables.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The new maps were filled, but not put in the old ones' place.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// Why not everything was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownError {
+    /// A pin.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// A route, address or proxy entry.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// What [`down`] removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Removed {
+    /// Links, programs and maps.
+    pub pins: usize,
+    /// Routes, addresses and proxy entries.
+    pub routes: usize,
+}
+
+/// The datapath, open.
+pub struct Datapath {
+    config: Config,
+    pins: Pins,
+    object: Object,
+    state: State,
+    model: Model,
+    ways: Ways,
+    registered: HashSet<String>,
+    attached: Vec<Attached>,
+    adopted: bool,
+    /// The maps are new, and those of another layout still do the work until these are filled.
+    pending: bool,
+}
+
+impl Datapath {
+    /// Loads the datapath, or adopts what a previous daemon pinned; attaches it to the interfaces.
+    ///
+    /// Must be called, as all that follows, on a thread in the network namespace of the interfaces, inside a tokio
+    /// runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    /// [`OpenError`]; each says what to do.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let pins = Pins::prepare(&config.bpffs)?;
+        let found = Found::look(&pins);
+        let maps = match found {
+            Found::OtherLayout => pins.make_next()?,
+            Found::Nothing | Found::SameLayout => pins.maps(),
+        };
+        let object = Object::load(Some(&maps))?;
+        object.tables.sign();
+        let mut datapath = Self {
+            config: config.clone(),
+            state: State::read(&object.tables),
+            pins,
+            object,
+            model: Model::default(),
+            ways: Ways::default(),
+            registered: HashSet::new(),
+            attached: Vec::new(),
+            adopted: found == Found::SameLayout,
+            pending: found == Found::OtherLayout,
+        };
+        // Says early what cannot be attached; maps of another layout go on until the new ones are filled.
+        if datapath.pending {
+            tracing::info!(
+                "the pinned maps are of another layout; new ones are filled first, then put in their place"
+            );
+        } else {
+            datapath.attach().await?;
+        }
+        Ok(datapath)
+    }
+
+    /// Lets connections that are steered to a listener go to this socket, or to the whole reuseport group that it is
+    /// in. A socket that stood there before takes no new connections any more.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn register(
+        &mut self,
+        listener: &str,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), RegisterError> {
+        let number = self.state.listener(&self.object.tables, listener)?;
+        self.object
+            .sockets
+            .set(number, socket)
+            .map_err(|source| RegisterError::Socket {
+                listener: listener.to_owned(),
+                source: Box::new(source),
+            })?;
+        self.registered.insert(listener.to_owned());
+        Ok(())
+    }
+
+    /// Makes the datapath do what the model says, and no more. Connections of services and backends that stay are not
+    /// disturbed.
+    ///
+    /// # Errors
+    /// [`ApplyError`]. After a refused model everything is as it was, but for routes to its addresses.
+    pub async fn apply(&mut self, model: &Model) -> Result<Applied, ApplyError> {
+        model.check().map_err(PlanError::from)?;
+        let netlink = Netlink::open()?;
+        let devices = netlink.devices().await?;
+        routes::refuse_host_addresses(&netlink, model, &devices).await?;
+        let wanted = Wanted::of(model, self.config.announce, &self.attached_of(devices));
+        let ways = neighbours::resolve(&netlink, &backends(model), &self.ways, true).await?;
+        routes::add(&netlink, &wanted)
+            .await
+            .map_err(RoutesError::from)?;
+
+        let Self { state, object, .. } = self;
+        let mut effects = Kernel(&mut object.counters);
+        let applied = state.apply(&object.tables, model, &ways.hops, &mut effects)?;
+        self.model.clone_from(model);
+        self.ways = ways;
+        if self.pending {
+            self.attach().await?;
+            self.pins.promote_next().map_err(AttachError::from)?;
+            self.pending = false;
+        }
+        routes::remove(&netlink, &wanted)
+            .await
+            .map_err(RoutesError::from)?;
+        Ok(applied)
+    }
+
+    /// Looks up the next hops again and writes what changed. To be called every few seconds: a backend's MAC address
+    /// may change, and neighbours that nobody uses are forgotten.
+    ///
+    /// # Errors
+    /// The kernel was not asked; the next hops stay as they are.
+    pub async fn refresh(&mut self) -> Result<(), NetlinkError> {
+        let netlink = Netlink::open()?;
+        self.ways =
+            neighbours::resolve(&netlink, &backends(&self.model), &self.ways, false).await?;
+        let Self {
+            state,
+            object,
+            ways,
+            ..
+        } = self;
+        state.refresh(
+            &object.tables,
+            &ways.hops,
+            &mut Kernel(&mut object.counters),
+        );
+        Ok(())
+    }
+
+    /// What the datapath is doing. Counters that cannot be read say 0, with a warning in the log.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let verdicts = self.object.counters.verdicts().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the verdicts were not read");
+            Default::default()
+        });
+        Status {
+            adopted: self.adopted,
+            interfaces: self.attached.clone(),
+            services: self
+                .model
+                .services
+                .iter()
+                .map(|service| self.service(service))
+                .collect(),
+            verdicts: verdicts
+                .into_iter()
+                .map(|(verdict, n)| (verdict.label(), n))
+                .collect(),
+        }
+    }
+
+    /// The tables as the kernel sees them.
+    #[must_use]
+    pub fn tables(&self) -> &Mapping {
+        &self.object.tables
+    }
+
+    async fn attach(&mut self) -> Result<(), AttachError> {
+        let devices = match Netlink::open() {
+            Ok(netlink) => netlink.devices().await,
+            Err(error) => Err(error),
+        };
+        let devices = devices.map_err(AttachError::Netlink)?;
+        let Config {
+            interfaces, xdp, ..
+        } = &self.config;
+        self.attached = attach::all(&mut self.object, &self.pins, interfaces, *xdp, &devices)?;
+        for Attached {
+            interface,
+            mode,
+            adopted,
+            why,
+        } in &self.attached
+        {
+            tracing::info!(interface, ?mode, adopted, why, "XDP is attached");
+        }
+        Ok(())
+    }
+
+    fn attached_of(&self, devices: Vec<Device>) -> Vec<Device> {
+        let named = |device: &Device| self.config.interfaces.contains(&device.name);
+        devices.into_iter().filter(named).collect()
+    }
+
+    fn service(&self, service: &model::Service) -> ServiceStatus {
+        let key = tables::key(service.vip);
+        let count = |owner| {
+            let id = self.state.entry(&owner).unwrap_or(0);
+            let counter = self.object.counters.entry(id).unwrap_or_else(|error| {
+                tracing::warn!(%error, id, "a counter was not read");
+                Default::default()
+            });
+            (id, counter)
+        };
+        let counters: Vec<_> = reconcile::owners(service).into_iter().map(count).collect();
+        let listener = match &service.deliver {
+            Deliver::Listener(name) => Some(ListenerStatus {
+                name: name.clone(),
+                registered: self.registered.contains(name),
+            }),
+            _ => None,
+        };
+        let backends =
+            service
+                .deliver
+                .backends()
+                .iter()
+                .zip(&counters)
+                .map(|(backend, (id, counter))| BackendStatus {
+                    address: backend.address,
+                    id: *id,
+                    weight: backend.weight,
+                    drain: backend.drain,
+                    packets: counter.packets,
+                    bytes: counter.bytes,
+                    next_hop: self
+                        .ways
+                        .words
+                        .get(&backend.address)
+                        .cloned()
+                        .unwrap_or_default(),
+                });
+        debug_assert!(
+            listener.is_none()
+                || self
+                    .state
+                    .entry(&reconcile::Owner {
+                        service: key,
+                        backend: None
+                    })
+                    .is_some()
+        );
+        ServiceStatus {
+            name: service.name.clone(),
+            vip: service.vip.to_string(),
+            deliver: service.deliver.word(),
+            packets: counters.iter().map(|(_, counter)| counter.packets).sum(),
+            bytes: counters.iter().map(|(_, counter)| counter.bytes).sum(),
+            backends: backends.collect(),
+            listener,
+        }
+    }
+}
+
+/// Detaches the datapath and removes every trace of it: links, programs, maps, and in this network namespace routes,
+/// addresses and proxy entries. Nothing there is no error.
+///
+/// # Errors
+/// [`DownError`]; what was removed before stays removed.
+pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
+    let pins = Pins::remove_all(bpffs)?;
+    let netlink = Netlink::open()?;
+    let routes = routes::remove(&netlink, &Wanted::default()).await?;
+    Ok(Removed { pins, routes })
+}
+
+fn backends(model: &Model) -> BTreeSet<IpAddr> {
+    model
+        .services
+        .iter()
+        .flat_map(|service| service.deliver.backends())
+        .map(|backend| backend.address)
+        .collect()
+}
+
+/// What a previous daemon left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    SameLayout,
+    OtherLayout,
+}
+
+impl Found {
+    fn look(pins: &Pins) -> Self {
+        let pin = pins.maps().join("tables");
+        if !pin.exists() {
+            return Self::Nothing;
+        }
+        let mapping = aya::maps::MapData::from_pin(&pin).ok().and_then(|map| {
+            let same_size = map.info().ok()?.value_size() as usize
+                == size_of::<tollgate_common::tables::Tables>();
+            same_size.then(|| Mapping::of(std::os::fd::AsFd::as_fd(map.fd())).ok())?
+        });
+        // A map that nobody has signed yet was made a moment before its maker died: it is as good as new.
+        match mapping {
+            Some(mapping) if mapping.is_of_this_layout() || mapping.magic.load() == 0 => {
+                Self::SameLayout
+            }
+            _ => Self::OtherLayout,
+        }
+    }
+}
+
+/// The effects on the kernel's own maps.
+struct Kernel<'a>(&'a mut Counters);
+
+impl Effects for Kernel<'_> {
+    fn reset(&mut self, entry: u16) {
+        if let Err(error) = self.0.reset(entry) {
+            tracing::warn!(%error, entry, "a counter was not reset; it goes on from its last value");
+        }
+    }
+
+    fn grace(&mut self) {
+        if maps::grace().is_err() {
+            // Many times as long as a packet takes.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}

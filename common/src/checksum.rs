@@ -1,0 +1,42 @@
+//! The Internet checksum (RFC 1071), computed over 16-bit words as they load: the sum is the same in either byte order.
+
+/// Sum of all 16-bit words of `bytes`, not folded; an odd last byte counts as if a zero followed.
+#[must_use]
+pub fn sum(bytes: &[u8]) -> u64 {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let sum: u64 = pairs
+        .iter()
+        .map(|pair| u64::from(u16::from_ne_bytes(*pair)))
+        .sum();
+    sum + rest
+        .first()
+        .map_or(0, |&last| u64::from(u16::from_ne_bytes([last, 0])))
+}
+
+/// Folds a sum to 16 bits, the carries added in (RFC 1071, section 2). Not complemented.
+#[inline(always)]
+#[must_use]
+pub const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_of_rfc1071_example() {
+        // RFC 1071, section 3: the words 0001 f203 f4f5 f6f7 sum up to ddf2.
+        let sum = sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(fold(sum).to_be(), 0xddf2);
+    }
+
+    #[test]
+    fn carries_of_the_largest_sum_fold_away() {
+        assert_eq!(fold(u64::from(u16::MAX) * 40_000), u16::MAX);
+        assert_eq!(fold(u64::MAX), u16::MAX);
+    }
+}

@@ -1,0 +1,32 @@
+//! Capacities of the maps. All of them are part of the layout.
+
+/// Version of everything in this crate that a pinned map remembers. A daemon adopts pinned maps of the same version only.
+pub const LAYOUT: u32 = 1;
+
+/// Cells of the service table: a power of two, four times what may be used, so that a cuckoo path is always short.
+pub const CELLS: usize = 8192;
+
+/// Services that one node takes.
+pub const SERVICES: usize = 1024;
+
+/// Backend entries, number 0 ("none") among them: a power of two, at most 2^15 (a slot holds 15 bits).
+pub const BACKENDS: usize = 16_384;
+
+/// Backends of one service. Beyond it the shares of the largest Maglev table get coarser than about 2 %.
+pub const BACKENDS_PER_SERVICE: usize = 1024;
+
+/// Slots of all services together (16 MiB): a power of two. Slot 0 is never given away and always says "none".
+pub const SLOTS: usize = 1 << 22;
+
+/// Listeners that services may be steered to.
+pub const LISTENERS: usize = 256;
+
+/// Bytes of a listener's name.
+pub const LISTENER_NAME: usize = 64;
+
+const _: () = {
+    assert!(CELLS.is_power_of_two() && CELLS >= 8 * SERVICES);
+    assert!(BACKENDS.is_power_of_two() && BACKENDS <= 1 << 15);
+    assert!(SLOTS.is_power_of_two());
+    assert!(LISTENER_NAME.is_multiple_of(8));
+};

@@ -1,0 +1,111 @@
+//! What became of a packet: each is counted once, under one of these.
+
+/// What became of a packet; the number is its index in the map of verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Verdict {
+    /// To no service of ours, or not TCP or UDP over IP at all: to the stack, untouched.
+    NotOurs = 0,
+    /// IPv4 with options or IPv6 with extension headers: to the stack, which knows them.
+    Options = 1,
+    /// To a steered service: to the stack, where sk_lookup picks the listener.
+    Listener = 2,
+    /// To a backend by the port it came in at.
+    Sent = 3,
+    /// To a backend by another interface.
+    Redirected = 4,
+    /// A fragment to an address with forwarded services only: its ports are not known.
+    Fragment = 5,
+    /// The service has no backend that takes flows.
+    NoBackend = 6,
+    /// The backend's next hop is not known yet.
+    NoNextHop = 7,
+    /// Longer than the way to the backend allows, the outer header included.
+    TooBig = 8,
+    /// To a service, but its lengths contradict each other or the frame.
+    Malformed = 9,
+    /// The driver left no room before the packet for an outer header.
+    NoHeadroom = 10,
+}
+
+/// What the kernel is told to do with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// On into the stack.
+    Pass,
+    /// Dropped.
+    Drop,
+    /// Out of the port that it came in at.
+    Transmit,
+    /// Out of another interface.
+    Redirect,
+}
+
+impl Verdict {
+    /// All of them, each at the index of its number.
+    pub const ALL: [Self; 11] = [
+        Self::NotOurs,
+        Self::Options,
+        Self::Listener,
+        Self::Sent,
+        Self::Redirected,
+        Self::Fragment,
+        Self::NoBackend,
+        Self::NoNextHop,
+        Self::TooBig,
+        Self::Malformed,
+        Self::NoHeadroom,
+    ];
+
+    /// The word for it in status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotOurs => "not_ours",
+            Self::Options => "options",
+            Self::Listener => "listener",
+            Self::Sent => "sent",
+            Self::Redirected => "redirected",
+            Self::Fragment => "fragment",
+            Self::NoBackend => "no_backend",
+            Self::NoNextHop => "no_next_hop",
+            Self::TooBig => "too_big",
+            Self::Malformed => "malformed",
+            Self::NoHeadroom => "no_headroom",
+        }
+    }
+
+    /// What the kernel is told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn disposition(self) -> Disposition {
+        match self {
+            Self::NotOurs | Self::Options | Self::Listener => Disposition::Pass,
+            Self::Sent => Disposition::Transmit,
+            Self::Redirected => Disposition::Redirect,
+            Self::Fragment
+            | Self::NoBackend
+            | Self::NoNextHop
+            | Self::TooBig
+            | Self::Malformed
+            | Self::NoHeadroom => Disposition::Drop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_indices_and_labels_differ() {
+        for (index, verdict) in Verdict::ALL.iter().enumerate() {
+            assert_eq!(*verdict as usize, index);
+            assert!(
+                Verdict::ALL[..index]
+                    .iter()
+                    .all(|other| other.label() != verdict.label())
+            );
+        }
+    }
+}

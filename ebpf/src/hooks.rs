@@ -1,0 +1,4 @@
+//! One file a hook.
+
+mod sk_lookup;
+mod xdp;

@@ -1,0 +1,134 @@
+//! The packet's new first bytes. The outer header comes ready from the backend's entry; added here is only what
+//! depends on the packet. The packet inside is not touched.
+
+use tollgate_common::{
+    backend::{Backend, ETHERNET, IPV4, IPV6, Kind, Out},
+    checksum,
+    verdict::Verdict,
+};
+
+use crate::{packet::Packet, parse::Segment};
+
+/// Rewrites the packet for `backend`. `entropy` varies the outer source (and flow label), so that the backend's
+/// receive queues share the load.
+#[inline(always)]
+pub fn rewrite(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    backend: &Backend,
+    out: Out,
+    entropy: u32,
+) -> Result<(), Verdict> {
+    let room = match out.kind {
+        Kind::L2 => 0,
+        Kind::Ipip4 => IPV4,
+        Kind::Ipip6 => IPV6,
+    };
+    if u32::from(segment.len) + room as u32 > u32::from(out.mtu) {
+        return Err(Verdict::TooBig);
+    }
+    match out.kind {
+        Kind::L2 => l2(packet, backend),
+        Kind::Ipip4 => ipip4(packet, segment, backend, entropy),
+        Kind::Ipip6 => ipip6(packet, segment, backend, entropy),
+    }
+}
+
+#[inline(always)]
+fn l2(packet: &mut impl Packet, backend: &Backend) -> Result<(), Verdict> {
+    let head = packet.head_mut::<ETHERNET>().ok_or(Verdict::Malformed)?;
+    put64(head, 0, word(backend, 0));
+    put32(head, 8, word(backend, 1) as u32);
+    Ok(())
+}
+
+#[inline(always)]
+fn ipip4(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    backend: &Backend,
+    entropy: u32,
+) -> Result<(), Verdict> {
+    const CLASS: u32 = 56; // bit of byte 15 in word 1
+    const SOURCE: u32 = 32; // bit of bytes 28-29 in word 3
+
+    if !packet.grow(IPV4 as u8) {
+        return Err(Verdict::NoHeadroom);
+    }
+    let head = packet
+        .head_mut::<{ ETHERNET + IPV4 }>()
+        .ok_or(Verdict::NoHeadroom)?;
+    let len = u64::from((segment.len + IPV4 as u16).to_be());
+    let source = u64::from(entropy & 0xffff);
+    let partial = word(backend, 3);
+    let sum = (partial & 0xffff) + len + (u64::from(segment.class) << 8) + source;
+    let checksum = u64::from(!checksum::fold(sum));
+
+    put64(head, 0, word(backend, 0));
+    put64(
+        head,
+        8,
+        word(backend, 1) | u64::from(segment.class) << CLASS,
+    );
+    put64(head, 16, word(backend, 2) | len);
+    put64(head, 24, partial & !0xffff | checksum | source << SOURCE);
+    put16(head, 32, word(backend, 4) as u16);
+    Ok(())
+}
+
+#[inline(always)]
+fn ipip6(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    backend: &Backend,
+    entropy: u32,
+) -> Result<(), Verdict> {
+    const CLASS_HIGH: u32 = 48; // bit of byte 14 in word 1
+    const CLASS_LOW: u32 = 60; // bit of the upper half of byte 15
+    const LENGTH: u32 = 16; // bit of bytes 18-19 in word 2
+    const SOURCE: u32 = 16; // bit of bytes 34-37 in word 4
+
+    if !packet.grow(IPV6 as u8) {
+        return Err(Verdict::NoHeadroom);
+    }
+    let head = packet
+        .head_mut::<{ ETHERNET + IPV6 }>()
+        .ok_or(Verdict::NoHeadroom)?;
+    let class = u64::from(segment.class);
+    let label = u64::from(entropy >> 16); // the lower 16 bits of the flow label (RFC 6438)
+    let len = u64::from(segment.len.to_be());
+
+    put64(head, 0, word(backend, 0));
+    put64(
+        head,
+        8,
+        word(backend, 1) | (class >> 4) << CLASS_HIGH | (class & 0xf) << CLASS_LOW,
+    );
+    put64(head, 16, word(backend, 2) | label | len << LENGTH);
+    put64(head, 24, word(backend, 3));
+    put64(head, 32, word(backend, 4) | u64::from(entropy) << SOURCE);
+    put64(head, 40, word(backend, 5));
+    put32(head, 48, word(backend, 6) as u32);
+    put16(head, 52, (word(backend, 6) >> 32) as u16);
+    Ok(())
+}
+
+#[inline(always)]
+fn word(backend: &Backend, index: usize) -> u64 {
+    backend.header[index].load()
+}
+
+#[inline(always)]
+fn put16<const N: usize>(bytes: &mut [u8; N], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+#[inline(always)]
+fn put32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+#[inline(always)]
+fn put64<const N: usize>(bytes: &mut [u8; N], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}

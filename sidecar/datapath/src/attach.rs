@@ -1,0 +1,290 @@
+//! Programs to interfaces and to the network namespace; adopted where a predecessor left links.
+
+use std::{fs::File, io, path::Path};
+
+use aya::programs::{
+    ProgramError, SkLookup, Xdp, XdpMode as Flags,
+    links::{FdLink, LinkError, PinnedLink},
+    xdp::XdpLink,
+};
+use nix::errno::Errno;
+
+use crate::{
+    netlink::{Device, NetlinkError},
+    object::{Object, ObjectError, errno},
+    pins::{self, Pins, PinsError},
+};
+
+/// How a program sees packets of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver, before the kernel makes a buffer of the packet.
+    Native,
+    /// In the stack: works on every device, slower.
+    Generic,
+    /// Native where the driver can, else generic.
+    Auto,
+}
+
+/// How an interface was attached.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attached {
+    /// Its name.
+    pub interface: String,
+    /// Native or generic.
+    pub mode: XdpMode,
+    /// Whether the link is a predecessor's.
+    pub adopted: bool,
+    /// Why this mode.
+    pub why: String,
+}
+
+/// Why a program was not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No such device.
+    #[error(
+        "there is no interface `{0}` in this network namespace; `interfaces` names those that packets arrive on"
+    )]
+    NoInterface(String),
+    /// Another program is there.
+    #[error(
+        "{0} has another XDP program already, and a device takes one; `ip link show dev {0}` shows its id, `ip link set dev {0} xdp off` removes it if nobody needs it"
+    )]
+    Busy(String),
+    /// The driver cannot.
+    #[error("{interface} does not take native XDP ({source}); say `xdp: auto` or `xdp: generic`")]
+    NoNative {
+        /// The device.
+        interface: String,
+        /// The kernel's words.
+        source: io::Error,
+    },
+    /// The kernel refuses.
+    #[error("{interface}: the XDP program was not attached")]
+    Xdp {
+        /// The device.
+        interface: String,
+        /// The kernel's words.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The link is of the old netlink kind, which cannot be pinned.
+    #[error(
+        "{0}: the kernel attaches XDP only without a link here, which no restart would survive; Tollgate needs Linux 6.1 or newer"
+    )]
+    NoLink(String),
+    /// The kernel refuses.
+    #[error("sk_lookup was not attached to this network namespace")]
+    SkLookup(#[source] Box<ProgramError>),
+    /// A link was not adopted.
+    #[error("the pinned link {0} was not opened; `tollgate down` removes it")]
+    Link(String, #[source] Box<LinkError>),
+    /// A link or program was not pinned.
+    #[error("{0} was not pinned")]
+    Pin(String, #[source] aya::pin::PinError),
+    /// A pin.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The object.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The devices were not listed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// This thread's network namespace.
+    #[error("the network namespace of this thread was not opened")]
+    Namespace(#[source] io::Error),
+}
+
+/// Attaches both programs, and pins links and programs.
+///
+/// # Errors
+/// [`AttachError`]. What was attached before the error stays attached; a second try or `down` follows.
+pub fn all(
+    object: &mut Object,
+    pins: &Pins,
+    interfaces: &[String],
+    mode: XdpMode,
+    devices: &[Device],
+) -> Result<Vec<Attached>, AttachError> {
+    let program = object.xdp()?;
+    let attached = interfaces
+        .iter()
+        .map(|name| {
+            let device = devices.iter().find(|device| device.name == *name);
+            let device = device.ok_or_else(|| AttachError::NoInterface(name.clone()))?;
+            xdp(program, pins, device, mode)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    // An interface that is not named any more is let go.
+    let wanted: Vec<_> = interfaces
+        .iter()
+        .map(|interface| pins.xdp_link(interface))
+        .collect();
+    for pin in pins.xdp_links()? {
+        if !wanted.contains(&pin) {
+            pins::remove(&pin)?;
+        }
+    }
+    pin_program(&pins.programs().join("xdp"), |pin| program.pin(pin))?;
+    let program = object.sk_lookup()?;
+    sk_lookup(program, pins)?;
+    pin_program(&pins.programs().join("sk_lookup"), |pin| program.pin(pin))?;
+    Ok(attached)
+}
+
+fn xdp(
+    program: &mut Xdp,
+    pins: &Pins,
+    device: &Device,
+    mode: XdpMode,
+) -> Result<Attached, AttachError> {
+    let pin = pins.xdp_link(&device.name);
+    if pin.exists() {
+        if let Some(now) = adopt(program, &pin, device, mode)? {
+            return Ok(Attached {
+                interface: device.name.clone(),
+                mode: now,
+                adopted: true,
+                why: "adopted with the link of the previous daemon".to_owned(),
+            });
+        }
+        pins::remove(&pin)?;
+    }
+    let (link, mode, why) = fresh(program, device, mode)?;
+    link.pin(&pin)
+        .map_err(|error| AttachError::Pin(pin.display().to_string(), error))?;
+    Ok(Attached {
+        interface: device.name.clone(),
+        mode,
+        adopted: false,
+        why,
+    })
+}
+
+/// Replaces the program behind a pinned link, in place. `None`: the link is of no use any more, its device went, or
+/// another mode is wanted.
+fn adopt(
+    program: &mut Xdp,
+    pin: &Path,
+    device: &Device,
+    wanted: XdpMode,
+) -> Result<Option<XdpMode>, AttachError> {
+    let failed = |error| AttachError::Link(pin.display().to_string(), Box::new(error));
+    let Some(now) = device.xdp else {
+        return Ok(None);
+    };
+    if wanted != XdpMode::Auto && wanted != now {
+        return Ok(None);
+    }
+    let link: FdLink = PinnedLink::from_pin(pin).map_err(failed)?.into();
+    let link = XdpLink::try_from(link).map_err(failed)?;
+    match program.attach_to_link(link) {
+        // The handle that the program keeps goes with it; the pin keeps the link.
+        Ok(_) => Ok(Some(now)),
+        // The device of the link went, and another has its name.
+        Err(error) if errno(&error) == Some(nix::libc::ENOLINK) => Ok(None),
+        Err(source) => Err(AttachError::Xdp {
+            interface: pin.display().to_string(),
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn fresh(
+    program: &mut Xdp,
+    device: &Device,
+    mode: XdpMode,
+) -> Result<(FdLink, XdpMode, String), AttachError> {
+    let native = match mode {
+        XdpMode::Generic => {
+            let link = attach(program, device, Flags::Skb)?;
+            return Ok((
+                link,
+                XdpMode::Generic,
+                "the configuration says so".to_owned(),
+            ));
+        }
+        XdpMode::Native | XdpMode::Auto => attach(program, device, Flags::Driver),
+    };
+    let error = match native {
+        Ok(link) => {
+            let why = match mode {
+                XdpMode::Auto => "the driver takes it",
+                _ => "the configuration says so",
+            };
+            return Ok((link, XdpMode::Native, why.to_owned()));
+        }
+        Err(AttachError::Xdp { source, .. }) => source,
+        Err(other) => return Err(other),
+    };
+    let refusal = errno(&*error).map_or_else(
+        || io::Error::other(error.to_string()),
+        io::Error::from_raw_os_error,
+    );
+    if mode == XdpMode::Native {
+        return Err(AttachError::NoNative {
+            interface: device.name.clone(),
+            source: refusal,
+        });
+    }
+    let link = attach(program, device, Flags::Skb)?;
+    Ok((
+        link,
+        XdpMode::Generic,
+        format!("the driver refuses native XDP: {refusal}"),
+    ))
+}
+
+fn attach(program: &mut Xdp, device: &Device, flags: Flags) -> Result<FdLink, AttachError> {
+    let interface = &device.name;
+    let refused = |source: ProgramError| match errno(&source).map(Errno::from_raw) {
+        // EEXIST: one in the other mode.
+        Some(Errno::EBUSY | Errno::EEXIST) => AttachError::Busy(interface.clone()),
+        Some(Errno::EPERM) => AttachError::Object(ObjectError::Rights(Box::new(source))),
+        _ => AttachError::Xdp {
+            interface: interface.clone(),
+            source: Box::new(source),
+        },
+    };
+    let id = program
+        .attach_to_if_index(device.index, flags)
+        .map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    FdLink::try_from(link).map_err(|_| AttachError::NoLink(interface.clone()))
+}
+
+/// The new program is attached beside the old one, then takes the old one's pin: aya cannot replace a program behind a
+/// link of this kind. While both run they read the same maps, and a socket that one of them picks wins.
+fn sk_lookup(program: &mut SkLookup, pins: &Pins) -> Result<(), AttachError> {
+    let namespace = File::open("/proc/thread-self/ns/net").map_err(AttachError::Namespace)?;
+    let refused = |error| AttachError::SkLookup(Box::new(error));
+    let id = program.attach(namespace).map_err(refused)?;
+    let link: FdLink = program.take_link(id).map_err(refused)?.into();
+    let pin = pins.sk_lookup_link();
+    let next = pin.with_file_name("sk_lookup_next");
+    if next.exists() {
+        pins::remove(&next)?;
+    }
+    link.pin(&next)
+        .map_err(|error| AttachError::Pin(next.display().to_string(), error))?;
+    pins::replace(&next, &pin)?;
+    Ok(())
+}
+
+fn pin_program(
+    pin: &Path,
+    program: impl FnOnce(&Path) -> Result<(), aya::pin::PinError>,
+) -> Result<(), AttachError> {
+    let mut next = pin.as_os_str().to_owned();
+    next.push("_next");
+    let next = Path::new(&next);
+    if next.exists() {
+        pins::remove(next)?;
+    }
+    program(next).map_err(|error| AttachError::Pin(pin.display().to_string(), error))?;
+    pins::replace(next, pin)?;
+    Ok(())
+}

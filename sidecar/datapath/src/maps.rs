@@ -1,0 +1,188 @@
+//! Typed handles on the maps. The only file of this crate with `unsafe`: shared memory is mapped here, and whoever
+//! has mapped it sees a `&Tables` whose every word is an atomic.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    ops::Deref,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    ptr::NonNull,
+};
+
+use aya::maps::{MapData, MapError, PerCpuArray, SockMap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use tollgate_common::{
+    counter::Counter,
+    limits::LAYOUT,
+    tables::{MAGIC, Tables},
+    verdict::Verdict,
+};
+
+/// The tables in memory: the kernel's, or some of our own to try things on.
+#[derive(Debug)]
+pub struct Mapping(NonNull<Tables>);
+
+// SAFETY: it owns the mapping, and what is in it are atomics only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; atomics are shared by `&`.
+unsafe impl Sync for Mapping {}
+
+/// The least that the kernel rounds a mapping to.
+const LEN: NonZeroUsize = {
+    const PAGE: usize = 4096;
+    match NonZeroUsize::new(size_of::<Tables>().next_multiple_of(PAGE)) {
+        Some(len) => len,
+        None => panic!("the tables are not empty"),
+    }
+};
+
+impl Mapping {
+    /// Maps the array of tables that belongs to `map`.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` if the map is not `BPF_F_MMAPABLE`, `EINVAL` if it is smaller.
+    pub fn of(map: BorrowedFd<'_>) -> nix::Result<Self> {
+        let rw = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping of whole pages; the kernel refuses one that is longer than the map.
+        let memory = unsafe { mmap(None, LEN, rw, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self(memory.cast()))
+    }
+
+    /// Tables that no kernel looks at, all zero.
+    ///
+    /// # Errors
+    /// The kernel's, if there is no memory.
+    pub fn private() -> nix::Result<Self> {
+        let rw = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new anonymous mapping.
+        let memory = unsafe { mmap_anonymous(None, LEN, rw, MapFlags::MAP_PRIVATE) }?;
+        Ok(Self(memory.cast()))
+    }
+
+    /// Whether whoever made the map meant the same by its bytes.
+    #[must_use]
+    pub fn is_of_this_layout(&self) -> bool {
+        self.magic.load() == MAGIC && self.layout.load() == u64::from(LAYOUT)
+    }
+
+    /// Says what the bytes of this new map mean.
+    pub fn sign(&self) {
+        self.layout.store(u64::from(LAYOUT));
+        self.magic.store(MAGIC);
+    }
+}
+
+impl Deref for Mapping {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        // SAFETY: mapped for as long as self lives, page-aligned, of at least that size; all-zero and any other bytes
+        // are valid, every field being an atomic integer.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `of` or `private` made, and no borrow of it is left.
+        let unmapped = unsafe { munmap(self.0.cast(), LEN.get()) };
+        debug_assert!(unmapped.is_ok(), "unmapping what was mapped");
+    }
+}
+
+/// Waits until no packet is being processed that may have seen the tables as they were before.
+///
+/// `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu` in the kernel (membarrier(2)), and XDP programs run inside RCU
+/// read-side sections.
+///
+/// # Errors
+/// The kernel's, if it was built without membarrier or runs nohz_full CPUs; wait some milliseconds instead then.
+pub fn grace() -> nix::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: nix::libc::c_int = 1;
+    // SAFETY: takes numbers only.
+    let result =
+        unsafe { nix::libc::syscall(nix::libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    nix::errno::Errno::result(result).map(drop)
+}
+
+/// What is counted.
+pub struct Counters {
+    verdicts: PerCpuArray<MapData, u64>,
+    entries: PerCpuArray<MapData, Counter>,
+}
+
+impl Counters {
+    pub(crate) fn new(
+        verdicts: PerCpuArray<MapData, u64>,
+        entries: PerCpuArray<MapData, Counter>,
+    ) -> Self {
+        Self { verdicts, entries }
+    }
+
+    /// Packets by verdict, over all CPUs.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn verdicts(&self) -> Result<BTreeMap<Verdict, u64>, MapError> {
+        Verdict::ALL
+            .into_iter()
+            .map(|verdict| {
+                let values = self.verdicts.get(&(verdict as u32), 0)?;
+                Ok((verdict, values.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// What a backend entry has counted, over all CPUs.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn entry(&self, id: u16) -> Result<Counter, MapError> {
+        let values = self.entries.get(&u32::from(id), 0)?;
+        Ok(values.iter().fold(Counter::default(), |sum, one| Counter {
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        }))
+    }
+
+    /// Lets an entry count from zero: its number goes to another backend.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn reset(&mut self, id: u16) -> Result<(), MapError> {
+        let cpus = self.entries.get(&u32::from(id), 0)?.len();
+        let zero = vec![Counter::default(); cpus];
+        let zero = aya::maps::PerCpuValues::try_from(zero).map_err(|io_error| {
+            MapError::SyscallError(aya::sys::SyscallError {
+                call: "possible CPUs",
+                io_error,
+            })
+        })?;
+        self.entries.set(u32::from(id), zero, 0)
+    }
+}
+
+/// The listeners' sockets, by number.
+pub struct Sockets(SockMap<MapData>);
+
+impl Sockets {
+    pub(crate) fn new(map: SockMap<MapData>) -> Self {
+        Self(map)
+    }
+
+    /// Puts a socket at a number; what stood there goes.
+    ///
+    /// # Errors
+    /// The map's: `EOPNOTSUPP` for a socket that does not listen.
+    pub fn set(&mut self, number: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        self.0.set(number, &socket.as_fd().as_raw_fd(), 0)
+    }
+
+    /// Takes the socket of a number out, if there is one.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn clear(&mut self, number: u32) -> Result<(), MapError> {
+        self.0.clear_index(&number)
+    }
+}

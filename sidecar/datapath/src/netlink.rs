@@ -1,0 +1,258 @@
+//! The kernel's own tables of devices, addresses, routes and neighbours, as far as the datapath needs them (rtnetlink(7)).
+
+use std::{io, net::IpAddr};
+
+use futures_util::TryStreamExt as _;
+use rtnetlink::{
+    Error, Handle,
+    packet_route::{
+        AddressFamily,
+        address::{AddressAttribute, AddressMessage, AddressProtocol},
+        link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+    },
+};
+
+use crate::attach::XdpMode;
+
+/// Who made a route, address or neighbour entry: 84 is nobody's in `/etc/iproute2/rt_protos`, so `tollgate down` removes
+/// exactly ours.
+pub const PROTOCOL: u8 = 84;
+
+/// Why the kernel was not asked or did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// No socket.
+    #[error("the netlink socket was not opened")]
+    Socket(#[source] io::Error),
+    /// No rights.
+    #[error("{0}: not permitted; run as root or with CAP_NET_ADMIN")]
+    Rights(String),
+    /// The kernel refuses.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// The kernel's words.
+        source: Box<Error>,
+    },
+}
+
+impl NetlinkError {
+    pub(crate) fn of(what: impl Into<String>) -> impl FnOnce(Error) -> Self {
+        let what = what.into();
+        move |source| match code(&source) {
+            Some(nix::libc::EPERM) => Self::Rights(what),
+            _ => Self::Kernel {
+                what,
+                source: Box::new(source),
+            },
+        }
+    }
+}
+
+/// The error number that the kernel answered with.
+pub(crate) fn code(error: &Error) -> Option<i32> {
+    match error {
+        Error::NetlinkError(message) => message.code.map(|code| -code.get()),
+        _ => None,
+    }
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address, if it is an Ethernet device.
+    pub mac: Option<[u8; 6]>,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// How an XDP program is attached, if one is.
+    pub xdp: Option<XdpMode>,
+}
+
+/// A conversation with the kernel, in the network namespace of the thread that began it.
+pub(crate) struct Netlink {
+    pub(crate) handle: Handle,
+    connection: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Netlink {
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Socket)?;
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    pub(crate) async fn devices(&self) -> Result<Vec<Device>, NetlinkError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(NetlinkError::of("the devices were not listed"))?;
+        Ok(links.iter().filter_map(device).collect())
+    }
+
+    pub(crate) async fn addresses(&self) -> Result<Vec<AddressMessage>, NetlinkError> {
+        let addresses = self.handle.address().get().execute();
+        addresses
+            .try_collect()
+            .await
+            .map_err(NetlinkError::of("the addresses were not listed"))
+    }
+
+    /// Our own local routes.
+    pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
+        let mut ours = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut dump = RouteMessage::default();
+            dump.header.address_family = family;
+            let routes = self.handle.route().get(dump).execute();
+            let routes: Vec<RouteMessage> = routes
+                .try_collect()
+                .await
+                .map_err(NetlinkError::of("the routes were not listed"))?;
+            ours.extend(
+                routes
+                    .into_iter()
+                    .filter(|route| route.header.protocol == RouteProtocol::Other(PROTOCOL)),
+            );
+        }
+        Ok(ours)
+    }
+
+    /// The neighbour table of both families, or that of the proxies.
+    pub(crate) async fn neighbours(
+        &self,
+        proxies: bool,
+    ) -> Result<Vec<NeighbourMessage>, NetlinkError> {
+        let mut all = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = self.handle.neighbours().get().set_address_family(family);
+            if proxies {
+                request = request.proxies();
+            }
+            let part: Vec<NeighbourMessage> = request
+                .execute()
+                .try_collect()
+                .await
+                .map_err(NetlinkError::of("the neighbours were not listed"))?;
+            all.extend(part);
+        }
+        Ok(all)
+    }
+}
+
+fn device(link: &LinkMessage) -> Option<Device> {
+    let mut device = Device {
+        index: link.header.index,
+        name: String::new(),
+        mac: None,
+        mtu: 0,
+        xdp: None,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => device.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::Address(mac) if link.header.link_layer_type == LinkLayerType::Ether => {
+                device.mac = mac.as_slice().try_into().ok();
+            }
+            LinkAttribute::Xdp(xdp) => device.xdp = xdp.iter().find_map(mode),
+            _ => {}
+        }
+    }
+    (!device.name.is_empty()).then_some(device)
+}
+
+fn mode(xdp: &LinkXdp) -> Option<XdpMode> {
+    match xdp {
+        LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => Some(XdpMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
+        _ => None,
+    }
+}
+
+/// The address that an address message is about.
+pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+    let find = |local: bool| {
+        message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) if local => Some(*address),
+                AddressAttribute::Address(address) if !local => Some(*address),
+                _ => None,
+            })
+    };
+    find(true).or_else(|| find(false))
+}
+
+/// Whether an address is one that we gave.
+pub(crate) fn is_our_address(message: &AddressMessage) -> bool {
+    message
+        .attributes
+        .contains(&AddressAttribute::Protocol(AddressProtocol::Other(
+            PROTOCOL,
+        )))
+}
+
+/// The address that a neighbour entry is about.
+pub(crate) fn neighbour_of(message: &NeighbourMessage) -> Option<IpAddr> {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                Some((*address).into())
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+                Some((*address).into())
+            }
+            _ => None,
+        })
+}
+
+/// Whether a proxy entry is one that we made.
+pub(crate) fn is_our_proxy(message: &NeighbourMessage) -> bool {
+    message
+        .attributes
+        .contains(&NeighbourAttribute::Protocol(RouteProtocol::Other(
+            PROTOCOL,
+        )))
+}
+
+/// An address in a route's attribute.
+pub(crate) fn route_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+/// The destination of a route.
+pub(crate) fn destination_of(route: &RouteMessage) -> Option<IpAddr> {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => route_address(address),
+            _ => None,
+        })
+}

@@ -1,0 +1,123 @@
+//! From the model to what the maps say: pure, nothing is written here.
+
+use std::net::IpAddr;
+
+use tollgate_common::{
+    backend::{Header, Kind, Out},
+    flow::Flow,
+    service::{Key, TCP, UDP},
+};
+
+use crate::model::{Proto, Vip};
+
+pub mod cuckoo;
+pub mod maglev;
+
+/// IP protocol numbers of IP inside IP.
+const IPV4_INSIDE: u8 = 4;
+const IPV6_INSIDE: u8 = 41;
+
+/// Where packets to a backend go next, as user space found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// The interface's own MAC address.
+    pub source: [u8; 6],
+    /// The next hop's MAC address.
+    pub destination: [u8; 6],
+    /// Largest IP packet on that way.
+    pub mtu: u16,
+}
+
+/// The backend entry for a backend behind a next hop: the header's words, and the word of the way out.
+#[must_use]
+pub fn entry(vip: IpAddr, kind: Kind, backend: IpAddr, hop: Option<&NextHop>) -> ([u64; 7], u64) {
+    let Some(hop) = hop else { return ([0; 7], 0) };
+    let inner = if vip.is_ipv4() {
+        IPV4_INSIDE
+    } else {
+        IPV6_INSIDE
+    };
+    let header = match (kind, backend) {
+        (Kind::L2, _) => Header::l2(hop.destination, hop.source),
+        (_, IpAddr::V4(to)) => Header::ipip4(hop.destination, hop.source, to.octets(), inner),
+        (_, IpAddr::V6(to)) => Header::ipip6(hop.destination, hop.source, to.octets(), inner),
+    };
+    (
+        header.0,
+        Out {
+            ifindex: hop.ifindex,
+            mtu: hop.mtu,
+            kind,
+        }
+        .pack(),
+    )
+}
+
+/// The key under which a service stands.
+#[must_use]
+pub fn key(vip: Vip) -> Key {
+    let proto = match vip.proto {
+        Proto::Tcp => TCP,
+        Proto::Udp => UDP,
+    };
+    let (hi, lo, family) = words(vip.ip);
+    match family {
+        4 => Key::v4(lo as u32, vip.port.to_be(), proto),
+        _ => Key::v6(hi, lo, vip.port.to_be(), proto),
+    }
+}
+
+/// The flow of a connection to a service, as the kernel side sees it. `None`: the families differ.
+#[must_use]
+pub fn flow(source: IpAddr, source_port: u16, vip: Vip) -> Option<Flow> {
+    match (source, vip.ip) {
+        (IpAddr::V4(source), IpAddr::V4(_)) => {
+            Some(Flow::v4(source.octets(), source_port, vip.port))
+        }
+        (IpAddr::V6(source), IpAddr::V6(_)) => {
+            Some(Flow::v6(source.octets(), source_port, vip.port))
+        }
+        _ => None,
+    }
+}
+
+/// An address as two words, as they load from a packet, and its family (4 or 6).
+#[must_use]
+pub const fn words(address: IpAddr) -> (u64, u64, u8) {
+    match address {
+        IpAddr::V4(address) => (0, u32::from_ne_bytes(address.octets()) as u64, 4),
+        IpAddr::V6(address) => {
+            let word = u128::from_ne_bytes(address.octets());
+            (word as u64, (word >> 64) as u64, 6)
+        }
+    }
+}
+
+/// The address of two words and a family; `None` for any other family.
+#[must_use]
+pub fn address(hi: u64, lo: u64, family: u8) -> Option<IpAddr> {
+    match family {
+        4 => Some(IpAddr::from((lo as u32).to_ne_bytes())),
+        6 => Some(IpAddr::from(
+            (u128::from(hi) | u128::from(lo) << 64).to_ne_bytes(),
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back_from_their_words() {
+        for text in ["203.0.113.10", "2001:db8::1", "::ffff:1.2.3.4"] {
+            let ip: IpAddr = text.parse().unwrap();
+            let (hi, lo, family) = words(ip);
+            assert_eq!(address(hi, lo, family), Some(ip));
+        }
+        assert_eq!(address(0, 0, 0), None);
+    }
+}

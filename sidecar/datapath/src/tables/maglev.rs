@@ -1,0 +1,100 @@
+//! Maglev tables (Eisenbud and others, "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
+//! section 3.4), weighted: which backend each slot names.
+//!
+//! A table follows from the addresses and weights alone, so that all nodes make the same one, in whatever order the
+//! backends are named.
+
+use std::net::IpAddr;
+
+/// A backend that takes flows: what its place in the table follows from, and what the slots shall say for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its share, relative to the others', at least 1.
+    pub weight: u32,
+    /// Its number.
+    pub id: u16,
+}
+
+/// The number of slots for a service with so many backends, drained ones among them; always a prime.
+///
+/// A small service pays with little memory for shares within 1 % and few flows moved when a backend goes; the steps
+/// are far apart because a change of the number deals all flows anew.
+#[must_use]
+pub const fn slots_for(backends: usize) -> u32 {
+    match backends {
+        0 => 0,
+        1..=16 => 16_381,
+        _ => 65_537,
+    }
+}
+
+/// The table: `len` slots, each with a backend's number. Empty if nobody takes flows.
+#[must_use]
+pub fn table(members: &[Member], len: u32) -> Vec<u16> {
+    let Some(heaviest) = members.iter().map(|member| u64::from(member.weight)).max() else {
+        return Vec::new();
+    };
+    let mut members = members.to_vec();
+    members.sort_unstable_by_key(|member| hash(member.address, 0));
+    let mut turns: Vec<Turn> = members
+        .iter()
+        .map(|member| Turn::of(member.address, len))
+        .collect();
+
+    let mut table = vec![0; len as usize];
+    let mut filled = 0;
+    for round in 1_u64.. {
+        for (member, turn) in members.iter().zip(&mut turns) {
+            // A backend has its turn in `weight` of `heaviest` rounds, evenly spread.
+            if round * u64::from(member.weight) < turn.due {
+                continue;
+            }
+            turn.due += heaviest;
+            turn.take(&mut table, member.id);
+            filled += 1;
+            if filled == len {
+                return table;
+            }
+        }
+    }
+    table
+}
+
+/// One backend's way through the slots: every slot once, since `skip` and the prime number of slots share no divisor.
+struct Turn {
+    next: u32,
+    skip: u32,
+    due: u64,
+}
+
+impl Turn {
+    fn of(address: IpAddr, len: u32) -> Self {
+        let next = (hash(address, 1) % u64::from(len)) as u32;
+        let skip = (hash(address, 2) % u64::from(len - 1)) as u32 + 1;
+        Self { next, skip, due: 0 }
+    }
+
+    /// Takes the next slot of the way that is free; there is one, or the table would be done.
+    fn take(&mut self, table: &mut [u16], id: u16) {
+        let len = table.len() as u32;
+        loop {
+            let slot = &mut table[self.next as usize];
+            self.next = (self.next + self.skip) % len;
+            if *slot == 0 {
+                *slot = id;
+                return;
+            }
+        }
+    }
+}
+
+/// A hash of an address that stays the same for ever: tables of different versions must agree.
+fn hash(address: IpAddr, purpose: u64) -> u64 {
+    let (hi, lo, family) = super::words(address);
+    tollgate_common::flow::seed(hi, lo, u32::from(family) << 8 | purpose as u32)
+}
+
+#[cfg(test)]
+mod tests;
