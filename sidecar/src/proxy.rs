@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tollgate_auth::header::scrub::{hop_by_hop, scrub};
+use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
@@ -167,6 +167,7 @@ async fn forward(
 
     // 403, 431. Scrub first: a client must not be able to write our headers, even on routes without a token.
     scrub(&mut head.fields, &listener.managed);
+    unvouched(&mut head.fields);
     inject(route, claims.as_deref(), &mut head)?;
     introduce(connection, record.request_id(), &mut head);
 

@@ -15,25 +15,9 @@ use self::issuer::IssuerState;
 use crate::upstream::Client;
 use crate::upstream::body::TrailerFilter;
 
-/// Names that Tollgate itself says to the upstream about client and request, or that tell an upstream who the client is.
-/// A client that says one, or an alias of one, is not believed.
-pub const SAID_BY_US: [&str; 15] = [
-    "x-request-id",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-client-cert",
-    "x-real-ip",
-    "x-client-ip",
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
-    "client-cert",
-    "client-cert-chain",
-];
+/// What Tollgate itself says of a request, beside what the claims say. What only a trusted proxy may say
+/// (`X-Forwarded-*` and its kind) is taken from clients by `tollgate_auth::header::scrub::unvouched`.
+pub const SAID_BY_US: [&str; 1] = ["x-request-id"];
 
 /// The configuration at work.
 #[derive(Debug)]

@@ -1,1 +1,18 @@
-fn main() {}
+//! The sidecar half in this process, over real sockets on loopback: no rights needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests: panicking is how a test fails"
+)]
+
+mod config;
+mod headers;
+mod keys;
+mod life;
+mod routes;
+mod telemetry;
+mod tls;
+mod tokens;
+mod wire;
+mod world;

@@ -1,0 +1,118 @@
+//! Reloads and the graceful end.
+
+use std::io::Write;
+
+use tollgate_tests::client::{Request, read_reply};
+
+use crate::world::{ROUTES, World, eventually, refused};
+
+#[test]
+fn a_reload_changes_routes_and_keeps_keys() {
+    let world = World::new();
+    let fetches = world.issuer.key_fetches();
+    let more = format!(
+        "{ROUTES}      - {{ name: new, match: {{ path: /new }}, token: none, upstream: api }}\n"
+    );
+    refused(&world.h1(&Request::get("/new")), 404, "no_route");
+    world.write(&world.configuration(&more, ""));
+    world.reload().unwrap();
+    assert_eq!(world.h1(&Request::get("/new")).status, 200);
+    assert_eq!(
+        world
+            .h1(&Request::get("/orders").bearer(&world.token()))
+            .status,
+        200
+    );
+    assert_eq!(
+        world.issuer.key_fetches(),
+        fetches,
+        "an issuer that did not change is left alone"
+    );
+    assert_eq!(world.status()["configuration"]["reloads"], 1);
+}
+
+#[test]
+fn threat_76_a_bad_reload_changes_nothing_and_says_so() {
+    let world = World::new();
+    world.write("version: 1\nlisteners: { edge: { listen: nowhere } }\n");
+    let error = world.reload().unwrap_err();
+    assert!(error.contains("tollgate.yaml:2:"), "{error}");
+    assert_eq!(world.h1(&Request::get("/open")).status, 200);
+    let configuration = &world.status()["configuration"];
+    assert_eq!(configuration["reloads"], 0);
+    assert_eq!(configuration["last_error"].as_str(), Some(error.as_str()));
+
+    let workers = world
+        .configuration(ROUTES, "")
+        .replace("workers: 2", "workers: 1");
+    world.write(&workers);
+    assert!(world.reload().unwrap_err().contains("restart"));
+}
+
+#[test]
+fn threat_56_verdicts_made_under_other_rules_are_not_used() {
+    let world = World::new();
+    let token = world.token();
+    assert_eq!(
+        world.h1(&Request::get("/orders").bearer(&token)).status,
+        200
+    );
+    let stricter = world
+        .configuration(ROUTES, "")
+        .replace("audiences: [orders-api]", "audiences: [other-api]");
+    world.write(&stricter);
+    world.reload().unwrap();
+    eventually("keys under the new rules", || {
+        world
+            .probe("/readyz")
+            .starts_with("HTTP/1.1 200")
+            .then_some(())
+    });
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&token)),
+        401,
+        "audience_mismatch",
+    );
+}
+
+#[test]
+fn a_certificate_is_reloaded_under_open_connections() {
+    let world = World::new();
+    let mut open = world.target().tls(&["http/1.1"]).unwrap();
+    let before = world.target().certificate().unwrap();
+    let names = ["api.test", "*.wild.test"];
+    world
+        .authority
+        .leaf(&names)
+        .unwrap()
+        .write(world.folder.path(), "default")
+        .unwrap();
+    world.reload().unwrap();
+    assert_ne!(world.target().certificate().unwrap(), before);
+    open.write_all(&Request::get("/open").to_h1("api.test"))
+        .unwrap();
+    assert_eq!(read_reply(&mut open).unwrap().status, 200);
+}
+
+#[test]
+fn a_drain_finishes_what_is_in_flight_and_refuses_what_is_new() {
+    let mut world = World::new();
+    let target = world.target();
+    let mut stream = target.tls(&["http/1.1"]).unwrap();
+    stream
+        .write_all(&Request::get("/open?hold").to_h1("api.test"))
+        .unwrap();
+    eventually("the request at the API", || {
+        (world.echo.count() == 1).then_some(())
+    });
+    let gate = world.gate.take().unwrap();
+    let draining = world.runtime.spawn(gate.drain());
+    eventually("an end of accepting", || {
+        target.connect().is_err().then_some(())
+    });
+    assert!(!draining.is_finished(), "a request is in flight");
+    world.echo.release();
+    let reply = read_reply(&mut stream).unwrap();
+    assert_eq!(reply.status, 200);
+    world.runtime.block_on(draining).unwrap();
+}

@@ -1,0 +1,84 @@
+//! Requests that are not quite requests, as bytes.
+
+use std::io::Write;
+
+use tollgate_tests::client::{Reply, Request, read_reply};
+
+use crate::world::{World, refused};
+
+fn raw(world: &World, request: &str) -> Reply {
+    let mut stream = world.target().tls(&["http/1.1"]).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    read_reply(&mut stream).unwrap()
+}
+
+#[test]
+fn threat_42_one_request_has_one_host() {
+    let world = World::new();
+    for request in [
+        "GET /open HTTP/1.1\r\n\r\n",
+        "GET /open HTTP/1.1\r\nhost: api.test\r\nhost: evil.test\r\n\r\n",
+        "GET https://evil.test/open HTTP/1.1\r\nhost: api.test\r\n\r\n",
+        "GET /open HTTP/1.1\r\nhost: api.test/x\r\n\r\n",
+        "GET /open HTTP/1.1\r\nhost: user@api.test\r\n\r\n",
+    ] {
+        let reply = raw(&world, request);
+        refused(&reply, 400, "request_malformed");
+    }
+    let reply = raw(
+        &world,
+        "GET https://api.test/open HTTP/1.1\r\nhost: api.test\r\n\r\n",
+    );
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(world.echo.count(), 1);
+}
+
+#[test]
+fn threat_43_connect_is_no_way_in() {
+    let world = World::new();
+    let reply = raw(
+        &world,
+        "CONNECT api.test:443 HTTP/1.1\r\nhost: api.test:443\r\n\r\n",
+    );
+    assert_eq!(reply.status, 400);
+    assert_eq!(world.echo.count(), 0);
+}
+
+#[test]
+fn threat_59_a_refused_request_leaves_the_connection_usable() {
+    let world = World::new();
+    let mut stream = world.target().tls(&["http/1.1"]).unwrap();
+    let refused_request = "POST /orders HTTP/1.1\r\nhost: api.test\r\ncontent-length: 45\r\n\r\n\
+                           GET /open/smuggled HTTP/1.1\r\nhost: api.test\r\n";
+    assert_eq!(refused_request.split("\r\n\r\n").nth(1).unwrap().len(), 45);
+    stream.write_all(refused_request.as_bytes()).unwrap();
+    refused(&read_reply(&mut stream).unwrap(), 401, "token_missing");
+    // The connection may have been closed; if not, the next request is read as itself.
+    if stream
+        .write_all(&Request::get("/open/next").to_h1("api.test"))
+        .is_ok()
+        && let Ok(reply) = read_reply(&mut stream)
+    {
+        assert_eq!(reply.json()["path"], "/open/next");
+    }
+    assert!(
+        world
+            .echo
+            .seen()
+            .iter()
+            .all(|seen| seen.path != "/open/smuggled")
+    );
+}
+
+#[test]
+fn keep_alive_serves_many_requests_and_pools_the_upstream() {
+    let world = World::new();
+    let mut stream = world.target().tls(&["http/1.1"]).unwrap();
+    for _ in 0..20 {
+        stream
+            .write_all(&Request::get("/open").to_h1("api.test"))
+            .unwrap();
+        assert_eq!(read_reply(&mut stream).unwrap().status, 200);
+    }
+    assert_eq!(world.echo.count(), 20);
+}
