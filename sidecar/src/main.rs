@@ -179,10 +179,17 @@ fn check(path: &Path) -> ExitCode {
                  headers that clients cannot send, in any spelling:",
                 path.display(),
                 config.listeners.len(),
-                config.listeners.iter().map(|one| one.routes.len()).sum::<usize>(),
+                config
+                    .listeners
+                    .iter()
+                    .map(|one| one.routes.len())
+                    .sum::<usize>(),
                 config.issuers.len(),
                 config.upstreams.len(),
-                config.datapath.as_ref().map_or(0, |datapath| datapath.model.services.len()),
+                config
+                    .datapath
+                    .as_ref()
+                    .map_or(0, |datapath| datapath.model.services.len()),
             );
             for name in reload::managed(&config).names() {
                 text.push_str("\n  ");
@@ -326,7 +333,10 @@ fn down(config: Option<&Path>, bpffs: PathBuf) -> ExitCode {
     block_on(async move {
         match tollgate_datapath::down(&bpffs).await {
             Ok(removed) => {
-                say(&removed.to_string());
+                say(&format!(
+                    "removed {} pin(s) and {} route(s), address(es) or proxy entries",
+                    removed.pins, removed.routes
+                ));
                 ExitCode::SUCCESS
             }
             Err(error) => fail(1, &error.to_string()),
