@@ -34,21 +34,30 @@ pub const UPLINK: &str = "eth0";
 
 /// Why the network could not be laid.
 #[derive(Debug, Error)]
-#[error("could not {doing}: {source}")]
+#[error("could not {doing}: {why}")]
 pub struct LabError {
     doing: String,
-    source: Box<dyn std::error::Error + Send + Sync>,
+    /// The cause and its causes.
+    why: String,
 }
 
 impl LabError {
-    /// “could not `doing`: `source`”.
+    /// “could not `doing`: `source` and what caused it”.
     pub fn new(
         doing: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
+        let cause = source.into();
+        let mut why = cause.to_string();
+        let mut deeper = cause.source();
+        while let Some(cause) = deeper {
+            why.push_str(": ");
+            why.push_str(&cause.to_string());
+            deeper = cause.source();
+        }
         Self {
             doing: doing.into(),
-            source: source.into(),
+            why,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Links, addresses and routes, by rtnetlink.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use futures_util::TryStreamExt as _;
@@ -30,6 +30,20 @@ impl Prefix {
         Self {
             address,
             bits: bits.min(if address.is_ipv4() { 32 } else { 128 }),
+        }
+    }
+
+    /// The network's own address: host bits are zero, as routes want it.
+    fn network(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => {
+                let host = u32::MAX.checked_shr(self.bits.into()).unwrap_or_default();
+                Ipv4Addr::from_bits(v4.to_bits() & !host).into()
+            }
+            IpAddr::V6(v6) => {
+                let host = u128::MAX.checked_shr(self.bits.into()).unwrap_or_default();
+                Ipv6Addr::from_bits(v6.to_bits() & !host).into()
+            }
         }
     }
 
@@ -113,7 +127,7 @@ pub(super) fn address(ns: &Netns, interface: &str, prefix: Prefix) -> Result<(),
 pub(super) fn on_link(ns: &Netns, interface: &str, destination: Prefix) -> Result<(), LabError> {
     let doing = format!("route {destination} to {interface} of {}", ns.name());
     let route = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(destination.address, destination.bits)
+        .destination_prefix(destination.network(), destination.bits)
         .map_err(|error| LabError::new(doing.clone(), error))?;
     talk(ns, doing, async |netlink| {
         let index = index(&netlink, interface).await?;
@@ -153,5 +167,28 @@ fn talk(
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(LabError::new(doing, error)),
         Err(error) => Err(LabError::new(doing, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_no_host_bits() {
+        for (prefix, bits, network) in [
+            ("203.0.113.10", 24, "203.0.113.0"),
+            ("203.0.113.10", 32, "203.0.113.10"),
+            ("203.0.113.10", 0, "0.0.0.0"),
+            ("2001:db8:113::10", 64, "2001:db8:113::"),
+            ("2001:db8:113::10", 128, "2001:db8:113::10"),
+        ] {
+            let prefix = Prefix::new(prefix.parse().unwrap(), bits);
+            assert_eq!(
+                prefix.network(),
+                network.parse::<IpAddr>().unwrap(),
+                "{prefix}"
+            );
+        }
     }
 }
