@@ -129,14 +129,9 @@ async fn fetch(
             get(client, &url, &settings.limits).await?
         }
     };
+    // A set without a usable key is an error: an IdP that publishes one is broken, not rotated, and the last good set
+    // stays.
     let set = KeySet::from_jwks(&document).map_err(|error| error.to_string())?;
-    if set.is_empty() {
-        // An IdP that publishes nothing usable is broken, not rotated: the last good set stays.
-        return Err(format!(
-            "the key set holds no usable key ({} skipped)",
-            set.skipped().len()
-        ));
-    }
     Ok((set, max_age))
 }
 

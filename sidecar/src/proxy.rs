@@ -23,6 +23,7 @@ use tollgate_http::{RequestHead, ResponseHead, Scheme};
 
 use self::record::{Metrics, Record};
 use self::rejection::Rejection;
+use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::{Route, Snapshot, TokenRule};
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::body::RequestBody;
@@ -199,15 +200,15 @@ async fn authenticate(
         return Ok(None);
     };
     record.token = Some(fingerprint(found.token));
-    let mut verdict = check(shared, rule, found.token);
-    if matches!(&verdict, Err(refusal) if refusal.reason == Reason::KeyUnknown) {
+    let mut verdict = check(shared, &rule.issuers, found.token);
+    if unknown_key(&verdict) {
         // The key may have been published a moment ago. Asking is bounded; a flood of made-up kids is refused at once.
+        // Only the issuer that the token names is asked: to every other one it is a stranger's token.
         for issuer in &rule.issuers {
-            if issuer.refetch().await {
-                verdict = check(shared, rule, found.token);
-                if verdict.is_ok() {
-                    break;
-                }
+            if unknown_key(&check(shared, std::slice::from_ref(issuer), found.token))
+                && issuer.refetch().await
+            {
+                verdict = check(shared, &rule.issuers, found.token);
             }
         }
     }
@@ -217,9 +218,17 @@ async fn authenticate(
     Ok(Some(verdict?))
 }
 
-fn check(shared: &Shared, rule: &TokenRule, token: &[u8]) -> Result<Arc<Claims>, Refusal> {
+fn unknown_key(verdict: &Result<Arc<Claims>, Refusal>) -> bool {
+    matches!(verdict, Err(refusal) if refusal.reason == Reason::KeyUnknown)
+}
+
+fn check(
+    shared: &Shared,
+    issuers: &[Arc<IssuerState>],
+    token: &[u8],
+) -> Result<Arc<Claims>, Refusal> {
     let now = (shared.clock)();
-    match rule.issuers.as_slice() {
+    match issuers {
         // The common case, without an allocation.
         [issuer] => {
             let keys = issuer.keys();

@@ -16,7 +16,7 @@ pub use context::Checks;
 
 use self::context::{Context, set};
 use super::diagnostic::{Diagnostic, Position};
-use super::model::{AccessLog, Admin, Config};
+use super::model::{AccessLog, Admin, Config, IssuerConfig};
 use super::node::{At, Named};
 use super::raw::{RawConfig, RawLogTarget};
 
@@ -32,7 +32,7 @@ pub(crate) fn lower(
 ) -> Option<Config> {
     let before = found.len();
     let mut cx = Context {
-        folder: path.parent().unwrap_or(Path::new(".")),
+        folder: path.parent().unwrap_or_else(|| Path::new(".")),
         checks,
         found: std::mem::take(found),
     };
@@ -53,11 +53,16 @@ pub(crate) fn lower(
     let access_log = access_log(&mut cx, raw);
     let (issuers, issuer_names) = issuer::lower(&mut cx, raw.issuers.as_ref());
     let (upstreams, upstream_names) = upstream::lower(&mut cx, raw.upstreams.as_ref());
+    let identifiers: Vec<&str> = issuers
+        .iter()
+        .map(|one: &IssuerConfig| one.rules.issuer.as_str())
+        .collect();
     let listeners = listener::lower(
         &mut cx,
         raw.listeners.as_ref(),
         &listener::References {
             issuers: &issuer_names,
+            identifiers: &identifiers,
             upstreams: &upstream_names,
         },
     );

@@ -233,15 +233,21 @@ mod tests {
                 .keys,
             Keys::Unavailable
         ));
-        let empty = || KeySet::from_jwks(br#"{"keys":[]}"#).unwrap();
-        state.publish(Ok(empty()), UnixTime::from_secs(100));
+        // RFC 8037, appendix A.2
+        let set = || {
+            KeySet::from_jwks(
+                br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+            )
+            .unwrap()
+        };
+        state.publish(Ok(set()), UnixTime::from_secs(100));
         state.publish(Err("down".to_owned()), UnixTime::from_secs(130));
         let keys = state.keys();
         assert_eq!((keys.generation, keys.failures), (1, 1));
         let at = |secs| state.candidate(&keys, UnixTime::from_secs(secs)).keys;
         assert!(matches!(at(160), Keys::Ready { generation: 1, .. }));
         assert!(matches!(at(161), Keys::Stale));
-        state.publish(Ok(empty()), UnixTime::from_secs(170));
+        state.publish(Ok(set()), UnixTime::from_secs(170));
         assert_eq!(
             state.keys().generation,
             1,

@@ -198,22 +198,7 @@ fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: 
 }
 
 fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) {
-    match KeySet::from_jwks(content) {
-        Ok(set) if set.is_empty() => {
-            let why = set
-                .skipped()
-                .iter()
-                .map(|key| key.why.clone())
-                .collect::<Vec<_>>()
-                .join("; ");
-            let why = if why.is_empty() {
-                "it is empty".to_owned()
-            } else {
-                why
-            };
-            cx.report(position, format!("{what} holds no usable key: {why}"));
-        }
-        Ok(_) => {}
-        Err(error) => cx.report(position, format!("{what} cannot be used: {error}")),
+    if let Err(error) = KeySet::from_jwks(content) {
+        cx.report(position, format!("{what} cannot be used: {error}"));
     }
 }

@@ -13,6 +13,8 @@ use crate::config::raw::{RawClientAuth, RawListener, RawTls, RawTlsVersion};
 /// What routes may refer to.
 pub(super) struct References<'r> {
     pub(super) issuers: &'r HashMap<String, usize>,
+    /// The same issuers' identifiers, by index.
+    pub(super) identifiers: &'r [&'r str],
     pub(super) upstreams: &'r HashMap<String, usize>,
 }
 

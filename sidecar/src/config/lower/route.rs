@@ -226,7 +226,15 @@ fn token_rule(
             Some(index) if issuers.contains(index) => {
                 cx.report(at, format!("the issuer `{name}` stands twice"));
             }
-            Some(index) => issuers.push(*index),
+            Some(index) => {
+                let identifier = |index: &usize| references.identifiers.get(*index);
+                if let Some(same) = identifier(index)
+                    && issuers.iter().any(|other| identifier(other) == Some(same))
+                {
+                    cx.report(at, format!("two issuers here have the identifier `{same}`; which one a token means could not be told"));
+                }
+                issuers.push(*index);
+            }
             None => cx.report(
                 at,
                 format!("there is no issuer `{name}`; {}", known(references.issuers)),
