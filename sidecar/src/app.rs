@@ -22,8 +22,9 @@ use crate::config::diagnostic::Diagnostics;
 use crate::config::lower::Checks;
 use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
 use crate::config::{self};
+use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, Pair, Tls};
-use crate::downstream::{Listening, Live, Settings, Workers};
+use crate::downstream::{Listening, Workers};
 use crate::kernel::{Kernel, Sockets};
 use crate::proxy::Shared;
 use crate::proxy::record;
@@ -300,6 +301,32 @@ impl Inner {
         Ok(())
     }
 
+    async fn status(&self) -> serde_json::Value {
+        let datapath = match &self.kernel {
+            None => None,
+            Some(kernel) => kernel.status().await,
+        };
+        let state = self.state.lock().await;
+        let mut listeners: Vec<_> = state
+            .listening
+            .iter()
+            .map(|(name, (listening, _))| (Arc::clone(name), listening.address))
+            .collect();
+        listeners.sort();
+        status::json(&status::View {
+            snapshot: &self.shared.snapshot.load_full(),
+            verdicts: self.shared.verdicts.stats(),
+            unready: self.unready(),
+            draining: self.draining.load(Ordering::Relaxed),
+            path: &self.path,
+            loaded_at: state.loaded_at,
+            reloads: state.reloads,
+            last_error: state.last_error.as_deref(),
+            listeners,
+            datapath: datapath.as_deref(),
+        })
+    }
+
     /// Why no request should be sent here.
     fn unready(&self) -> Option<String> {
         if self.draining.load(Ordering::Relaxed) {
@@ -327,7 +354,7 @@ fn handles(inner: &Arc<Inner>) -> Handles {
             let inner = status();
             Box::pin(async move {
                 match inner {
-                    Some(inner) => status::of(&inner).await,
+                    Some(inner) => inner.status().await,
                     None => serde_json::Value::Null,
                 }
             })

@@ -6,38 +6,23 @@
 mod connection;
 mod http;
 mod listener;
+pub mod settings;
 pub mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use self::tls::Tls;
+use self::settings::Live;
 use crate::drain::{self, Drain, Watch};
 use crate::proxy::Shared;
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-
-/// What a listener does with a connection; a reload replaces it under running connections.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// TLS; plaintext without.
-    pub tls: Option<Tls>,
-    /// Limit of a TLS handshake.
-    pub handshake_timeout: Duration,
-    /// Limit of a request head.
-    pub head_timeout: Duration,
-}
-
-/// The settings of a listener at the moment.
-pub type Live = Arc<ArcSwap<Settings>>;
 
 /// The threads that serve.
 pub struct Workers {

@@ -1,13 +1,12 @@
 //! A request, top to bottom: one flat function from head to answer. Each phase says what it may still answer.
 
+pub mod connection;
 pub mod record;
 pub mod rejection;
 mod respond;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,15 +18,17 @@ use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{VerdictCache, fingerprint};
 use tollgate_auth::token::claims::Claims;
 use tollgate_auth::token::source;
-use tollgate_http::{RequestHead, ResponseHead, Scheme};
+use tollgate_http::{RequestHead, ResponseHead};
 
+use self::connection::Connection;
 use self::record::{Metrics, Record};
 use self::rejection::Rejection;
 use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::{Route, Snapshot, TokenRule};
 use crate::telemetry::access_log::AccessLog;
+pub use crate::upstream::body::Incoming;
 use crate::upstream::body::RequestBody;
-pub use crate::upstream::body::{Incoming, ResponseBody};
+pub use crate::upstream::response::ResponseBody;
 
 /// What all requests of the process share.
 pub struct Shared {
@@ -41,21 +42,6 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// The wall clock; tests bring their own.
     pub clock: fn() -> UnixTime,
-}
-
-/// The connection that a request came on.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// Listener by name.
-    pub listener: Arc<str>,
-    /// The peer.
-    pub client: SocketAddr,
-    /// The address that the peer connected to.
-    pub local: SocketAddr,
-    /// Index of the worker that serves it.
-    pub worker: usize,
-    /// Whether it is encrypted.
-    pub scheme: Scheme,
 }
 
 /// What goes back.
@@ -85,7 +71,7 @@ pub async fn handle(
     head: RequestHead,
     incoming: Incoming,
 ) -> Answer {
-    let mut record = Record::new(shared, connection, &head);
+    let mut record = Record::new(&shared.metrics, &shared.access_log, connection, &head);
     match forward(shared, connection, head, incoming, &mut record).await {
         Ok((mut head, body, ends_at)) => {
             hop_by_hop(&mut head.fields);
@@ -112,7 +98,13 @@ pub fn refuse_unreadable(
 ) -> Answer {
     refuse(
         rejection,
-        Record::unreadable(shared, connection, method, path),
+        Record::unreadable(
+            &shared.metrics,
+            &shared.access_log,
+            connection,
+            method,
+            path,
+        ),
     )
 }
 
@@ -281,9 +273,4 @@ fn ends_at(route: &Route, claims: Option<&Claims>) -> Option<UnixTime> {
         .find(|issuer| issuer.rules.name == *claims.issuer_name())
         .map_or_else(Default::default, |issuer| issuer.rules.clock_skew);
     Some(claims.expires() + skew)
-}
-
-/// Microseconds since `start`.
-fn micros_since(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,22 +4,24 @@ mod balance;
 pub mod body;
 mod connect;
 pub mod endpoint;
+pub mod failure;
 mod pool;
+pub mod response;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 use tollgate_http::{Fields, RequestHead, ResponseHead};
 
-use self::body::{RequestBody, ResponseBody};
+use self::body::RequestBody;
 use self::connect::connect;
 use self::endpoint::Upstream;
+use self::failure::Failure;
 use self::pool::{InFlight, Lease, Pool};
+use self::response::ResponseBody;
 
 /// An upstream at work: its endpoints and their connections. Outlives reloads that leave its configuration alone.
 pub struct Client {
@@ -41,32 +43,6 @@ pub struct Answer {
     pub body: ResponseBody,
     /// Where it came from.
     pub endpoint: SocketAddr,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The upstream has no endpoint.
-    #[error("the upstream has no endpoint")]
-    NoEndpoint,
-    /// The request cannot be written as HTTP/1.1; nothing was sent.
-    #[error("the request cannot be passed on: {0}")]
-    Unsendable(String),
-    /// No connection could be opened.
-    #[error("{0} refused the connection: {1}")]
-    Refused(SocketAddr, io::Error),
-    /// No connection in time.
-    #[error("{0} did not accept a connection within {1:?}")]
-    ConnectTimeout(SocketAddr, Duration),
-    /// No response head in time.
-    #[error("{0} sent no response head within {1:?}")]
-    FirstByteTimeout(SocketAddr, Duration),
-    /// The connection broke before the response head.
-    #[error("{0} broke the connection off: {1}")]
-    Reset(SocketAddr, hyper::Error),
-    /// What came is not HTTP.
-    #[error("{0} did not answer in HTTP: {1}")]
-    Malformed(SocketAddr, hyper::Error),
 }
 
 impl std::fmt::Debug for Client {

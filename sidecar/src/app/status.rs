@@ -1,24 +1,64 @@
 //! What `tollgate status` shows.
 
-use std::sync::atomic::Ordering;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use tollgate_auth::token::cache::CacheStats;
+use tollgate_datapath::Status;
 
-use super::Inner;
 use crate::clock;
+use crate::snapshot::Snapshot;
 
-pub(super) async fn of(inner: &Inner) -> Value {
-    let datapath = match &inner.kernel {
-        None => Value::Null,
-        Some(kernel) => kernel
-            .status()
-            .await
-            .and_then(|status| serde_json::to_value(&*status).ok())
-            .unwrap_or(Value::Null),
-    };
-    let snapshot = inner.shared.snapshot.load_full();
+/// What there is to show.
+pub(super) struct View<'v> {
+    pub(super) snapshot: &'v Snapshot,
+    pub(super) verdicts: CacheStats,
+    pub(super) unready: Option<String>,
+    pub(super) draining: bool,
+    pub(super) path: &'v Path,
+    pub(super) loaded_at: SystemTime,
+    pub(super) reloads: u64,
+    pub(super) last_error: Option<&'v str>,
+    pub(super) listeners: Vec<(Arc<str>, SocketAddr)>,
+    pub(super) datapath: Option<&'v Status>,
+}
+
+pub(super) fn json(view: &View<'_>) -> Value {
+    let listeners: Vec<Value> = view
+        .listeners
+        .iter()
+        .map(|(name, address)| json!({ "name": &**name, "address": address }))
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": view.unready.is_none(),
+        "unready": view.unready,
+        "draining": view.draining,
+        "configuration": {
+            "path": view.path,
+            "loaded_at": humantime::format_rfc3339_seconds(view.loaded_at).to_string(),
+            "epoch": view.snapshot.epoch,
+            "reloads": view.reloads,
+            "last_error": view.last_error,
+        },
+        "listeners": listeners,
+        "issuers": issuers(view.snapshot),
+        "verdict_cache": {
+            "entries": view.verdicts.entries,
+            "bytes": view.verdicts.bytes,
+            "hits": view.verdicts.hits,
+            "misses": view.verdicts.misses,
+        },
+        "datapath": view.datapath,
+    })
+}
+
+fn issuers(snapshot: &Snapshot) -> Vec<Value> {
     let now = clock::now();
-    let issuers: Vec<Value> = snapshot
+    snapshot
         .issuers
         .iter()
         .map(|issuer| {
@@ -40,36 +80,5 @@ pub(super) async fn of(inner: &Inner) -> Value {
                 "last_error": keys.last_error,
             })
         })
-        .collect();
-    let verdicts = inner.shared.verdicts.stats();
-    let unready = inner.unready();
-    let state = inner.state.lock().await;
-    let mut listeners: Vec<Value> = state
-        .listening
-        .iter()
-        .map(|(name, (listening, _))| json!({ "name": &**name, "address": listening.address }))
-        .collect();
-    listeners.sort_by_key(|listener| listener["name"].to_string());
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": unready.is_none(),
-        "unready": unready,
-        "draining": inner.draining.load(Ordering::Relaxed),
-        "configuration": {
-            "path": inner.path,
-            "loaded_at": humantime::format_rfc3339_seconds(state.loaded_at).to_string(),
-            "epoch": snapshot.epoch,
-            "reloads": state.reloads,
-            "last_error": state.last_error,
-        },
-        "listeners": listeners,
-        "issuers": issuers,
-        "verdict_cache": {
-            "entries": verdicts.entries,
-            "bytes": verdicts.bytes,
-            "hits": verdicts.hits,
-            "misses": verdicts.misses,
-        },
-        "datapath": datapath,
-    })
+        .collect()
 }

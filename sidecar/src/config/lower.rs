@@ -7,17 +7,16 @@ mod listener;
 mod route;
 mod upstream;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use context::Checks;
 
-use self::context::{Context, set};
+use self::context::{Context, References, set};
 use super::diagnostic::{Diagnostic, Position};
 use super::model::{AccessLog, Admin, Config, IssuerConfig};
-use super::node::{At, Named};
+use super::node::At;
 use super::raw::{RawConfig, RawLogTarget};
 
 /// Where the admin socket is unless the file says otherwise.
@@ -60,7 +59,7 @@ pub(crate) fn lower(
     let listeners = listener::lower(
         &mut cx,
         raw.listeners.as_ref(),
-        &listener::References {
+        &References {
             issuers: &issuer_names,
             identifiers: &identifiers,
             upstreams: &upstream_names,
@@ -125,41 +124,5 @@ fn access_log(cx: &mut Context<'_>, raw: &RawConfig) -> AccessLog {
         None | Some((_, RawLogTarget::Stdout)) => AccessLog::Stdout,
         Some((_, RawLogTarget::None)) => AccessLog::None,
         Some((_, RawLogTarget::File(path))) => AccessLog::File(cx.path(path)),
-    }
-}
-
-/// A name, where it stands, and what stands under it.
-type Entry<'r, T> = (&'r str, Position, &'r T);
-
-/// Names of a mapping with their index; names are what logs, metrics and errors say, so their alphabet is narrow.
-fn names<'r, T>(
-    cx: &mut Context<'_>,
-    raw: Option<&'r At<Named<T>>>,
-) -> (Vec<Entry<'r, T>>, HashMap<String, usize>) {
-    let mut list = Vec::new();
-    let mut index = HashMap::new();
-    for (key, value) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
-        let Some(name) = &key.value else { continue };
-        context_name(cx, key.position, name);
-        // The name exists even when its value does not fit: a reference to it is no second mistake.
-        index.insert(name.clone(), list.len());
-        if let Some(value) = &value.value {
-            list.push((name.as_str(), key.position, value));
-        }
-    }
-    (list, index)
-}
-
-fn context_name(cx: &mut Context<'_>, position: Position, name: &str) {
-    let fits = !name.is_empty()
-        && name.len() <= 63
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if !fits {
-        cx.report(
-            position,
-            format!("the name `{name}` does not fit; use 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
-        );
     }
 }

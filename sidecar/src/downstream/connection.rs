@@ -11,9 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Settings, http};
+use super::http;
+use super::settings::Settings;
 use crate::drain::Watch;
-use crate::proxy::{Connection, Shared};
+use crate::proxy::Shared;
+use crate::proxy::connection::Connection;
 
 /// A request head, all fields together, in bytes.
 const MAX_HEAD: usize = 64 * 1024;

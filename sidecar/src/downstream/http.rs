@@ -16,9 +16,10 @@ use tollgate_auth::time::UnixTime;
 use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Version, path::valid_query};
 
 use crate::clock;
+use crate::proxy::connection::Connection;
 use crate::proxy::record::Record;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{self, Answer, Body, Connection, Shared};
+use crate::proxy::{self, Answer, Body, Shared};
 
 /// Answers one request.
 pub(super) async fn answer(

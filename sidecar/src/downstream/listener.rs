@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tollgate_http::Scheme;
 
-use super::{Live, connection};
+use super::connection;
+use super::settings::Live;
 use crate::drain::Watch;
-use crate::proxy::{Connection, Shared};
+use crate::proxy::Shared;
+use crate::proxy::connection::Connection;
 
 /// A worker's share of a listener.
 pub(super) struct Accept {

@@ -14,7 +14,7 @@ use tollgate_auth::reason::Reason;
 use tollgate_auth::token::claims::Claims;
 use tollgate_http::{Fields, RequestHead, Version};
 
-use super::{Connection, Shared, micros_since};
+use super::connection::Connection;
 use crate::telemetry::access_log::{AccessLog, Line};
 
 /// Metrics of the request path.
@@ -95,7 +95,12 @@ struct Words {
 }
 
 impl Record {
-    pub(super) fn new(shared: &Shared, connection: &Connection, head: &RequestHead) -> Self {
+    pub(super) fn new(
+        metrics: &Metrics,
+        log: &AccessLog,
+        connection: &Connection,
+        head: &RequestHead,
+    ) -> Self {
         let words = || Words {
             time: SystemTime::now(),
             protocol: match head.version {
@@ -110,16 +115,17 @@ impl Record {
                 .map(|authority| authority.host().to_owned()),
             path: head.path.as_str().to_owned(),
         };
-        Self::with(shared, connection, words)
+        Self::with(metrics, log, connection, words)
     }
 
     pub(super) fn unreadable(
-        shared: &Shared,
+        metrics: &Metrics,
+        log: &AccessLog,
         connection: &Connection,
         method: &str,
         path: &str,
     ) -> Self {
-        Self::with(shared, connection, || Words {
+        Self::with(metrics, log, connection, || Words {
             time: SystemTime::now(),
             protocol: "http",
             method: method.chars().take(32).collect(),
@@ -128,16 +134,18 @@ impl Record {
         })
     }
 
-    fn with(shared: &Shared, connection: &Connection, words: impl FnOnce() -> Words) -> Self {
+    fn with(
+        metrics: &Metrics,
+        log: &AccessLog,
+        connection: &Connection,
+        words: impl FnOnce() -> Words,
+    ) -> Self {
         Self {
             id: request_id(),
             started: Instant::now(),
             connection: connection.clone(),
-            metrics: shared.metrics.clone(),
-            log: shared
-                .access_log
-                .is_enabled()
-                .then(|| (shared.access_log.clone(), words())),
+            metrics: metrics.clone(),
+            log: log.is_enabled().then(|| (log.clone(), words())),
             status: 0,
             route: None,
             token: None,
@@ -239,4 +247,9 @@ fn request_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{:016x}{count:016x}", *PROCESS)
+}
+
+/// Microseconds since `start`.
+fn micros_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_http::Method;
 
-use crate::upstream::Failure;
+use crate::upstream::failure::Failure;
 
 /// Why a request was not served by its upstream.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Failure;
 use super::body::RequestBody;
+use super::failure::Failure;
 
 /// Connects and lets the connection run on the current worker.
 pub(super) async fn connect(

@@ -1,11 +1,12 @@
 //! What every part of the lowering shares: the list of mistakes, and the scalars that many keys have in common.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::diagnostic::{Diagnostic, Position};
-use crate::config::node::At;
+use crate::config::node::{At, Named};
 
 /// Checks that belong to other rooms and are lent to the lowering, so that their errors carry a place as well.
 #[derive(Clone, Copy)]
@@ -148,4 +149,48 @@ pub(crate) fn items<T>(list: Option<&At<Vec<At<T>>>>) -> impl Iterator<Item = (P
 /// The list is missing, or there and empty; a list that did not fit has been reported already.
 pub(crate) fn lacks_items<T>(list: Option<&At<Vec<At<T>>>>) -> bool {
     list.is_none_or(|at| at.value.as_ref().is_some_and(Vec::is_empty))
+}
+
+/// What routes may refer to.
+pub(super) struct References<'r> {
+    pub(super) issuers: &'r HashMap<String, usize>,
+    /// The same issuers' identifiers, by index.
+    pub(super) identifiers: &'r [&'r str],
+    pub(super) upstreams: &'r HashMap<String, usize>,
+}
+
+/// A name, where it stands, and what stands under it.
+pub(super) type Entry<'r, T> = (&'r str, Position, &'r T);
+
+/// Names of a mapping with their index; names are what logs, metrics and errors say, so their alphabet is narrow.
+pub(super) fn names<'r, T>(
+    cx: &mut Context<'_>,
+    raw: Option<&'r At<Named<T>>>,
+) -> (Vec<Entry<'r, T>>, HashMap<String, usize>) {
+    let mut list = Vec::new();
+    let mut index = HashMap::new();
+    for (key, value) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
+        let Some(name) = &key.value else { continue };
+        check_name(cx, key.position, name);
+        // The name exists even when its value does not fit: a reference to it is no second mistake.
+        index.insert(name.clone(), list.len());
+        if let Some(value) = &value.value {
+            list.push((name.as_str(), key.position, value));
+        }
+    }
+    (list, index)
+}
+
+pub(super) fn check_name(cx: &mut Context<'_>, position: Position, name: &str) {
+    let fits = !name.is_empty()
+        && name.len() <= 63
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if !fits {
+        cx.report(
+            position,
+            format!("the name `{name}` does not fit; use 1 to 63 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tollgate_datapath::model::{Backend, Deliver, Model, Proto, Service, Vip};
 use tollgate_datapath::{Announce, Config, XdpMode};
 
-use super::context::{Context, items, lacks_items, set};
+use super::context::{Context, check_name, items, lacks_items, set};
 use crate::config::diagnostic::Position;
 use crate::config::model::{DatapathConfig, ListenerConfig};
 use crate::config::node::At;
@@ -98,7 +98,7 @@ fn service(
     }
     let name = cx.required(position, "name", raw.name.as_ref());
     if let Some((at, name)) = name {
-        super::context_name(cx, at, name);
+        check_name(cx, at, name);
     }
     let vip = cx
         .required(position, "vip", raw.vip.as_ref())

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tollgate_auth::token::jwt::{Issuer, TokenType};
 use tollgate_auth::token::keys::{Algorithm, Algorithms, KeySet};
 
-use super::context::{Context, items, lacks_items, set};
-use super::names;
+use super::context::{Context, items, lacks_items, names, set};
 use crate::config::diagnostic::Position;
 use crate::config::model::{IssuerConfig, KeySettings, KeySource};
 use crate::config::node::{At, Named};

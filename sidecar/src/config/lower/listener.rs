@@ -1,22 +1,13 @@
 //! `listeners:` with their TLS, and their routes in [`super::route`].
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::context::{Context, items, lacks_items, set};
-use super::{names, route};
+use super::context::{Context, References, items, lacks_items, names, set};
+use super::route;
 use crate::config::diagnostic::Position;
 use crate::config::model::{CertificateConfig, ListenerConfig, RouteConfig, TlsConfig};
 use crate::config::node::{At, Named};
 use crate::config::raw::{RawClientAuth, RawListener, RawTls, RawTlsVersion};
-
-/// What routes may refer to.
-pub(super) struct References<'r> {
-    pub(super) issuers: &'r HashMap<String, usize>,
-    /// The same issuers' identifiers, by index.
-    pub(super) identifiers: &'r [&'r str],
-    pub(super) upstreams: &'r HashMap<String, usize>,
-}
 
 pub(super) fn lower(
     cx: &mut Context<'_>,

@@ -3,15 +3,14 @@
 use bytes::Bytes;
 use tollgate_auth::header::encode::Encoding;
 use tollgate_auth::header::inject::{Filter, Injection};
-use tollgate_auth::header::scrub::check_name;
+use tollgate_auth::header::scrub;
 use tollgate_auth::policy::matcher::{HostMatch, PathMatch, RouteMatch, Template};
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::claims::ClaimPath;
 use tollgate_auth::token::source::TokenSource;
 use tollgate_http::Method;
 
-use super::context::{Context, items, lacks_items, set};
-use super::listener::References;
+use super::context::{Context, References, check_name, items, lacks_items, set};
 use crate::config::diagnostic::Position;
 use crate::config::model::{RouteConfig, TokenRule};
 use crate::config::node::{At, Named, StrOr};
@@ -61,7 +60,7 @@ pub(super) fn lower(
     cx.not_yet("path_normalization", raw.path_normalization.as_ref());
     let name = cx.required(position, "name", raw.name.as_ref());
     if let Some((at, name)) = name {
-        super::context_name(cx, at, name);
+        check_name(cx, at, name);
     }
     let matches = matches(cx, set(raw.r#match.as_ref()).map(|(_, raw)| raw));
     let upstream = cx
@@ -320,7 +319,7 @@ fn inject(cx: &mut Context<'_>, raw: Option<&At<Named<RawInjection>>>) -> Vec<In
     let mut injections: Vec<Injection> = Vec::new();
     for (key, raw) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
         let Some(name) = &key.value else { continue };
-        if let Err(error) = check_name(name) {
+        if let Err(error) = scrub::check_name(name) {
             cx.report(
                 key.position,
                 format!("the header `{name}` cannot be injected: {error}"),

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::context::{Context, items, set};
-use super::names;
+use super::context::{Context, items, names, set};
 use crate::config::diagnostic::Position;
 use crate::config::node::{At, Named};
 use crate::config::raw::{RawBalance, RawProtocol, RawUpstream};
