@@ -1,10 +1,12 @@
 //! Identity headers: what a client could have forged goes, what was verified is written.
 
 pub mod encode;
+pub mod filter;
 pub mod inject;
 mod registry;
 pub mod scrub;
 
 pub use encode::{Encoding, encode};
-pub use inject::{Filter, InjectSet, Injection};
+pub use filter::Filter;
+pub use inject::{InjectSet, Injection};
 pub use scrub::{ManagedNames, NameError, check_name, fold, hop_by_hop, scrub, unvouched};

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::inject::Filters;
+use super::filter::Filters;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

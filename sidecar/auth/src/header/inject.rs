@@ -7,6 +7,7 @@ use serde_json::Value;
 use tollgate_http::fields::Field;
 
 use super::encode::{self, Encoding};
+use super::filter::{Filter, Filters};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::claims::{ClaimPath, Claims};
@@ -14,21 +15,6 @@ use crate::token::claims::{ClaimPath, Claims};
 /// The most that all identity headers of a request may take: names, values, and four bytes a line for
 /// colon, space and line end.
 pub const MAX_ALL: usize = 16 * 1024;
-
-/// A test of one string.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Filter {
-    /// It begins with this.
-    Prefix(String),
-}
-
-impl Filter {
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
-        }
-    }
-}
 
 /// One header from one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,32 +101,6 @@ impl Injection {
                 ),
             )),
         }
-    }
-}
-
-/// Both filters of an injection.
-#[derive(Clone, Copy)]
-pub(crate) struct Filters<'f> {
-    only: Option<&'f Filter>,
-    except: Option<&'f Filter>,
-}
-
-impl Filters<'_> {
-    pub(crate) const NONE: Self = Self {
-        only: None,
-        except: None,
-    };
-
-    pub(crate) fn is_none(&self) -> bool {
-        self.only.is_none() && self.except.is_none()
-    }
-
-    pub(crate) fn pass(&self, value: &Value) -> bool {
-        let text = value.as_str();
-        self.only.is_none_or(|f| text.is_some_and(|t| f.matches(t)))
-            && self
-                .except
-                .is_none_or(|f| text.is_none_or(|t| !f.matches(t)))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use tollgate_auth::header::encode::Encoding;
-use tollgate_auth::header::inject::{Filter, Injection};
+use tollgate_auth::header::filter::Filter;
+use tollgate_auth::header::inject::Injection;
 use tollgate_auth::header::scrub;
 use tollgate_auth::policy::matcher::{HostMatch, PathMatch, RouteMatch, Template};
 use tollgate_auth::policy::rule::Requirement;
