@@ -53,15 +53,19 @@ impl Drop for SocketFile {
     }
 }
 
-/// Serves the Unix socket until dropped.
+/// The Unix socket, bound.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+/// Binds the Unix socket. It comes first when a daemon starts: it tells two daemons apart before they share anything.
 ///
 /// # Errors
 ///
 /// The path cannot be made or bound, or another daemon answers there.
-pub fn serve_socket(
-    path: &Path,
-    handles: Arc<Handles>,
-) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+pub fn bind_socket(path: &Path) -> io::Result<Socket> {
     let explain = |error: io::Error| {
         io::Error::new(
             error.kind(),
@@ -85,15 +89,21 @@ pub fn serve_socket(
     let file = SocketFile(path.to_owned());
     // Who may connect may stop the daemon.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
-    Ok(async move {
-        let _file = file;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => spawn(stream, Arc::clone(&handles), socket_route),
-                Err(error) => rest(&error).await,
-            }
+    Ok(Socket { listener, file })
+}
+
+/// Serves the Unix socket until dropped.
+pub async fn serve_socket(socket: Socket, handles: Arc<Handles>) {
+    let Socket {
+        listener,
+        file: _file,
+    } = socket;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, Arc::clone(&handles), socket_route),
+            Err(error) => rest(&error).await,
         }
-    })
+    }
 }
 
 /// Serves the TCP address until dropped: probes and metrics, nothing that changes or reveals more.

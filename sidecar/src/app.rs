@@ -95,6 +95,9 @@ impl Gate {
     /// See [`StartError`].
     pub async fn start(path: &Path) -> Result<Self, StartError> {
         let config = config::load(path, CHECKS)?;
+        let socket = admin::bind_socket(&config.admin.socket)?;
+        let tcp = config.admin.listen.map(admin::bind_tcp).transpose()?;
+        let admin_address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let metrics = Metrics::default();
         let access_log =
             metrics.register(|registry| AccessLog::start(target(&config.access_log), registry))?;
@@ -128,9 +131,6 @@ impl Gate {
                 Some(kernel)
             }
         };
-        let socket = config.admin.socket.clone();
-        let tcp = config.admin.listen.map(admin::bind_tcp).transpose()?;
-        let admin_address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             shared,
@@ -150,9 +150,9 @@ impl Gate {
         });
         let handles = Arc::new(handles(&inner));
         let mut admin = vec![tokio::spawn(admin::serve_socket(
-            &socket,
+            socket,
             Arc::clone(&handles),
-        )?)];
+        ))];
         if let Some(tcp) = tcp {
             admin.push(tokio::spawn(admin::serve_tcp(tcp, handles)));
         }
@@ -274,7 +274,15 @@ impl Inner {
             {
                 sockets.entry(name).or_insert(socket);
             }
-            kernel.apply(datapath.model.clone(), sockets).await?;
+            if let Err(error) = kernel.apply(datapath.model.clone(), sockets).await {
+                // It was open a moment ago; if it cannot be opened again, the new one stays.
+                let _ = self
+                    .shared
+                    .access_log
+                    .open(target(&state.config.access_log))
+                    .is_ok();
+                return Err(error);
+            }
         }
 
         let snapshot = state.carried.build(&config);
