@@ -38,6 +38,18 @@ pub struct Backend {
 
 const _: () = assert!(size_of::<Backend>() == 64);
 
+impl Backend {
+    /// A free entry.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn zero() -> Self {
+        Self {
+            header: [const { Word64::zero() }; 7],
+            out: Word64::zero(),
+        }
+    }
+}
+
 /// How a packet is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

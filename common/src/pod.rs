@@ -20,6 +20,13 @@ macro_rules! word {
         unsafe impl Sync for $name {}
 
         impl $name {
+            /// A word that reads 0.
+            #[cfg(not(target_arch = "bpf"))]
+            #[must_use]
+            pub const fn zero() -> Self {
+                Self(core::sync::atomic::$atomic::new(0))
+            }
+
             /// Reads the word, by one load.
             #[inline(always)]
             #[must_use]

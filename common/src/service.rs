@@ -144,6 +144,22 @@ pub struct Cell {
 const _: () = assert!(size_of::<Cell>() == 64);
 
 impl Cell {
+    /// A free cell.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn zero() -> Self {
+        const ZERO: Word64 = Word64::zero();
+        Self {
+            hi: ZERO,
+            lo: ZERO,
+            tag: ZERO,
+            seed: ZERO,
+            region: ZERO,
+            steer: ZERO,
+            reserved: [ZERO; 2],
+        }
+    }
+
     /// What stands here for `key`, if the cell is its.
     #[inline(always)]
     #[must_use]

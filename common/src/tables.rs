@@ -58,7 +58,39 @@ const _: () = {
     assert!(size_of::<Tables>() < 1 << 29);
 };
 
+impl Owner {
+    /// A free entry's.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn zero() -> Self {
+        const ZERO: Word64 = Word64::zero();
+        Self {
+            hi: ZERO,
+            lo: ZERO,
+            tag: ZERO,
+            address_hi: ZERO,
+            address_lo: ZERO,
+        }
+    }
+}
+
 impl Tables {
+    /// Empty tables, for a `static`: 19 MiB are too much for a stack.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn zero() -> Self {
+        Self {
+            magic: Word64::zero(),
+            layout: Word64::zero(),
+            reserved: [const { Word64::zero() }; 6],
+            cells: [const { Cell::zero() }; CELLS],
+            backends: [const { Backend::zero() }; BACKENDS],
+            slots: [const { Word32::zero() }; SLOTS],
+            owners: [const { Owner::zero() }; BACKENDS],
+            listeners: [const { [const { Word64::zero() }; LISTENER_NAME / 8] }; LISTENERS],
+        }
+    }
+
     /// The cell of `key` and its action's number.
     #[inline(always)]
     #[must_use]

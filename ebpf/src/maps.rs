@@ -1,7 +1,7 @@
 //! Every map, and what only maps and helpers can do.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, bpf_sk_lookup},
+    bindings::BPF_F_MMAPABLE,
     helpers::bpf_redirect,
     macros::map,
     maps::{Array, PerCpuArray, SockMap},
@@ -80,8 +80,7 @@ pub fn steer_of(ctx: &SkLookupContext) -> Lookup {
     let Some(tables) = tables() else {
         return Lookup::NotOurs;
     };
-    // SAFETY: the kernel's own context; reads of it are rewritten by the verifier.
-    let Some(key) = key_of(unsafe { &*ctx.lookup }) else {
+    let Some(key) = key_of(ctx) else {
         return Lookup::NotOurs;
     };
     match tables.find(key) {
@@ -94,17 +93,26 @@ pub fn steer_of(ctx: &SkLookupContext) -> Lookup {
 }
 
 #[inline(always)]
-fn key_of(lookup: &bpf_sk_lookup) -> Option<Key> {
+fn key_of(ctx: &SkLookupContext) -> Option<Key> {
     const AF_INET: u32 = 2;
     const AF_INET6: u32 = 10;
 
-    let port = (lookup.local_port as u16).to_be();
-    let proto = lookup.protocol as u8;
-    match lookup.family {
-        AF_INET => Some(Key::v4(lookup.local_ip4, port, proto)),
+    let lookup = ctx.lookup;
+    // The verifier takes loads of this context by the field only; LLVM would join two of them.
+    macro_rules! field {
+        ($($path:tt)+) => {
+            // SAFETY: a field of the context that the kernel gave, checked again by the verifier.
+            unsafe { (&raw const (*lookup).$($path)+).read_volatile() }
+        };
+    }
+    let port = (field!(local_port) as u16).to_be();
+    let proto = field!(protocol) as u8;
+    match field!(family) {
+        AF_INET => Some(Key::v4(field!(local_ip4), port, proto)),
         AF_INET6 => {
-            let [a, b, c, d] = lookup.local_ip6.map(u64::from);
-            Some(Key::v6(a | b << 32, c | d << 32, port, proto))
+            let hi = u64::from(field!(local_ip6[0])) | u64::from(field!(local_ip6[1])) << 32;
+            let lo = u64::from(field!(local_ip6[2])) | u64::from(field!(local_ip6[3])) << 32;
+            Some(Key::v6(hi, lo, port, proto))
         }
         _ => None,
     }

@@ -7,5 +7,7 @@
     reason = "a support library for tests: panicking is how a test fails"
 )]
 
+pub mod bpf;
 pub mod client;
 pub mod gate;
+pub mod packet;

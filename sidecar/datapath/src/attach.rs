@@ -1,6 +1,6 @@
 //! Programs to interfaces and to the network namespace; adopted where a predecessor left links.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, path::Path, time::Duration};
 
 use aya::programs::{
     ProgramError, SkLookup, Xdp, XdpMode as Flags,
@@ -152,8 +152,20 @@ fn xdp(
             });
         }
         pins::remove(&pin)?;
+        let (link, mode, why) = after_detach(|| fresh(program, device, mode))?;
+        return attached(device, link, &pin, mode, why);
     }
     let (link, mode, why) = fresh(program, device, mode)?;
+    attached(device, link, &pin, mode, why)
+}
+
+fn attached(
+    device: &Device,
+    link: FdLink,
+    pin: &Path,
+    mode: XdpMode,
+    why: String,
+) -> Result<Attached, AttachError> {
     link.pin(&pin)
         .map_err(|error| AttachError::Pin(pin.display().to_string(), error))?;
     Ok(Attached {
@@ -162,6 +174,19 @@ fn xdp(
         adopted: false,
         why,
     })
+}
+
+/// The kernel detaches a link some time after its last pin went; so long the device is busy.
+fn after_detach<T>(mut attach: impl FnMut() -> Result<T, AttachError>) -> Result<T, AttachError> {
+    const TRIES: u32 = 100;
+    const STEP: Duration = Duration::from_millis(10);
+    for _ in 0..TRIES {
+        match attach() {
+            Err(AttachError::Busy(_)) => std::thread::sleep(STEP),
+            other => return other,
+        }
+    }
+    attach()
 }
 
 /// Replaces the program behind a pinned link, in place. `None`: the link is of no use any more, its device went, or

@@ -395,10 +395,30 @@ impl Datapath {
 /// # Errors
 /// [`DownError`]; what was removed before stays removed.
 pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
+    let interfaces = Pins::xdp_interfaces(bpffs)?;
     let pins = Pins::remove_all(bpffs)?;
     let netlink = Netlink::open()?;
+    detached(&netlink, &interfaces).await?;
     let routes = routes::remove(&netlink, &Wanted::default()).await?;
     Ok(Removed { pins, routes })
+}
+
+/// Waits for the kernel to detach what lost its pins: it does so some milliseconds later. Not for ever: a device may
+/// have got another program meanwhile.
+async fn detached(netlink: &Netlink, interfaces: &[String]) -> Result<(), NetlinkError> {
+    const TRIES: u32 = 100;
+    const STEP: Duration = Duration::from_millis(10);
+    for _ in 0..TRIES {
+        let devices = netlink.devices().await?;
+        if !devices
+            .iter()
+            .any(|one| one.xdp.is_some() && interfaces.contains(&one.name))
+        {
+            break;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    Ok(())
 }
 
 fn backends(model: &Model) -> BTreeSet<IpAddr> {

@@ -256,3 +256,11 @@ pub(crate) fn destination_of(route: &RouteMessage) -> Option<IpAddr> {
             _ => None,
         })
 }
+
+/// The devices of this thread's network namespace.
+///
+/// # Errors
+/// The kernel was not asked.
+pub async fn devices() -> Result<Vec<Device>, NetlinkError> {
+    Netlink::open()?.devices().await
+}

@@ -111,6 +111,15 @@ impl Pins {
         Ok(entries(&self.links())?.into_iter().filter(is_xdp).collect())
     }
 
+    /// The interfaces that have pinned links.
+    pub(crate) fn xdp_interfaces(root: &Path) -> Result<Vec<String>, PinsError> {
+        let links = Self(root.to_owned()).xdp_links()?;
+        let names = links
+            .iter()
+            .filter_map(|pin| pin.file_name()?.to_str()?.strip_prefix("xdp_"));
+        Ok(names.map(|name| name.replace(':', ".")).collect())
+    }
+
     /// Makes room for maps that replace those of another layout.
     pub(crate) fn make_next(&self) -> Result<PathBuf, PinsError> {
         let next = self.next_maps();

@@ -1,1 +1,16 @@
-fn main() {}
+//! The kernel half: packets through the verified programs, the programs' budget, and the life of links and maps.
+//!
+//! Needs the rights to load programs and make namespaces; without them every test fails, saying so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "panicking is how a test fails, in its helpers too"
+)]
+
+mod agreement;
+mod budget;
+mod fixtures;
+mod life;
+mod steer;
+mod verdicts;

@@ -1,1 +1,273 @@
+use std::collections::HashMap;
 
+use super::*;
+use crate::{maps::Mapping, model::Backend};
+
+#[derive(Default)]
+struct Record {
+    reset: Vec<u16>,
+    graces: usize,
+}
+
+impl Effects for Record {
+    fn reset(&mut self, entry: u16) {
+        self.reset.push(entry);
+    }
+
+    fn grace(&mut self) {
+        self.graces += 1;
+    }
+}
+
+struct Node {
+    tables: Mapping,
+    state: State,
+    effects: Record,
+}
+
+impl Node {
+    fn new() -> Self {
+        let tables = Mapping::private().unwrap();
+        Self {
+            state: State::read(&tables),
+            tables,
+            effects: Record::default(),
+        }
+    }
+
+    fn apply(&mut self, services: &[Service]) -> Result<Applied, PlanError> {
+        let model = Model {
+            services: services.to_vec(),
+        };
+        self.state
+            .apply(&self.tables, &model, &hops(services), &mut self.effects)
+    }
+
+    /// As a new daemon finds it.
+    fn restart(&mut self) {
+        self.state = State::read(&self.tables);
+    }
+
+    fn ids(&self, service: &Service) -> Vec<u16> {
+        owners(service)
+            .iter()
+            .map(|owner| self.state.entry(owner).unwrap())
+            .collect()
+    }
+
+    fn slots(&self, service: &Service) -> Vec<u16> {
+        let (cell, _) = self.tables.find(tables::key(service.vip)).unwrap();
+        let Region { base, len } = Region::unpack(cell.region.load());
+        (base..base + len)
+            .map(|slot| self.tables.slot(slot).current())
+            .collect()
+    }
+
+    fn action(&self, service: &Service) -> Option<Action> {
+        let (_, action) = self.tables.find(tables::key(service.vip))?;
+        Action::from_number(action)
+    }
+}
+
+fn hops(services: &[Service]) -> Hops {
+    let hop = NextHop {
+        ifindex: 3,
+        source: [2; 6],
+        destination: [4; 6],
+        mtu: 1500,
+    };
+    services
+        .iter()
+        .flat_map(|service| service.deliver.backends())
+        .map(|backend| (backend.address, hop.clone()))
+        .collect()
+}
+
+fn backends(last: impl IntoIterator<Item = u8>) -> Vec<Backend> {
+    last.into_iter()
+        .map(|last| Backend {
+            address: IpAddr::from([10, 0, 0, last]),
+            weight: 1,
+            drain: false,
+        })
+        .collect()
+}
+
+fn service(vip: &str, deliver: Deliver) -> Service {
+    Service {
+        name: vip.to_owned(),
+        vip: vip.parse().unwrap(),
+        deliver,
+    }
+}
+
+#[test]
+fn a_backend_that_goes_takes_only_its_own_flows() {
+    let mut node = Node::new();
+    let four = service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=4)));
+    node.apply(&[four.clone()]).unwrap();
+    let (before, ids) = (node.slots(&four), node.ids(&four));
+
+    let three = service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=3)));
+    let applied = node.apply(&[three.clone()]).unwrap();
+    let after = node.slots(&three);
+    let others = before
+        .iter()
+        .zip(&after)
+        .filter(|(b, a)| **b != ids[3] && b != a)
+        .count();
+    assert!((others as f64) < 0.01 * before.len() as f64, "{others}");
+    assert!(after.iter().all(|id| *id != ids[3] && *id != 0));
+    assert_eq!((applied.added, applied.removed), (0, 1));
+    assert_eq!(node.tables.backends[usize::from(ids[3])].out.load(), 0);
+}
+
+#[test]
+fn the_last_backend_can_go_and_come_back() {
+    let mut node = Node::new();
+    let one = service("203.0.113.20:80/tcp", Deliver::L2(backends([1])));
+    node.apply(&[one.clone()]).unwrap();
+    let none = service("203.0.113.20:80/tcp", Deliver::L2(Vec::new()));
+    node.apply(&[none.clone()]).unwrap();
+    assert!(node.slots(&none).is_empty());
+    assert_eq!(node.tables.slot(0).current(), 0);
+    node.apply(&[one.clone()]).unwrap();
+    assert!(node.slots(&one).iter().all(|id| *id == node.ids(&one)[0]));
+}
+
+#[test]
+fn a_draining_backend_keeps_its_entry_and_gets_no_slots() {
+    let mut node = Node::new();
+    let mut drained = backends(1..=2);
+    drained[1].drain = true;
+    let service = service("[2001:db8::1]:80/udp", Deliver::Ipip(drained));
+    node.apply(std::slice::from_ref(&service)).unwrap();
+    let ids = node.ids(&service);
+    assert!(node.slots(&service).iter().all(|id| *id == ids[0]));
+    assert_ne!(node.tables.backends[usize::from(ids[1])].out.load(), 0);
+}
+
+#[test]
+fn a_restart_knows_everything_again() {
+    let mut node = Node::new();
+    let services = [
+        service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=4))),
+        service("203.0.113.20:443/tcp", Deliver::Listener("edge".into())),
+        service(
+            "[2001:db8::1]:53/udp",
+            Deliver::L2(vec![Backend {
+                address: "2001:db8::21".parse().unwrap(),
+                weight: 3,
+                drain: false,
+            }]),
+        ),
+    ];
+    node.apply(&services).unwrap();
+    let before: Vec<_> = services
+        .iter()
+        .map(|service| (node.ids(service), node.slots(service)))
+        .collect();
+    node.restart();
+    node.effects = Record::default();
+    let applied = node.apply(&services).unwrap();
+    assert_eq!((applied.added, applied.removed, applied.moved), (0, 0, 0));
+    assert!(node.effects.reset.is_empty());
+    let after: Vec<_> = services
+        .iter()
+        .map(|service| (node.ids(service), node.slots(service)))
+        .collect();
+    assert_eq!(before, after);
+    assert_eq!(node.state.listener(&node.tables, "edge"), Ok(0));
+    assert_eq!(node.state.listener(&node.tables, "other"), Ok(1));
+}
+
+#[test]
+fn numbers_that_went_are_given_again_and_count_from_zero() {
+    let mut node = Node::new();
+    let first = service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])));
+    node.apply(&[first.clone()]).unwrap();
+    let id = node.ids(&first)[0];
+    node.apply(&[]).unwrap();
+    assert_eq!(node.action(&first), None);
+    node.effects.reset.clear();
+    let second = service("203.0.113.21:80/tcp", Deliver::Ipip(backends([2])));
+    node.apply(&[second.clone()]).unwrap();
+    assert_eq!(node.ids(&second), [id]);
+    assert_eq!(node.effects.reset, [id]);
+}
+
+#[test]
+fn a_service_changes_what_it_is() {
+    let mut node = Node::new();
+    let vip = "203.0.113.20:80/tcp";
+    let forward = service(vip, Deliver::Ipip(backends([1])));
+    let steer = service(vip, Deliver::Listener("edge".into()));
+    let fragments = tables::key(forward.vip).address();
+    for (service, action) in [
+        (&forward, Action::Forward),
+        (&steer, Action::Steer),
+        (&forward, Action::Forward),
+    ] {
+        node.apply(std::slice::from_ref(service)).unwrap();
+        assert_eq!(node.action(service), Some(action));
+        // Fragments of an address with a listener are for the stack.
+        assert_eq!(
+            node.tables.find(fragments).is_some(),
+            action == Action::Forward
+        );
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_changes_nothing() {
+    let mut node = Node::new();
+    let good = service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])));
+    node.apply(&[good.clone()]).unwrap();
+    let (ids, slots) = (node.ids(&good), node.slots(&good));
+    // 64 tables of the large kind are one more than the pool has.
+    let many: Vec<_> = (1..=64)
+        .map(|last| {
+            service(
+                &format!("203.0.113.{last}:80/tcp"),
+                Deliver::Ipip(backends(1..=17)),
+            )
+        })
+        .collect();
+    assert!(matches!(node.apply(&many), Err(PlanError::NoSlots(..))));
+    assert_eq!((node.ids(&good), node.slots(&good)), (ids, slots));
+}
+
+#[test]
+fn a_next_hop_that_is_lost_drops_and_comes_back() {
+    let mut node = Node::new();
+    let services = [service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])))];
+    node.apply(&services).unwrap();
+    let entry = &node.tables.backends[usize::from(node.ids(&services[0])[0])];
+    let before = entry.out.load();
+    node.state
+        .refresh(&node.tables, &HashMap::new(), &mut node.effects);
+    assert_eq!(entry.out.load(), 0);
+    node.state
+        .refresh(&node.tables, &hops(&services), &mut node.effects);
+    assert_eq!(entry.out.load(), before);
+}
+
+#[test]
+fn a_thousand_services_fit_and_are_found() {
+    let mut node = Node::new();
+    let services: Vec<_> = (0..1024_u16)
+        .map(|i| {
+            let vip = format!("10.{}.{}.1:443/tcp", i >> 8, i & 0xff);
+            match i % 8 {
+                0 => service(&vip, Deliver::Ipip(backends([1]))),
+                _ => service(&vip, Deliver::Listener(format!("l{}", i % 5))),
+            }
+        })
+        .collect();
+    node.apply(&services).unwrap();
+    for service in &services {
+        assert!(node.action(service).is_some(), "{}", service.name);
+    }
+    node.restart();
+    assert_eq!(node.apply(&services).unwrap().added, 0);
+}

@@ -1,0 +1,144 @@
+//! Programs under test: loaded without pins, fed with packets by `BPF_PROG_TEST_RUN`, their tables filled by the
+//! product's own code with next hops of the test's choice.
+
+use std::collections::BTreeMap;
+
+use aya::{TestRun as _, programs::TestRunOptions};
+use tollgate::demo::lab::missing_rights;
+use tollgate_common::verdict::Verdict;
+use tollgate_datapath::{
+    model::Model,
+    object::Object,
+    reconcile::{Applied, Effects, Hops, State},
+};
+
+/// What XDP programs answer (linux/bpf.h).
+pub mod action {
+    /// `XDP_DROP`
+    pub const DROP: u32 = 1;
+    /// `XDP_PASS`
+    pub const PASS: u32 = 2;
+    /// `XDP_TX`
+    pub const TX: u32 = 3;
+    /// `XDP_REDIRECT`
+    pub const REDIRECT: u32 = 4;
+}
+
+/// The interface that test runs come in by: the namespace's loopback.
+pub const INGRESS: u32 = 1;
+
+/// The programs, with tables.
+pub struct Bench {
+    /// The programs and maps.
+    pub object: Object,
+    state: State,
+}
+
+/// What a test run did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// One of [`action`].
+    pub action: u32,
+    /// What was counted.
+    pub verdict: Verdict,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+struct Nothing;
+
+impl Effects for Nothing {
+    fn reset(&mut self, _: u16) {}
+    fn grace(&mut self) {}
+}
+
+impl Bench {
+    /// Loads the programs. Fails, saying why, without the rights or without the object.
+    #[must_use]
+    pub fn new() -> Self {
+        if let Some(missing) = missing_rights() {
+            panic!("this test loads eBPF programs: {missing}");
+        }
+        let object = Object::load(None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        Self {
+            state: State::read(&object.tables),
+            object,
+        }
+    }
+
+    /// Makes the tables say what the model means.
+    pub fn apply(&mut self, model: &Model, hops: &Hops) -> Applied {
+        let Self { object, state } = self;
+        state
+            .apply(&object.tables, model, hops, &mut Nothing)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Sends a frame through the XDP program, `metadata` bytes before it taken by somebody else.
+    pub fn run(&mut self, frame: &[u8], metadata: usize) -> Ran {
+        let before = self.verdicts();
+        let mut data = vec![0; metadata];
+        data.extend_from_slice(frame);
+        // struct xdp_md: where the data begins behind the metadata, and where it ends.
+        let context: Vec<u8> = [metadata, data.len(), 0, 0, 0, 0]
+            .iter()
+            .flat_map(|&word| (word as u32).to_ne_bytes())
+            .collect();
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(&data),
+            data_out: Some(&mut out),
+            ctx_in: (metadata > 0).then_some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .object
+            .xdp()
+            .unwrap()
+            .test_run(options)
+            .unwrap_or_else(|error| {
+                panic!(
+                    "a test run of {} bytes, {metadata} before them: {}",
+                    frame.len(),
+                    chain(&error)
+                )
+            });
+        out.truncate(result.data_size_out as usize);
+        // What the kernel gives back begins with the metadata.
+        let frame_out = out.split_off(metadata);
+        let after = self.verdicts();
+        let counted: Vec<_> = Verdict::ALL
+            .into_iter()
+            .filter(|v| after[v] != before[v])
+            .collect();
+        let [verdict] = counted[..] else {
+            panic!("one packet was counted as {counted:?}")
+        };
+        assert_eq!(
+            after[&verdict],
+            before[&verdict] + 1,
+            "{verdict:?} is counted once"
+        );
+        Ran {
+            action: result.return_value,
+            verdict,
+            frame: frame_out,
+        }
+    }
+
+    fn verdicts(&self) -> BTreeMap<Verdict, u64> {
+        self.object.counters.verdicts().expect("the verdicts")
+    }
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An error and its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,374 @@
+//! Links, programs and maps: attached, adopted, replaced, removed.
+
+use std::{
+    future::Future,
+    net::Ipv4Addr,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use tollgate::demo::lab::{Lab, Netns, UPLINK};
+use tollgate_datapath::{
+    Announce, AttachError, Config, Datapath, XdpMode,
+    maps::Mapping,
+    model::{Backend, Deliver, Model, Service},
+    netlink::{self, Device},
+    object::Object,
+};
+use tollgate_tests::bpf::chain;
+
+/// A namespace with a bpffs of its own, which vanishes with it.
+pub(crate) struct Room {
+    _lab: Lab,
+    host: tollgate::demo::lab::Host,
+    folder: TempDir,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        if let Some(missing) = tollgate::demo::lab::missing_rights() {
+            panic!("this test attaches eBPF programs in network namespaces: {missing}");
+        }
+        let folder = TempDir::with_prefix("tollgate-life-").unwrap();
+        let mut lab = Lab::new().unwrap();
+        let host = lab.node("node", folder.path()).unwrap();
+        Self {
+            _lab: lab,
+            host,
+            folder,
+        }
+    }
+
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.folder.path().join("tollgate")
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            interfaces: vec![UPLINK.to_owned()],
+            xdp: XdpMode::Auto,
+            bpffs: self.pins(),
+            announce: Announce::None,
+        }
+    }
+
+    fn run<F: Future>(&self, f: impl FnOnce() -> F + Send) -> F::Output
+    where
+        F::Output: Send,
+    {
+        inside(&self.host.ns, f)
+    }
+}
+
+/// Runs a future in a namespace.
+pub(crate) fn inside<F: Future>(ns: &Netns, f: impl FnOnce() -> F + Send) -> F::Output
+where
+    F::Output: Send,
+{
+    ns.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async { f().await })
+    })
+    .unwrap()
+}
+
+fn model() -> Model {
+    let backends = (21..=24)
+        .map(|last| Backend {
+            address: Ipv4Addr::new(10, 77, 0, last).into(),
+            weight: 1,
+            drain: false,
+        })
+        .collect();
+    Model {
+        services: vec![
+            Service {
+                name: "api".into(),
+                vip: "203.0.113.10:443/tcp".parse().unwrap(),
+                deliver: Deliver::Listener("edge".into()),
+            },
+            Service {
+                name: "database".into(),
+                vip: "203.0.113.20:5432/tcp".parse().unwrap(),
+                deliver: Deliver::Ipip(backends),
+            },
+        ],
+    }
+}
+
+fn ids(datapath: &Datapath) -> Vec<u16> {
+    let status = datapath.status();
+    status
+        .services
+        .iter()
+        .flat_map(|service| &service.backends)
+        .map(|backend| backend.id)
+        .collect()
+}
+
+async fn device(name: &str) -> Device {
+    let devices = netlink::devices().await.unwrap();
+    devices
+        .into_iter()
+        .find(|device| device.name == name)
+        .expect("the device")
+}
+
+fn program_id(pins: &Path) -> u32 {
+    aya::programs::ProgramInfo::from_pin(pins.join("prog/xdp"))
+        .expect("the pinned program")
+        .id()
+}
+
+#[test]
+fn a_new_daemon_adopts_what_the_old_one_left() {
+    let room = Room::new();
+    let (config, pins) = (room.config(), room.pins());
+    room.run(|| async {
+        let mut first = Datapath::open(&config)
+            .await
+            .map_err(|error| chain(&error))
+            .unwrap();
+        assert!(!first.status().adopted);
+        first.apply(&model()).await.unwrap();
+        let (before, program) = (ids(&first), program_id(&pins));
+        let slots: Vec<u32> = first.tables().slots[..70_000]
+            .iter()
+            .map(|slot| slot.load())
+            .collect();
+        drop(first);
+        // Nobody is there, and it goes on.
+        assert_eq!(device(UPLINK).await.xdp, Some(XdpMode::Native));
+
+        let mut second = Datapath::open(&config)
+            .await
+            .map_err(|error| chain(&error))
+            .unwrap();
+        let status = second.status();
+        assert!(status.adopted && status.interfaces[0].adopted);
+        assert_ne!(program_id(&pins), program, "the program was replaced");
+        let applied = second.apply(&model()).await.unwrap();
+        assert_eq!((applied.added, applied.removed, applied.moved), (0, 0, 0));
+        assert_eq!(ids(&second), before);
+        let now: Vec<u32> = second.tables().slots[..70_000]
+            .iter()
+            .map(|slot| slot.load())
+            .collect();
+        assert!(slots == now, "no slot moved");
+    });
+}
+
+#[test]
+fn maps_of_another_layout_are_replaced_only_when_new_ones_are_filled() {
+    let room = Room::new();
+    let (config, pins) = (room.config(), room.pins());
+    room.run(|| async {
+        let mut first = Datapath::open(&config).await.unwrap();
+        first.apply(&model()).await.unwrap();
+        drop(first);
+        let map = aya::maps::MapData::from_pin(pins.join("map/tables")).unwrap();
+        let old = Mapping::of(map.fd().as_fd()).unwrap();
+        old.layout.store(u64::MAX);
+        let program = program_id(&pins);
+
+        let mut second = Datapath::open(&config).await.unwrap();
+        assert!(!second.status().adopted);
+        assert_eq!(
+            program_id(&pins),
+            program,
+            "the old program still forwards by the old maps"
+        );
+        second.apply(&model()).await.unwrap();
+        assert_ne!(program_id(&pins), program);
+        let map = aya::maps::MapData::from_pin(pins.join("map/tables")).unwrap();
+        assert!(Mapping::of(map.fd().as_fd()).unwrap().is_of_this_layout());
+        assert!(!pins.join("next").exists());
+        let status = second.status();
+        assert!(
+            status.interfaces[0].adopted,
+            "the link stayed: {:?}",
+            status.interfaces
+        );
+    });
+}
+
+#[test]
+fn down_leaves_nothing() {
+    let room = Room::new();
+    let config = Config {
+        announce: Announce::Neighbour,
+        ..room.config()
+    };
+    let pins = room.pins();
+    room.run(|| async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        let mut model = model();
+        model.services[0].vip = "[2001:db8::10]:443/tcp".parse().unwrap();
+        datapath.apply(&model).await.unwrap();
+        assert!(device(UPLINK).await.xdp.is_some());
+        // The daemon need not be gone.
+        let removed = tollgate_datapath::down(&pins).await.unwrap();
+        assert_eq!(removed.pins, 4 + 2 + 2, "maps, programs, links");
+        assert!(removed.routes >= 3, "{removed:?}");
+        assert!(!pins.exists());
+        assert_eq!(device(UPLINK).await.xdp, None);
+        let again = tollgate_datapath::down(&pins).await.unwrap();
+        assert_eq!((again.pins, again.routes), (0, 0));
+    });
+}
+
+#[test]
+fn an_interface_that_is_not_named_any_more_is_let_go() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        let both = Config {
+            interfaces: vec![UPLINK.into(), "lo".into()],
+            ..config.clone()
+        };
+        drop(Datapath::open(&both).await.unwrap());
+        assert_eq!(device("lo").await.xdp, Some(XdpMode::Generic));
+        drop(Datapath::open(&config).await.unwrap());
+        // The kernel detaches a moment after the link's last pin went.
+        for _ in 0..200 {
+            if device("lo").await.xdp.is_none() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(device("lo").await.xdp, None);
+        assert_eq!(device(UPLINK).await.xdp, Some(XdpMode::Native));
+    });
+}
+
+#[test]
+fn another_mode_is_attached_anew() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        drop(Datapath::open(&config).await.unwrap());
+        let generic = Config {
+            xdp: XdpMode::Generic,
+            ..config.clone()
+        };
+        let datapath = Datapath::open(&generic)
+            .await
+            .map_err(|error| chain(&error))
+            .unwrap();
+        let status = datapath.status();
+        assert_eq!(
+            (status.interfaces[0].mode, status.interfaces[0].adopted),
+            (XdpMode::Generic, false)
+        );
+        assert_eq!(device(UPLINK).await.xdp, Some(XdpMode::Generic));
+    });
+}
+
+#[test]
+fn auto_says_why_it_is_generic_and_native_says_why_not() {
+    let room = Room::new();
+    let config = Config {
+        interfaces: vec!["lo".into()],
+        ..room.config()
+    };
+    room.run(|| async {
+        let datapath = Datapath::open(&config).await.unwrap();
+        let attached = datapath.status().interfaces.remove(0);
+        assert_eq!(attached.mode, XdpMode::Generic);
+        assert!(
+            attached.why.contains("the driver refuses native XDP"),
+            "{}",
+            attached.why
+        );
+        drop(datapath);
+        tollgate_datapath::down(&config.bpffs).await.unwrap();
+        let native = Config {
+            xdp: XdpMode::Native,
+            ..config
+        };
+        let error = Datapath::open(&native)
+            .await
+            .err()
+            .expect("lo has no native XDP");
+        assert!(
+            error.to_string().contains("lo does not take native XDP"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn another_program_on_the_device_is_named() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        let mut other = Object::load(None).unwrap();
+        other
+            .xdp()
+            .unwrap()
+            .attach(UPLINK, aya::programs::XdpMode::Driver)
+            .unwrap();
+        let error = Datapath::open(&config)
+            .await
+            .err()
+            .expect("the device is taken");
+        assert!(
+            matches!(
+                error,
+                tollgate_datapath::OpenError::Attach(AttachError::Busy(_))
+            ),
+            "{error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("eth0 has another XDP program already"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn pins_want_a_bpf_file_system() {
+    let room = Room::new();
+    let folder = TempDir::new().unwrap();
+    let config = Config {
+        interfaces: vec!["lo".into()],
+        xdp: XdpMode::Generic,
+        bpffs: folder.path().join("tollgate"),
+        announce: Announce::None,
+    };
+    let error = room.run(|| async { Datapath::open(&config).await.err().map(|e| e.to_string()) });
+    let error = error.expect("no bpffs");
+    assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
+    let missing = Config {
+        interfaces: vec!["nosuch0".into()],
+        bpffs: room.pins(),
+        ..config
+    };
+    let error = room.run(|| async { Datapath::open(&missing).await.err().map(|e| e.to_string()) });
+    assert!(error.is_some_and(|error| error.contains("no interface `nosuch0`")));
+}
+
+#[test]
+fn a_host_address_is_refused_as_a_service() {
+    let room = Room::new();
+    let config = room.config();
+    let own = room.host.v4;
+    room.run(|| async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        let mut model = model();
+        model.services[0].vip = format!("{own}:443/tcp").parse().unwrap();
+        let error = datapath
+            .apply(&model)
+            .await
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(error.contains("this host's own address on eth0"), "{error}");
+    });
+}

@@ -1,0 +1,265 @@
+//! Connections to addresses that no interface owns, to sockets that are bound to others; and who answers for them.
+
+use std::{
+    io::{self, Read as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd as _,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tempfile::TempDir;
+use tollgate::demo::lab::{Host, Lab, Prefix, UPLINK, missing_rights, sysctl};
+use tollgate_datapath::{
+    Announce, Config, Datapath, XdpMode,
+    model::{Backend, Deliver, Model, Service},
+};
+
+use crate::life::inside;
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
+const FORWARDED_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 20));
+const FORWARDED_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x20));
+
+struct Site {
+    _lab: Lab,
+    node: Host,
+    client: Host,
+    folder: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        if let Some(missing) = missing_rights() {
+            panic!("this test steers connections between network namespaces: {missing}");
+        }
+        let folder = TempDir::with_prefix("tollgate-steer-").unwrap();
+        let mut lab = Lab::new().unwrap();
+        let node = lab.node("node", folder.path()).unwrap();
+        let client = lab.host("client").unwrap();
+        for vip in [V4, V6, FORWARDED_V4, FORWARDED_V6] {
+            client.on_link(Prefix::host(vip)).unwrap();
+        }
+        Self {
+            _lab: lab,
+            node,
+            client,
+            folder,
+        }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            interfaces: vec![UPLINK.to_owned()],
+            xdp: XdpMode::Auto,
+            bpffs: self.folder.path().join("tollgate"),
+            announce: Announce::Neighbour,
+        }
+    }
+
+    /// What a client hears that connects: the greeting of whoever accepts.
+    fn greeting(&self, to: IpAddr, port: u16) -> io::Result<String> {
+        let connect = || {
+            let mut stream =
+                TcpStream::connect_timeout(&SocketAddr::new(to, port), Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        self.client.ns.run(connect).unwrap()
+    }
+
+    /// A socket on the node that greets everyone with `name`, for as long as the returned guard is held.
+    fn greeter(&self, name: &'static str, address: SocketAddr, group: bool) -> TcpListener {
+        let listener = self
+            .node
+            .ns
+            .run(|| {
+                let socket = Socket::new(
+                    Domain::for_address(address),
+                    Type::STREAM,
+                    Some(Protocol::TCP),
+                )?;
+                socket.set_reuse_address(true)?;
+                socket.set_reuse_port(group)?;
+                socket.bind(&address.into())?;
+                socket.listen(64)?;
+                Ok::<TcpListener, io::Error>(socket.into())
+            })
+            .unwrap()
+            .unwrap();
+        let accepting = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = accepting.accept() {
+                let _sent = io::Write::write_all(&mut stream, name.as_bytes());
+            }
+        });
+        listener
+    }
+}
+
+/// Ends the accepting thread and closes the socket for good.
+fn close(listener: TcpListener) {
+    let socket = Socket::from(listener);
+    let _ended = socket.shutdown(std::net::Shutdown::Both);
+}
+
+fn model() -> Model {
+    let steered = |name: &str, ip| Service {
+        name: name.to_owned(),
+        vip: format!("{}/tcp", SocketAddr::new(ip, 443)).parse().unwrap(),
+        deliver: Deliver::Listener("edge".to_owned()),
+    };
+    let forwarded = |name: &str, ip, address: IpAddr| Service {
+        name: name.to_owned(),
+        vip: format!("{}/tcp", SocketAddr::new(ip, 5432))
+            .parse()
+            .unwrap(),
+        deliver: Deliver::Ipip(vec![Backend {
+            address,
+            weight: 1,
+            drain: false,
+        }]),
+    };
+    Model {
+        services: vec![
+            steered("api", V4),
+            steered("api6", V6),
+            forwarded("db", FORWARDED_V4, Ipv4Addr::new(10, 77, 0, 200).into()),
+            forwarded("db6", FORWARDED_V6, "fd77::200".parse().unwrap()),
+        ],
+    }
+}
+
+fn refused(result: io::Result<String>) {
+    let error = result.expect_err("nobody may answer");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+}
+
+#[test]
+fn connections_go_to_the_registered_socket_and_to_no_other() {
+    let site = Site::new();
+    let config = site.config();
+    // The node's own service, on all addresses: it must keep its port and get nothing of 443.
+    let _own = site.greeter("own", "[::]:8080".parse().unwrap(), false);
+    let _trap = site.greeter("trap", "[::]:443".parse().unwrap(), false);
+    let edge = site.greeter("edge", "[::]:8443".parse().unwrap(), false);
+    let again = site.greeter("again", "[::]:8444".parse().unwrap(), false);
+
+    let socket = edge.try_clone().unwrap();
+    let mut datapath = inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.apply(&model()).await.unwrap();
+        datapath
+    });
+    for vip in [V4, V6] {
+        refused(site.greeting(vip, 443)); // no socket yet
+    }
+    datapath.register("edge", socket.as_fd()).unwrap();
+    for vip in [V4, V6] {
+        assert_eq!(site.greeting(vip, 443).unwrap(), "edge");
+    }
+    assert_eq!(site.greeting(site.node.v4.into(), 8080).unwrap(), "own");
+    assert_eq!(site.greeting(site.node.v4.into(), 443).unwrap(), "trap");
+    let status = datapath.status();
+    for service in &status.services[..2] {
+        assert!(service.packets > 0 && service.bytes > 0, "{service:?}");
+    }
+    assert!(status.verdicts["listener"] > 0 && status.verdicts["not_ours"] > 0);
+
+    // The daemon goes, and its socket with it: refused, not passed by.
+    drop((datapath, socket));
+    close(edge);
+    for vip in [V4, V6] {
+        refused(site.greeting(vip, 443));
+    }
+    // The next one adopts, and registers its own.
+    inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        assert!(datapath.status().adopted);
+        datapath.register("edge", again.as_fd()).unwrap();
+        datapath.apply(&model()).await.unwrap();
+    });
+    for vip in [V4, V6] {
+        assert_eq!(site.greeting(vip, 443).unwrap(), "again");
+    }
+}
+
+#[test]
+fn a_registered_socket_stands_for_its_whole_reuseport_group() {
+    let site = Site::new();
+    let config = site.config();
+    let first = site.greeter("first", "[::]:8443".parse().unwrap(), true);
+    let _second = site.greeter("second", "[::]:8443".parse().unwrap(), true);
+    inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.register("edge", first.as_fd()).unwrap();
+        datapath.apply(&model()).await.unwrap();
+    });
+    let heard: Vec<String> = (0..40).map(|_| site.greeting(V4, 443).unwrap()).collect();
+    for name in ["first", "second"] {
+        assert!(
+            heard.iter().any(|text| text == name),
+            "{name} got none of {}",
+            heard.len()
+        );
+    }
+}
+
+#[test]
+fn only_a_listening_tcp_socket_is_registered() {
+    let site = Site::new();
+    let config = site.config();
+    let (opened, error) = inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        let udp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let tcp = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let _maybe = datapath.register("edge", udp.as_fd());
+        let error = datapath
+            .register("edge", tcp.as_fd())
+            .err()
+            .map(|error| error.to_string());
+        (true, error)
+    });
+    assert!(opened);
+    assert!(error.is_some_and(|error| error.contains("must be a TCP socket that listens")));
+}
+
+/// A port of a virtual address that no service has: the node's kernel says "refused". A client that got no answer to
+/// its ARP or neighbour solicitation would hear nothing of the kind.
+fn neighbours_are_answered(forwarding: bool) {
+    let site = Site::new();
+    if forwarding {
+        sysctl(&site.node.ns, "ipv6/conf/all/forwarding", "1").unwrap();
+    }
+    let config = site.config();
+    for vip in [V4, V6, FORWARDED_V4, FORWARDED_V6] {
+        let error = site.greeting(vip, 9).expect_err("nobody has it yet");
+        assert_ne!(error.kind(), io::ErrorKind::ConnectionRefused, "{vip}");
+    }
+    inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.apply(&model()).await.unwrap();
+        // What stays is answered for, what goes is not.
+        let mut model = model();
+        model.services.remove(0);
+        datapath.apply(&model).await.unwrap();
+    });
+    for vip in [V6, FORWARDED_V4, FORWARDED_V6] {
+        refused(site.greeting(vip, 9));
+    }
+    let error = site.greeting(V4, 9).expect_err("it went");
+    assert_ne!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn neighbours_are_answered_on_a_host() {
+    neighbours_are_answered(false);
+}
+
+#[test]
+fn neighbours_are_answered_on_a_router() {
+    neighbours_are_answered(true);
+}

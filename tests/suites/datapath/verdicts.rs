@@ -1,0 +1,126 @@
+//! Every fixture through the kernel.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use serde_json::{Value, json};
+use tollgate_common::verdict::{Disposition, Verdict};
+use tollgate_tests::{
+    bpf::{Bench, action},
+    packet::{NODE_MAC, describe, tunnelled},
+};
+
+use crate::fixtures::{self, FAMILIES, Family, Fixture, NEXT_MAC, Out};
+
+#[test]
+fn every_verdict_has_a_fixture_in_both_families() {
+    let have: BTreeSet<(Verdict, Family)> = fixtures::all()
+        .iter()
+        .map(|fixture| (fixture.verdict, fixture.family))
+        .collect();
+    for verdict in Verdict::ALL {
+        for family in FAMILIES {
+            assert!(
+                have.contains(&(verdict, family)),
+                "no fixture for {verdict:?} in {family:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn packets_become_what_the_fixtures_say() {
+    let mut bench = Bench::new();
+    let (model, hops) = fixtures::model();
+    bench.apply(&model, &hops);
+    let mut kept = Vec::new();
+    for fixture in fixtures::all() {
+        let ran = bench.run(&fixture.frame, fixture.metadata);
+        let what = format!(
+            "{} ({:?}): {}",
+            fixture.what,
+            fixture.family,
+            describe(&fixture.frame)
+        );
+        assert_eq!(ran.verdict, fixture.verdict, "{what}");
+        let wanted = match fixture.verdict.disposition() {
+            Disposition::Pass => action::PASS,
+            Disposition::Drop => action::DROP,
+            Disposition::Transmit => action::TX,
+            Disposition::Redirect => action::REDIRECT,
+        };
+        assert_eq!(ran.action, wanted, "{what}");
+        check_out(&fixture, &ran.frame, &what);
+        kept.push(json!({
+            "what": fixture.what,
+            "family": format!("{:?}", fixture.family).to_lowercase(),
+            "packet": hex(&fixture.frame),
+            "verdict": fixture.verdict.label(),
+            "out": hex(&ran.frame),
+        }));
+    }
+    compare(&kept);
+}
+
+fn check_out(fixture: &Fixture, out: &[u8], what: &str) {
+    let before = &fixture.frame;
+    match &fixture.out {
+        Out::Same => assert_eq!(out, before, "{what}"),
+        Out::Macs => {
+            assert_eq!(out[..6], NEXT_MAC, "{what}");
+            assert_eq!(out[6..12], NODE_MAC, "{what}");
+            assert_eq!(out[12..], before[12..], "{what}");
+        }
+        Out::Tunnel(backend) => {
+            let padding = before.len() - before_padding(before);
+            let tunnel = tunnelled(&out[..out.len() - padding]);
+            assert_eq!(
+                (tunnel.to_mac, tunnel.from_mac),
+                (NEXT_MAC, NODE_MAC),
+                "{what}"
+            );
+            assert_eq!(tunnel.to, *backend, "{what}");
+            let network = if backend.is_ipv4() {
+                "172.16."
+            } else {
+                "100::"
+            };
+            assert!(
+                tunnel.from.to_string().starts_with(network),
+                "{what}: from {}",
+                tunnel.from
+            );
+            assert_eq!((tunnel.ttl, tunnel.class), (64, 0), "{what}");
+            assert_eq!(tunnel.inner, before[14..before_padding(before)], "{what}");
+        }
+    }
+}
+
+/// Where the IP packet ends.
+fn before_padding(frame: &[u8]) -> usize {
+    match frame[14] >> 4 {
+        4 => 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]])),
+        _ => 54 + usize::from(u16::from_be_bytes([frame[18], frame[19]])),
+    }
+}
+
+/// tests/fixtures/packets keeps the bytes: whoever changes one of what leaves sees it in the review.
+fn compare(now: &[Value]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/packets/verdicts.json");
+    if std::env::var_os("TOLLGATE_BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, serde_json::to_string_pretty(now).unwrap() + "\n").unwrap();
+    }
+    let text = fs::read_to_string(&path).expect("TOLLGATE_BLESS=1 writes the fixtures once");
+    let kept: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(kept.len(), now.len(), "TOLLGATE_BLESS=1 keeps new fixtures");
+    for (kept, now) in kept.iter().zip(now) {
+        assert_eq!(
+            kept, now,
+            "other bytes than before; TOLLGATE_BLESS=1 keeps the new ones"
+        );
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
