@@ -20,47 +20,23 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use tempfile::TempDir;
-use thiserror::Error;
+use tracing::subscriber::{NoSubscriber, with_default};
 
+mod error;
 mod links;
 mod netns;
 mod offload;
+mod process;
 
+pub use error::LabError;
 pub use links::Prefix;
-pub use netns::{Netns, Process, in_path, tethered};
+pub use netns::Netns;
+pub use process::{Process, in_path, tethered};
+
+use error::io_error;
 
 /// The interface by which every host hangs on the switch.
 pub const UPLINK: &str = "eth0";
-
-/// Why the network could not be laid.
-#[derive(Debug, Error)]
-#[error("could not {doing}: {why}")]
-pub struct LabError {
-    doing: String,
-    /// The cause and its causes.
-    why: String,
-}
-
-impl LabError {
-    /// “could not `doing`: `source` and what caused it”.
-    pub fn new(
-        doing: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        let cause = source.into();
-        let mut why = cause.to_string();
-        let mut deeper = cause.source();
-        while let Some(cause) = deeper {
-            why.push_str(": ");
-            why.push_str(&cause.to_string());
-            deeper = cause.source();
-        }
-        Self {
-            doing: doing.into(),
-            why,
-        }
-    }
-}
 
 /// A switch and the hosts that were plugged into it.
 ///
@@ -93,6 +69,7 @@ impl Lab {
         let bpffs = TempDir::with_prefix("tollgate-switch-")
             .map_err(io_error("make a directory for the switch's bpffs"))?;
         let switch = Netns::with_bpffs("switch", bpffs.path())?;
+        links::up(&switch, "lo")?;
         // A switch takes no part in what passes it.
         sysctl(&switch, "ipv6/conf/default/disable_ipv6", "1")?;
         links::bridge(&switch)?;
@@ -146,10 +123,11 @@ impl Lab {
                 .enable_all()
                 .build()?;
             // It stays attached by its pins.
-            runtime
-                .block_on(tollgate_datapath::Datapath::open(&attach))
-                .map_err(io::Error::other)?;
-            Ok(())
+            let open = tollgate_datapath::Datapath::open(&attach);
+            // The network's own parts are no news.
+            with_default(NoSubscriber::default(), || runtime.block_on(open))
+                .map(drop)
+                .map_err(io::Error::other)
         })?;
         opened.map_err(io_error(doing))?;
         Ok(host)
@@ -160,6 +138,7 @@ impl Lab {
         let n = self.plugged;
         let v4 = Ipv4Addr::new(10, 77, 0, n);
         let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(n));
+        links::up(&ns, "lo")?;
         // The kernel would hold a fresh IPv6 address back for a second to look for others that have it.
         sysctl(&ns, "ipv6/conf/default/accept_dad", "0")?;
         sysctl(&ns, "ipv6/conf/default/dad_transmits", "0")?;
@@ -189,7 +168,15 @@ impl Host {
     /// # Errors
     /// When the kernel refuses the route.
     pub fn on_link(&self, destination: Prefix) -> Result<(), LabError> {
-        links::on_link(&self.ns, UPLINK, destination)
+        links::route(&self.ns, UPLINK, destination, None)
+    }
+
+    /// Makes the host send what is for `destination` to another host, `gateway`.
+    ///
+    /// # Errors
+    /// When the kernel refuses the route, as it does when the address families differ.
+    pub fn via(&self, destination: Prefix, gateway: IpAddr) -> Result<(), LabError> {
+        links::route(&self.ns, UPLINK, destination, Some(gateway))
     }
 
     /// Lets the host accept packets for a virtual address without telling the switch that it has it: what a backend
@@ -273,9 +260,4 @@ fn port_name(host: &str) -> String {
 pub fn path_of(ns: &Netns) -> String {
     use std::os::fd::AsRawFd as _;
     format!("/proc/{}/fd/{}", std::process::id(), ns.as_fd().as_raw_fd())
-}
-
-fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
-    let doing = doing.into();
-    move |error| LabError::new(doing, error)
 }

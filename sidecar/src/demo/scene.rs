@@ -10,10 +10,10 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use tempfile::TempDir;
 
-use super::DemoError;
 use super::curl::Curl;
 use super::daemon::{Daemon, Launch};
 use super::echo::{Echo, Greeter};
+use super::error::DemoError;
 use super::issuer::{Issuer, SigningKey};
 use super::lab::{Host, Lab, Netns, Prefix};
 use super::pki::Authority;
@@ -148,7 +148,7 @@ impl Scene {
             ),
             Some(balanced) => format!(
                 "\
-  Seven hosts, each a network namespace; no interface owns the addresses that the client calls.
+  Six hosts, each a network namespace. Nothing is bound to the addresses that the client calls.
 
                   ┌─ node: Tollgate ────────────────────────────────────────┐
     client ──▶    │ {api:<21} TLS, token, headers (sidecar) ──▶ │ ──▶ api-1, api-2

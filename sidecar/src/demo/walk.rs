@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::DemoError;
-use super::curl::Reply;
+use super::error::DemoError;
 use super::issuer::{IssuerError, forge_subject};
 use super::scene::{API, AUDIENCE, Balanced, Scene};
+use super::transcript::{Transcript, no_value, saw, say};
 
 /// Walks through all steps, printing each. True if all went as stated.
 pub(super) fn walk(scene: &mut Scene) -> bool {
     let mut transcript = Transcript::default();
-    println!(
-        "The API at https://{API}/orders wants a token with the scope orders:read; /ping is public."
-    );
+    say(&format!(
+        "The API at https://{API}/orders wants a token with the scope orders:read; /ping is public.\n"
+    ));
     tokens(scene, &mut transcript);
     forged_headers(scene, &mut transcript);
     if let Some(balanced) = &scene.balanced {
-        println!(
-            "\nThe database at {} is balanced in the kernel.",
+        say(&format!(
+            "\nThe database at {} is balanced in the kernel.\n",
             balanced.database
-        );
+        ));
         connections(scene, balanced, &mut transcript);
     }
-    println!("\nThe end.");
+    say("\nThe end.\n");
     end(scene, &mut transcript);
-    transcript.close(scene)
+    transcript.close(|| scene.daemon.log_tail())
 }
 
 /// Curl lines for another terminal, and how to stop.
@@ -350,94 +350,4 @@ fn end(scene: &mut Scene, transcript: &mut Transcript) {
         &back,
         as_stated,
     );
-}
-
-/// The values of a field as the echo API saw them.
-fn saw(reply: &Reply, name: &str) -> Vec<String> {
-    let echoed = reply.json();
-    let headers = echoed["headers"].as_array().cloned().unwrap_or_default();
-    headers
-        .iter()
-        .filter(|header| header[0] == name)
-        .filter_map(|header| header[1].as_str().map(str::to_owned))
-        .collect()
-}
-
-/// Whether the echo API saw a value nowhere, under no name.
-fn no_value(reply: &Reply, value: &str) -> bool {
-    let echoed = reply.json();
-    let headers = echoed["headers"].as_array();
-    headers.is_some_and(|headers| headers.iter().all(|header| header[1] != value))
-}
-
-/// Prints steps and counts them.
-#[derive(Default)]
-struct Transcript {
-    steps: usize,
-    failed: usize,
-}
-
-impl Transcript {
-    fn request(
-        &mut self,
-        title: &str,
-        sent: &str,
-        reply: io::Result<Reply>,
-        as_stated: impl FnOnce(&Reply) -> bool,
-    ) {
-        match reply {
-            Ok(reply) => self.step(title, sent, &summary(&reply), as_stated(&reply)),
-            Err(error) => self.step(title, sent, &error.to_string(), false),
-        }
-    }
-
-    fn broken(&mut self, title: &str, error: &dyn std::error::Error) {
-        self.step(title, "-", &error.to_string(), false);
-    }
-
-    fn step(&mut self, title: &str, sent: &str, back: &str, as_stated: bool) {
-        self.steps += 1;
-        self.failed += usize::from(!as_stated);
-        let mark = if as_stated { '✓' } else { '✗' };
-        println!("  {mark} {title}\n      sent  {sent}\n      back  {back}");
-    }
-
-    /// The last line; on failure the daemon's log before it.
-    fn close(self, scene: &Scene) -> bool {
-        let Self { steps, failed } = self;
-        if failed == 0 {
-            println!("\nAll {steps} steps went as stated; nothing is left behind.");
-        } else {
-            println!("\n{}", scene.daemon.log_tail());
-            println!("\n{failed} of {steps} steps did not go as stated.");
-        }
-        failed == 0
-    }
-}
-
-/// What came back, in a line: the status, and what the API saw or why it was refused.
-fn summary(reply: &Reply) -> String {
-    let body = reply.json();
-    let rest = if let Some(reason) = body["reason"].as_str() {
-        let challenge = reply
-            .field("www-authenticate")
-            .unwrap_or("no WWW-Authenticate");
-        format!("{reason}; {challenge}")
-    } else if let Some(backend) = body["backend"].as_str() {
-        let identity: Vec<String> = ["x-user-id", "x_user_id", "x.user.id", "x-user-groups"]
-            .iter()
-            .flat_map(|name| {
-                saw(reply, name)
-                    .into_iter()
-                    .map(move |value| format!("{name}: {value}"))
-            })
-            .collect();
-        match identity.as_slice() {
-            [] => format!("{backend} saw no identity header"),
-            some => format!("{backend} saw {}", some.join(", ")),
-        }
-    } else {
-        reply.body.trim().to_owned()
-    };
-    format!("{} {}, {rest}", reply.version, reply.status)
 }

@@ -13,7 +13,7 @@ use crate::site::{API_HOST, API_V4, API_V6, SHOP_HOST, Site};
 
 #[test]
 fn curl_by_http2_reaches_an_address_that_no_interface_owns() {
-    let site = Site::lay();
+    let site = Site::lay_routed();
     let gate = site.open();
     let curl = site.curl();
     assert!(

@@ -47,6 +47,7 @@ fn the_suites_own_configuration_is_correct() {
         "e2e.yaml",
         &[
             ("DIR", &directory.path().display()),
+            ("ANNOUNCE", &"neighbour"),
             ("ISSUER", &"http://127.0.0.1:8080"),
             ("API", &"10.77.0.4:9000"),
             ("DATABASES", &"{ address: 10.77.0.5 }"),

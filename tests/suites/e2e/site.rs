@@ -54,6 +54,7 @@ pub(crate) struct Site {
     pub(crate) tunnel: Host,
     _api: Host,
     ca: String,
+    announce: &'static str,
     directory: TempDir,
     _lab: Lab,
 }
@@ -66,8 +67,18 @@ pub(crate) struct Database {
 }
 
 impl Site {
-    /// Lays the network; the configuration that it writes has all four databases.
+    /// Lays the network; the configuration that it writes has all four databases, and the node answers for the
+    /// virtual addresses on the segment.
     pub(crate) fn lay() -> Self {
+        Self::lay_out("neighbour")
+    }
+
+    /// The same, but the client routes the virtual addresses to the node: nobody announces them, nobody has them.
+    pub(crate) fn lay_routed() -> Self {
+        Self::lay_out("none")
+    }
+
+    fn lay_out(announce: &'static str) -> Self {
         gate::require_rights();
         let directory = tempfile::Builder::new()
             .prefix("tollgate-e2e-")
@@ -78,8 +89,15 @@ impl Site {
         let mut lab = Lab::new().unwrap();
         let node = lab.node("node", &bpffs).unwrap();
         let client = lab.host("client").unwrap();
-        client.on_link(Prefix::new(vip_v4(0), 24)).unwrap();
-        client.on_link(Prefix::new(vip_v6(0), 64)).unwrap();
+        for (prefix, gateway) in [
+            (Prefix::new(vip_v4(0), 24), node.v4.into()),
+            (Prefix::new(vip_v6(0), 64), node.v6.into()),
+        ] {
+            match announce {
+                "none" => client.via(prefix, gateway).unwrap(),
+                _ => client.on_link(prefix).unwrap(),
+            }
+        }
         let tunnel = lab.host("tunnel").unwrap();
         for interface in ["all", UPLINK] {
             // The outer source varies with the flow: no route leads back to it.
@@ -116,6 +134,7 @@ impl Site {
             tunnel,
             _api: api,
             ca: authority.pem(),
+            announce,
             directory,
             _lab: lab,
         };
@@ -139,6 +158,7 @@ impl Site {
             "e2e.yaml",
             &[
                 ("DIR", &self.directory.path().display()),
+                ("ANNOUNCE", &self.announce),
                 ("ISSUER", &self.issuer.url()),
                 ("API", &self.echo.address()),
                 ("DATABASES", &backends(|host| host.v4.into())),

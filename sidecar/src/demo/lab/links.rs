@@ -12,7 +12,8 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
-use super::{LabError, Netns};
+use super::error::LabError;
+use super::netns::Netns;
 
 const BRIDGE: &str = "switch";
 
@@ -124,17 +125,25 @@ pub(super) fn address(ns: &Netns, interface: &str, prefix: Prefix) -> Result<(),
     })
 }
 
-pub(super) fn on_link(ns: &Netns, interface: &str, destination: Prefix) -> Result<(), LabError> {
+/// A route out of `interface`: to a gateway, or on the link itself.
+pub(super) fn route(
+    ns: &Netns,
+    interface: &str,
+    destination: Prefix,
+    gateway: Option<IpAddr>,
+) -> Result<(), LabError> {
     let doing = format!("route {destination} to {interface} of {}", ns.name());
-    let route = RouteMessageBuilder::<IpAddr>::new()
+    let unfit = |error| LabError::new(doing.clone(), error);
+    let mut route = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination.network(), destination.bits)
-        .map_err(|error| LabError::new(doing.clone(), error))?;
-    talk(ns, doing, async |netlink| {
+        .map_err(unfit)?;
+    route = match gateway {
+        Some(gateway) => route.gateway(gateway).map_err(unfit)?,
+        None => route.scope(RouteScope::Link),
+    };
+    talk(ns, doing.clone(), async |netlink| {
         let index = index(&netlink, interface).await?;
-        let route = route
-            .output_interface(index)
-            .scope(RouteScope::Link)
-            .build();
+        let route = route.output_interface(index).build();
         netlink.route().add(route).execute().await
     })
 }

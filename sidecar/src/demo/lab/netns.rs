@@ -1,21 +1,18 @@
 //! A namespace: code that runs inside it, programs that are started inside it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
-use super::{LabError, io_error, links};
+use super::error::{LabError, io_error};
+use super::process::Process;
 
 /// A network namespace without a name, and a mount namespace with a bpffs where one was asked for.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ pub struct Netns {
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Netns {
-    /// A namespace that holds nothing but a loopback interface, which is up.
+    /// A namespace that holds nothing but a loopback interface, which is down.
     ///
     /// # Errors
     /// Without `CAP_SYS_ADMIN`.
@@ -66,14 +63,12 @@ impl Netns {
             .recv()
             .map_err(|error| LabError::new(format!("make namespace {name}"), error))?
             .map_err(io_error(format!("make namespace {name}")))?;
-        let ns = Self {
+        Ok(Self {
             name: name.to_owned(),
             net,
             mount,
             jobs,
-        };
-        links::up(&ns, "lo")?;
-        Ok(ns)
+        })
     }
 
     /// What it was called when it was made: for messages and port names.
@@ -120,7 +115,7 @@ impl Netns {
             .recv()
             .map_err(|_| gone())?
             .map_err(io_error(format!("start {program} in {}", self.name)))?;
-        Ok(Process { child })
+        Ok(Process::from(child))
     }
 
     fn enter(&self) -> io::Result<()> {
@@ -163,128 +158,4 @@ fn enter_new(bpffs: Option<&Path>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
         Some("mode=0700"),
     )?;
     Ok((net, Some(File::open("/proc/thread-self/ns/mnt")?.into())))
-}
-
-/// A command that the kernel kills when the thread that started it ends, however that came about.
-///
-/// `PR_SET_PDEATHSIG` must be set in the child between fork and exec, which takes `unsafe` in Rust, so util-linux's
-/// `setpriv` does it. Where that is missing the program runs all the same, and is ended by [`Process`]'s drop alone.
-#[must_use]
-pub fn tethered(program: &Path) -> Command {
-    let mut command = match in_path("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
-    // The terminal's ctrl-C is for whoever started it, not for the child.
-    command.process_group(0);
-    command
-}
-
-/// Where a program stands in `PATH`.
-#[must_use]
-pub fn in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| fs::metadata(candidate).is_ok_and(|file| file.is_file()))
-}
-
-/// A child process that does not outlive this value.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-}
-
-impl Process {
-    /// Starts a program where the caller is, which must not be a thread that ends soon (see [`tethered`]).
-    ///
-    /// # Errors
-    /// When the program cannot be started.
-    pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        Ok(Self {
-            child: command.spawn()?,
-        })
-    }
-
-    /// Its process id.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// When it is gone already.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
-        Ok(kill(Pid::from_raw(pid), signal)?)
-    }
-
-    /// How it ended, if it has.
-    ///
-    /// # Errors
-    /// When the kernel cannot say.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when it still runs after `patience`.
-    pub fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            if Instant::now() >= deadline {
-                let what = format!("process {} still runs after {patience:?}", self.id());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits for its end and gives what it wrote; its standard streams must have been piped.
-    ///
-    /// # Errors
-    /// When reading fails.
-    pub fn output(mut self) -> io::Result<std::process::Output> {
-        let mut stdout = Vec::new();
-        let mut stderr = Vec::new();
-        let out = self.child.stdout.take();
-        let err = self.child.stderr.take();
-        thread::scope(|scope| {
-            let reader = scope.spawn(|| err.map(|mut pipe| io::copy(&mut pipe, &mut stderr)));
-            if let Some(mut pipe) = out {
-                io::copy(&mut pipe, &mut stdout)?;
-            }
-            reader
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                .transpose()
-        })?;
-        let status = self.child.wait()?;
-        Ok(std::process::Output {
-            status,
-            stdout,
-            stderr,
-        })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            // Failing means that it is gone, which is what is wanted.
-            drop(self.child.kill());
-            drop(self.child.wait());
-        }
-    }
 }

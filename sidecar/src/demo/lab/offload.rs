@@ -8,7 +8,8 @@ use std::io;
 
 use rtnetlink::sys::{Socket, protocols::NETLINK_GENERIC};
 
-use super::{LabError, Netns};
+use super::error::LabError;
+use super::netns::Netns;
 
 /// Whether the device is handed packets whose transport checksum is still to be computed. Off: computed before.
 pub(super) const TX_CHECKSUM: &str = "tx-checksum-ip-generic";
