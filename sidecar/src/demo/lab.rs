@@ -19,7 +19,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use tempfile::TempDir;
 use tracing::subscriber::{NoSubscriber, with_default};
 
 mod error;
@@ -38,6 +37,9 @@ use error::io_error;
 /// The interface by which every host hangs on the switch.
 pub const UPLINK: &str = "eth0";
 
+/// Where a bpffs usually is: a node may have its own there, over the host's, which it does not touch.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
 /// A switch and the hosts that were plugged into it.
 ///
 /// Hosts get `10.77.0.N/24` and `fd77::N/64` in the order of plugging, from 1 on.
@@ -45,8 +47,6 @@ pub const UPLINK: &str = "eth0";
 pub struct Lab {
     switch: Netns,
     plugged: u8,
-    /// Where the switch has a bpffs.
-    bpffs: TempDir,
 }
 
 /// A host on the switch: a namespace with one interface, [`UPLINK`].
@@ -66,18 +66,12 @@ impl Lab {
     /// # Errors
     /// Without `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, or on a kernel without bridges; [`missing_rights`] says it better.
     pub fn new() -> Result<Self, LabError> {
-        let bpffs = TempDir::with_prefix("tollgate-switch-")
-            .map_err(io_error("make a directory for the switch's bpffs"))?;
-        let switch = Netns::with_bpffs("switch", bpffs.path())?;
+        let switch = Netns::with_bpffs("switch", Path::new(BPFFS))?;
         links::up(&switch, "lo")?;
         // A switch takes no part in what passes it.
         sysctl(&switch, "ipv6/conf/default/disable_ipv6", "1")?;
         links::bridge(&switch)?;
-        Ok(Self {
-            switch,
-            plugged: 0,
-            bpffs,
-        })
+        Ok(Self { switch, plugged: 0 })
     }
 
     /// The switch's own namespace, to watch what passes: its ports are called `p-HOST`.
@@ -99,7 +93,7 @@ impl Lab {
         Ok(host)
     }
 
-    /// Plugs in a host that is to run a datapath, with a bpffs of its own on the empty directory `bpffs`.
+    /// Plugs in a host that is to run a datapath, with a bpffs of its own on the directory `bpffs`, such as [`BPFFS`].
     ///
     /// The switch's port towards it passes on no partial checksums, and takes what the node sends by XDP_TX: veth
     /// leaves that in the peer's ring unless the peer has an XDP program too (`veth_xdp_flush` in
@@ -114,7 +108,7 @@ impl Lab {
         let attach = tollgate_datapath::Config {
             interfaces: vec![port.clone()],
             xdp: tollgate_datapath::XdpMode::Native,
-            bpffs: self.bpffs.path().join(&port),
+            bpffs: Path::new(BPFFS).join(&port),
             announce: tollgate_datapath::Announce::None,
         };
         let doing = format!("attach a program to {port} of the switch");

@@ -15,7 +15,7 @@ use super::daemon::{Daemon, Launch};
 use super::echo::{Echo, Greeter};
 use super::error::DemoError;
 use super::issuer::{Issuer, SigningKey};
-use super::lab::{Host, Lab, Netns, Prefix};
+use super::lab::{BPFFS, Host, Lab, Netns, Prefix};
 use super::pki::Authority;
 
 /// The API's name; example domains never leave a machine (RFC 2606).
@@ -81,7 +81,7 @@ impl Scene {
             .map_err(doing("write a certificate"))?;
 
         let stage = if with_datapath {
-            Stage::lab(directory.path())?
+            Stage::lab()?
         } else {
             Stage::loopback()?
         };
@@ -92,7 +92,6 @@ impl Scene {
         let socket = directory.path().join("admin.sock");
         let config = directory.path().join("tollgate.yaml");
         let text = Configuration {
-            directory: directory.path(),
             socket: &socket,
             admin: stage.admin,
             issuer: issuer.url(),
@@ -176,14 +175,12 @@ struct Stage {
 }
 
 impl Stage {
-    fn lab(directory: &Path) -> Result<Self, DemoError> {
-        let bpffs = directory.join("bpf");
-        fs::create_dir(&bpffs).map_err(doing("make a directory for bpffs"))?;
+    fn lab() -> Result<Self, DemoError> {
         let mut lab = Lab::new()?;
         let client = lab.host("client")?;
         client.on_link(Prefix::new(API_V4, 24))?;
         client.on_link(Prefix::new(API_V6, 64))?;
-        let node = lab.node("node", &bpffs)?;
+        let node = lab.node("node", Path::new(BPFFS))?;
         let mut hosts = Vec::new();
         let mut apis = Vec::new();
         for name in ["api-1", "api-2"] {
@@ -267,7 +264,6 @@ fn doing(what: &str) -> impl FnOnce(io::Error) -> DemoError {
 
 /// What differs between demo runs in the configuration file.
 struct Configuration<'a> {
-    directory: &'a Path,
     socket: &'a Path,
     admin: SocketAddr,
     issuer: &'a str,
@@ -343,7 +339,7 @@ shutdown: {{ drain: 5s }}
 datapath:
   interfaces: [eth0]
   xdp: auto
-  bpffs: {bpffs}
+  bpffs: {BPFFS}/tollgate             # what outlives the daemon: the program, its tables
   announce: neighbour                        # answer ARP and neighbour discovery for these addresses
   services:
     - {{ name: api, vip: "{api_v4}/tcp", deliver: {{ listener: edge }} }}
@@ -353,7 +349,6 @@ datapath:
       deliver: l2                            # backends hold the address and answer the client directly
       backends: [{backends}]
 "#,
-                bpffs = self.directory.join("bpf/tollgate").display(),
                 api_v4 = SocketAddr::new(API_V4, 443),
                 api_v6 = SocketAddr::new(API_V6, 443),
                 database = SocketAddr::new(DATABASE, DATABASE_PORT),

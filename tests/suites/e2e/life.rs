@@ -170,7 +170,7 @@ fn down_leaves_nothing_in_the_kernel() {
 
     let mut gate = site.open();
     assert!(has_xdp(&site.node));
-    assert!(!pins(&site.node, &site.bpffs()).is_empty());
+    assert!(!pins(&site.node).is_empty());
     assert!(!routes(&site).is_empty());
     gate.signal(Signal::SIGTERM);
     assert!(gate.wait().success());
@@ -184,10 +184,7 @@ fn down_leaves_nothing_in_the_kernel() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{}: {text}", output.status);
     assert!(!has_xdp(&site.node), "the program is still attached");
-    assert_eq!(
-        pins(&site.node, &site.bpffs()),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(pins(&site.node), Vec::<std::path::PathBuf>::new());
     assert_eq!(routes(&site), Vec::<String>::new());
     site.database(DATABASE_V4)
         .expect_err("nobody balances any more");

@@ -14,7 +14,7 @@ use tollgate::demo::curl::Curl;
 use tollgate::demo::daemon::Launch;
 use tollgate::demo::echo::{Echo, Greeter};
 use tollgate::demo::issuer::{Issuer, SigningKey, Token};
-use tollgate::demo::lab::{Host, Lab, Prefix, UPLINK, sysctl};
+use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, sysctl};
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::Target;
 use tollgate_tests::gate::{self, Gate};
@@ -84,10 +84,8 @@ impl Site {
             .prefix("tollgate-e2e-")
             .tempdir()
             .unwrap();
-        let bpffs = directory.path().join("bpf");
-        fs::create_dir(&bpffs).unwrap();
         let mut lab = Lab::new().unwrap();
-        let node = lab.node("node", &bpffs).unwrap();
+        let node = lab.node("node", Path::new(BPFFS)).unwrap();
         let client = lab.host("client").unwrap();
         for (prefix, gateway) in [
             (Prefix::new(vip_v4(0), 24), node.v4.into()),
@@ -175,11 +173,6 @@ impl Site {
 
     pub(crate) fn config(&self) -> PathBuf {
         self.directory.path().join("tollgate.yaml")
-    }
-
-    /// Where the node's pins go.
-    pub(crate) fn bpffs(&self) -> PathBuf {
-        self.directory.path().join("bpf/tollgate")
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {
@@ -292,8 +285,8 @@ pub(crate) fn has_xdp(node: &Host) -> bool {
     gate::printed(&node.ns, "ip", &["-details", "link", "show", "dev", UPLINK]).contains("xdp")
 }
 
-/// All files below a directory of the node's bpffs.
-pub(crate) fn pins(node: &Host, directory: &Path) -> Vec<PathBuf> {
+/// All pins on the node, in the bpffs that only it sees.
+pub(crate) fn pins(node: &Host) -> Vec<PathBuf> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         let Ok(entries) = fs::read_dir(directory) else {
             return;
@@ -306,6 +299,7 @@ pub(crate) fn pins(node: &Host, directory: &Path) -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    node.ns.run(|| walk(directory, &mut found)).unwrap();
+    let ours = Path::new(BPFFS).join("tollgate");
+    node.ns.run(|| walk(&ours, &mut found)).unwrap();
     found
 }
