@@ -283,11 +283,11 @@ impl Configuration<'_> {
 version: 1
 admin:
   socket: {socket}
-  listen: "{admin}"                  # /metrics /healthz /readyz
+{admin} # /metrics /healthz /readyz
 
 issuers:
   corp:
-    issuer: {issuer}        # equals the token's `iss`
+{issuer} # equals the token's `iss`
     jwks: discover                           # keys by OpenID discovery
     keys: {{ allow_http: true }}               # a demo issuer on loopback; never in earnest
     audiences: [{AUDIENCE}]
@@ -322,8 +322,8 @@ upstreams:
 shutdown: {{ drain: 5s }}
 "#,
             socket = self.socket.display(),
-            admin = self.admin,
-            issuer = self.issuer,
+            admin = padded(format_args!("  listen: \"{}\"", self.admin)),
+            issuer = padded(format_args!("    issuer: {}", self.issuer)),
             listen = self.listen,
             certificate = self.certificate.display(),
             key = self.key.display(),
@@ -339,7 +339,7 @@ shutdown: {{ drain: 5s }}
 datapath:
   interfaces: [eth0]
   xdp: auto
-  bpffs: {BPFFS}/tollgate             # what outlives the daemon: the program, its tables
+{bpffs} # what outlives the daemon: the program, its tables
   announce: neighbour                        # answer ARP and neighbour discovery for these addresses
   services:
     - {{ name: api, vip: "{api_v4}/tcp", deliver: {{ listener: edge }} }}
@@ -349,6 +349,7 @@ datapath:
       deliver: l2                            # backends hold the address and answer the client directly
       backends: [{backends}]
 "#,
+                bpffs = padded(format_args!("  bpffs: {BPFFS}/tollgate")),
                 api_v4 = SocketAddr::new(API_V4, 443),
                 api_v6 = SocketAddr::new(API_V6, 443),
                 database = SocketAddr::new(DATABASE, DATABASE_PORT),
@@ -356,4 +357,9 @@ datapath:
         }
         text
     }
+}
+
+/// To the column where the file's remarks begin.
+fn padded(text: impl std::fmt::Display) -> String {
+    format!("{:<44}", text.to_string())
 }

@@ -89,6 +89,12 @@ pub(super) fn lines_to_paste(scene: &Scene) -> Result<String, DemoError> {
             at.port(),
         ));
     }
+    let launch = scene.daemon.launch();
+    out.push_str(&format!(
+        "\n# what the daemon says of itself\n{} status --admin {}\n",
+        launch.binary.display(),
+        launch.socket.display(),
+    ));
     out.push_str("\nctrl-C ends it and leaves nothing behind.\n");
     Ok(out)
 }

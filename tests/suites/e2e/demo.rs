@@ -61,6 +61,7 @@ fn its_curl_lines_work_when_pasted() {
         ("a forged header", "\"path\":\"/ping\""),
         ("over IPv6", "\"x-user-id\",\"alice\""),
         ("the database", "db-"),
+        ("what the daemon says", "203.0.113.20:5432/tcp"),
     ];
     let pasted: Vec<(String, String)> = demo.lines_to_paste();
     assert_eq!(pasted.len(), expected.len(), "{pasted:#?}");
