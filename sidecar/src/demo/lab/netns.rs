@@ -98,7 +98,7 @@ impl Netns {
         entered.map_err(io_error(format!("enter namespace {}", self.name)))
     }
 
-    /// Starts a program inside the namespace. See [`tethered`] for how it is made to end with this process.
+    /// Starts a program inside the namespace. See [`super::tethered`] for how it is made to end with this process.
     ///
     /// # Errors
     /// When the program cannot be started.
