@@ -1,4 +1,4 @@
-//! The configuration: the file as written ([`raw`]), every mistake with its place ([`diagnostic`]), and what the
+//! The configuration: the file as written (`raw`), every mistake with its place ([`diagnostic`]), and what the
 //! program runs on ([`model`]).
 
 pub mod diagnostic;

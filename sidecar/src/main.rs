@@ -272,13 +272,10 @@ fn summary(status: &Value) -> String {
     for one in list(&datapath["interfaces"]) {
         let _ = writeln!(
             text,
-            "datapath {:<16} {} XDP{}",
-            word(&one["name"]),
+            "datapath {:<16} {} XDP: {}",
+            word(&one["interface"]),
             word(&one["mode"]),
-            match &one["reason"] {
-                Value::String(why) => format!(" ({why})"),
-                _ => String::new(),
-            }
+            word(&one["why"]),
         );
     }
     for one in list(&datapath["services"]) {

@@ -147,12 +147,12 @@ fn service(
     if raw.backends.is_none() && !matches!(deliver, Deliver::Listener(_)) {
         cx.report(position, "`backends` is missing here; write `backends: []` for a service that drops everything for now");
     }
-    if let (Deliver::L2(list) | Deliver::Ipip(list), Some((at, vip))) = (&deliver, &vip) {
+    if let (Deliver::L2(list), Some((at, vip))) = (&deliver, &vip) {
         for backend in list {
             if backend.address.is_ipv4() != vip.ip.is_ipv4() {
                 cx.report(
                     *at,
-                    format!("the VIP {vip} and the backend {} are of different IP versions, which is not available in this version", backend.address),
+                    format!("the VIP {vip} and the backend {} are of different IP versions; `l2` sends packets as they are, so use `ipip`", backend.address),
                 );
             }
         }
