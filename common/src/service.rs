@@ -55,8 +55,10 @@ impl Key {
     #[inline(always)]
     #[must_use]
     pub const fn cells(self) -> [usize; 2] {
-        let hash = mix(mix(self.hi ^ ((self.tag as u64) << 32)) ^ self.lo);
-        let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Two multiplications: after one, the cells of sequential addresses crowd. That of `hi` is of 0 for IPv4.
+        let hi = self.hi.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash =
+            mix(self.lo ^ ((self.tag as u64) << 32) ^ hi).wrapping_mul(0xa076_1d64_78bd_642f);
         [
             (hash >> 51) as usize & (CELLS - 1),
             (hash >> 32) as usize & (CELLS - 1),
@@ -148,15 +150,14 @@ impl Cell {
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
     pub const fn zero() -> Self {
-        const ZERO: Word64 = Word64::zero();
         Self {
-            hi: ZERO,
-            lo: ZERO,
-            tag: ZERO,
-            seed: ZERO,
-            region: ZERO,
-            steer: ZERO,
-            reserved: [ZERO; 2],
+            hi: Word64::zero(),
+            lo: Word64::zero(),
+            tag: Word64::zero(),
+            seed: Word64::zero(),
+            region: Word64::zero(),
+            steer: Word64::zero(),
+            reserved: [const { Word64::zero() }; 2],
         }
     }
 

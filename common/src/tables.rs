@@ -63,13 +63,12 @@ impl Owner {
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
     pub const fn zero() -> Self {
-        const ZERO: Word64 = Word64::zero();
         Self {
-            hi: ZERO,
-            lo: ZERO,
-            tag: ZERO,
-            address_hi: ZERO,
-            address_lo: ZERO,
+            hi: Word64::zero(),
+            lo: Word64::zero(),
+            tag: Word64::zero(),
+            address_hi: Word64::zero(),
+            address_lo: Word64::zero(),
         }
     }
 }

@@ -18,6 +18,24 @@ pub trait Packet {
     fn ingress(&self) -> u32;
 }
 
+macro_rules! load {
+    ($name:ident, $int:ty) => {
+        /// The integer of the packet's bytes from `AT` on, as a native load finds them. One load: put together from
+        /// single bytes in safe code, LLVM keeps them apart as soon as their uses are.
+        #[inline(always)]
+        #[must_use]
+        pub fn $name<const AT: usize, const N: usize>(bytes: &[u8; N]) -> $int {
+            const { assert!(AT + size_of::<$int>() <= N) };
+            // SAFETY: inside the array (asserted above when compiled); any bytes are an integer.
+            unsafe { bytes.as_ptr().add(AT).cast::<$int>().read_unaligned() }
+        }
+    };
+}
+
+load!(u16_at, u16);
+load!(u32_at, u32);
+load!(u64_at, u64);
+
 #[cfg(feature = "bpf")]
 pub use frame::Frame;
 

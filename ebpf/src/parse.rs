@@ -8,7 +8,7 @@ use tollgate_common::{
     service::{Key, TCP, UDP},
 };
 
-use crate::packet::Packet;
+use crate::packet::{u16_at, u32_at, u64_at};
 
 const PORTS: usize = 4;
 const TCP_HEADER: u16 = 20;
@@ -42,58 +42,77 @@ pub struct Segment {
     pub least: u16,
 }
 
-/// Parses the frame.
+/// What a frame begins like; only the two families are read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 without options.
+    V4,
+    /// IPv6.
+    V6,
+    /// IPv4 with options.
+    Options,
+    /// Anything else.
+    Other,
+}
+
+/// The shortest frame that could be a service's.
+pub const V4_HEAD: usize = ETHERNET + IPV4 + PORTS;
+/// The same of IPv6.
+pub const V6_HEAD: usize = ETHERNET + IPV6 + PORTS;
+
+/// Tells by EtherType, version and header length, in one load, what a frame begins like.
 #[inline(always)]
-pub fn parse(packet: &impl Packet) -> Parsed {
-    // EtherType, version and header length in one load and one comparison.
+#[must_use]
+pub fn family(head: &[u8; V4_HEAD]) -> Family {
     const PLAIN_V4: u32 = u32::from_ne_bytes([0x08, 0x00, 0x45, 0]);
     const ANY_V4: u32 = u32::from_ne_bytes([0x08, 0x00, 0x40, 0]);
     const V6: u32 = u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]);
     const ALL_OF_IT: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
     const VERSION: u32 = u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]);
 
-    let Some(head) = packet.head::<{ ETHERNET + IPV4 + PORTS }>() else {
-        return Parsed::Other;
-    };
-    let what = u32_at(head, 12);
+    let what = u32_at::<12, _>(head);
     if what & ALL_OF_IT == PLAIN_V4 {
-        v4(head)
+        Family::V4
     } else if what & VERSION == V6 {
-        packet.head().map_or(Parsed::Other, v6)
+        Family::V6
     } else if what & VERSION == ANY_V4 {
-        Parsed::Options
+        Family::Options
     } else {
-        Parsed::Other
+        Family::Other
     }
 }
 
+/// Reads a frame of IPv4 without options.
 #[inline(always)]
-fn v4(head: &[u8; ETHERNET + IPV4 + PORTS]) -> Parsed {
+#[must_use]
+pub fn v4(head: &[u8; V4_HEAD]) -> Parsed {
     const FRAGMENT: u16 = u16::from_ne_bytes([0x3f, 0xff]); // more fragments, or an offset
 
     let proto = head[23];
     let Some(least) = least(proto) else {
         return Parsed::Other;
     };
-    let destination = u32_at(head, 30);
-    if u16_at(head, 20) & FRAGMENT != 0 {
+    let destination = u32_at::<30, _>(head);
+    if u16_at::<20, _>(head) & FRAGMENT != 0 {
         return Parsed::Fragment(Key::v4(destination, 0, 0));
     }
-    let ports = u32_at(head, 34);
+    let ports = u32_at::<34, _>(head);
     Parsed::Whole(Segment {
         key: Key::v4(destination, (ports >> 16) as u16, proto),
-        flow: Flow::V4(u32_at(head, 26), ports),
-        len: u16::from_be(u16_at(head, 16)),
+        flow: Flow::V4(u32_at::<26, _>(head), ports),
+        len: u16::from_be(u16_at::<16, _>(head)),
         class: head[15],
         least: IPV4 as u16 + least,
     })
 }
 
+/// Reads a frame of IPv6.
 #[inline(always)]
-fn v6(head: &[u8; ETHERNET + IPV6 + PORTS]) -> Parsed {
+#[must_use]
+pub fn v6(head: &[u8; V6_HEAD]) -> Parsed {
     const FRAGMENT: u8 = 44;
 
-    let (hi, lo) = (u64_at(head, 38), u64_at(head, 46));
+    let (hi, lo) = (u64_at::<38, _>(head), u64_at::<46, _>(head));
     let next = head[20];
     let Some(least) = least(next) else {
         return match next {
@@ -103,14 +122,14 @@ fn v6(head: &[u8; ETHERNET + IPV6 + PORTS]) -> Parsed {
             _ => Parsed::Other,
         };
     };
-    let ports = u32_at(head, 54);
+    let ports = u32_at::<54, _>(head);
     // A payload of more than 65 495 bytes cannot be told in an IPv4 length; saturated, it fits no MTU.
-    let len = u16::from_be(u16_at(head, 18)).saturating_add(IPV6 as u16);
+    let len = u16::from_be(u16_at::<18, _>(head)).saturating_add(IPV6 as u16);
     Parsed::Whole(Segment {
         key: Key::v6(hi, lo, (ports >> 16) as u16, next),
-        flow: Flow::V6(u64_at(head, 22), u64_at(head, 30), ports),
+        flow: Flow::V6(u64_at::<22, _>(head), u64_at::<30, _>(head), ports),
         len,
-        class: (u16::from_be(u16_at(head, 14)) >> 4) as u8,
+        class: (u16::from_be(u16_at::<14, _>(head)) >> 4) as u8,
         least: IPV6 as u16 + least,
     })
 }
@@ -123,19 +142,4 @@ const fn least(proto: u8) -> Option<u16> {
         UDP => Some(UDP_HEADER),
         _ => None,
     }
-}
-
-#[inline(always)]
-fn u16_at<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
-    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
-}
-
-#[inline(always)]
-fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-#[inline(always)]
-fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

@@ -9,7 +9,7 @@ use tollgate_common::{
 
 use crate::{
     packet::Packet,
-    parse::{Parsed, Segment, parse},
+    parse::{self, Family, Parsed, Segment},
     rewrite,
 };
 
@@ -39,9 +39,27 @@ impl Outcome {
 }
 
 /// Decides about a packet and rewrites it.
+///
+/// What follows the family is compiled once for each: the hot path then keeps its words in registers.
 #[inline(always)]
 pub fn ingress(packet: &mut impl Packet, tables: &Tables) -> Outcome {
-    let segment = match parse(packet) {
+    let Some(head) = packet.head() else {
+        return Outcome::of(Verdict::NotOurs);
+    };
+    match parse::family(head) {
+        Family::V4 => judge(packet, tables, parse::v4(head)),
+        Family::V6 => match packet.head().map(parse::v6) {
+            Some(parsed) => judge(packet, tables, parsed),
+            None => Outcome::of(Verdict::NotOurs),
+        },
+        Family::Options => Outcome::of(Verdict::Options),
+        Family::Other => Outcome::of(Verdict::NotOurs),
+    }
+}
+
+#[inline(always)]
+fn judge(packet: &mut impl Packet, tables: &Tables, parsed: Parsed) -> Outcome {
+    let segment = match parsed {
         Parsed::Whole(segment) => segment,
         Parsed::Fragment(address) => return Outcome::of(fragment(tables, address)),
         Parsed::Options => return Outcome::of(Verdict::Options),

@@ -37,7 +37,8 @@ fn tables(tables: &'static Tables, header: Header, kind: Kind, mtu: u16) -> &'st
     }
     for key in [v4_key(), v6_key()] {
         let cell = &tables.cells[key.cells()[1]];
-        (cell.hi.store(key.hi), cell.lo.store(key.lo));
+        cell.hi.store(key.hi);
+        cell.lo.store(key.lo);
         cell.seed.store(flow::seed(key.hi, key.lo, key.tag));
         cell.region.store(Region { base: 1, len: LEN }.pack());
         cell.tag
@@ -52,10 +53,8 @@ fn v4_key() -> Key {
 
 fn v6_vip() -> [u8; 16] {
     let mut vip = [0; 16];
-    (
-        vip[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]),
-        vip[15] = 0x10,
-    );
+    vip[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+    vip[15] = 0x10;
     vip
 }
 
@@ -131,7 +130,8 @@ proptest! {
             if source.is_ipv4() {
                 before[15] = class;
             } else {
-                (before[14] = 0x60 | class >> 4, before[15] = class << 4);
+                before[14] = 0x60 | class >> 4;
+                before[15] = class << 4;
             }
             let mut packet = Buffer::new(&before, ROOM);
             let outcome = ingress(&mut packet, tables);
@@ -178,7 +178,8 @@ proptest! {
         let mut bytes: Vec<u8> = header.0.iter().flat_map(|word| word.to_le_bytes()).collect();
         let partial = u16::from_le_bytes([bytes[24], bytes[25]]);
         let added = u64::from(partial) + u64::from(len.to_be()) + (u64::from(class) << 8) + u64::from(entropy);
-        (bytes[24..26].copy_from_slice(&[0, 0]), bytes[15] = class);
+        bytes[24..26].copy_from_slice(&[0, 0]);
+        bytes[15] = class;
         bytes[16..18].copy_from_slice(&len.to_be_bytes());
         bytes[28..30].copy_from_slice(&entropy.to_le_bytes());
         prop_assert_eq!(checksum::fold(added), checksum::fold(checksum::sum(&bytes[14..34])));

@@ -166,7 +166,7 @@ fn attached(
     mode: XdpMode,
     why: String,
 ) -> Result<Attached, AttachError> {
-    link.pin(&pin)
+    link.pin(pin)
         .map_err(|error| AttachError::Pin(pin.display().to_string(), error))?;
     Ok(Attached {
         interface: device.name.clone(),

@@ -200,7 +200,10 @@ fn way_of(route: &RouteMessage, backend: IpAddr, devices: &[Device]) -> Result<W
     })
 }
 
-struct Neighbours(BTreeMap<(u32, IpAddr), (NeighbourState, Option<[u8; 6]>)>);
+/// The neighbour table: by interface and address, the state and the MAC address if it is known.
+struct Neighbours(BTreeMap<(u32, IpAddr), Entry>);
+
+type Entry = (NeighbourState, Option<[u8; 6]>);
 
 impl Neighbours {
     async fn read(netlink: &Netlink) -> Result<Self, NetlinkError> {

@@ -105,11 +105,11 @@ fn service(vip: &str, deliver: Deliver) -> Service {
 fn a_backend_that_goes_takes_only_its_own_flows() {
     let mut node = Node::new();
     let four = service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=4)));
-    node.apply(&[four.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&four)).unwrap();
     let (before, ids) = (node.slots(&four), node.ids(&four));
 
     let three = service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=3)));
-    let applied = node.apply(&[three.clone()]).unwrap();
+    let applied = node.apply(std::slice::from_ref(&three)).unwrap();
     let after = node.slots(&three);
     let others = before
         .iter()
@@ -126,12 +126,12 @@ fn a_backend_that_goes_takes_only_its_own_flows() {
 fn the_last_backend_can_go_and_come_back() {
     let mut node = Node::new();
     let one = service("203.0.113.20:80/tcp", Deliver::L2(backends([1])));
-    node.apply(&[one.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&one)).unwrap();
     let none = service("203.0.113.20:80/tcp", Deliver::L2(Vec::new()));
-    node.apply(&[none.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&none)).unwrap();
     assert!(node.slots(&none).is_empty());
     assert_eq!(node.tables.slot(0).current(), 0);
-    node.apply(&[one.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&one)).unwrap();
     assert!(node.slots(&one).iter().all(|id| *id == node.ids(&one)[0]));
 }
 
@@ -185,13 +185,13 @@ fn a_restart_knows_everything_again() {
 fn numbers_that_went_are_given_again_and_count_from_zero() {
     let mut node = Node::new();
     let first = service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])));
-    node.apply(&[first.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&first)).unwrap();
     let id = node.ids(&first)[0];
     node.apply(&[]).unwrap();
     assert_eq!(node.action(&first), None);
     node.effects.reset.clear();
     let second = service("203.0.113.21:80/tcp", Deliver::Ipip(backends([2])));
-    node.apply(&[second.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&second)).unwrap();
     assert_eq!(node.ids(&second), [id]);
     assert_eq!(node.effects.reset, [id]);
 }
@@ -222,7 +222,7 @@ fn a_service_changes_what_it_is() {
 fn a_model_that_does_not_fit_changes_nothing() {
     let mut node = Node::new();
     let good = service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])));
-    node.apply(&[good.clone()]).unwrap();
+    node.apply(std::slice::from_ref(&good)).unwrap();
     let (ids, slots) = (node.ids(&good), node.slots(&good));
     // 64 tables of the large kind are one more than the pool has.
     let many: Vec<_> = (1..=64)
