@@ -26,10 +26,14 @@ fn packets_arrive_encapsulated_with_the_clients_packet_inside() {
     let gate = site.open();
     let v4_in_v4 = raw(&site, Domain::IPV4, IPIP);
     let v6_in_v6 = raw(&site, Domain::IPV6, IPV6);
+    let v4_in_v6 = raw(&site, Domain::IPV6, IPIP);
+    let v6_in_v4 = raw(&site, Domain::IPV4, IPV6);
 
     for (service, vip, socket) in [
         ("tunnel-44", vip_v4(30), &v4_in_v4),
         ("tunnel-66", vip_v6(0x30), &v6_in_v6),
+        ("tunnel-46", vip_v4(31), &v4_in_v6),
+        ("tunnel-64", vip_v6(0x31), &v6_in_v4),
     ] {
         let vip = SocketAddr::new(vip, 7000);
         let mut outer_sources = std::collections::BTreeSet::new();
