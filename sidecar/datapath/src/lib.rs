@@ -222,9 +222,9 @@ impl Datapath {
     /// disturbed.
     ///
     /// # Errors
-    /// [`ApplyError`]. After a refused model everything is as it was, but for routes to its addresses.
+    /// [`ApplyError`]. A model that is refused for what it says leaves everything as it was.
     pub async fn apply(&mut self, model: &Model) -> Result<Applied, ApplyError> {
-        model.check().map_err(PlanError::from)?;
+        self.state.fits(model)?;
         let netlink = Netlink::open()?;
         let devices = netlink.devices().await?;
         routes::refuse_host_addresses(&netlink, model, &devices).await?;

@@ -251,6 +251,14 @@ impl State {
         Ok(applied)
     }
 
+    /// Whether the model fits the tables beside what stands there; nothing is written.
+    ///
+    /// # Errors
+    /// As of [`apply`](Self::apply).
+    pub fn fits(&self, model: &Model) -> Result<(), PlanError> {
+        self.plan(model).map(drop)
+    }
+
     /// Writes changed next hops into the entries.
     pub fn refresh(&self, tables: &Tables, hops: &Hops, effects: &mut impl Effects) {
         for (owner, id) in &self.entries {

@@ -138,7 +138,7 @@ fn a_new_daemon_adopts_what_the_old_one_left() {
         let (before, program) = (ids(&first), program_id(&pins));
         let slots: Vec<u32> = first.tables().slots[..70_000]
             .iter()
-            .map(|slot| slot.load())
+            .map(tollgate_common::pod::Word32::load)
             .collect();
         drop(first);
         // Nobody is there, and it goes on.
@@ -156,7 +156,7 @@ fn a_new_daemon_adopts_what_the_old_one_left() {
         assert_eq!(ids(&second), before);
         let now: Vec<u32> = second.tables().slots[..70_000]
             .iter()
-            .map(|slot| slot.load())
+            .map(tollgate_common::pod::Word32::load)
             .collect();
         assert!(slots == now, "no slot moved");
     });
@@ -366,8 +366,7 @@ fn a_host_address_is_refused_as_a_service() {
         let error = datapath
             .apply(&model)
             .await
-            .err()
-            .expect("refused")
+            .expect_err("refused")
             .to_string();
         assert!(error.contains("this host's own address on eth0"), "{error}");
     });
