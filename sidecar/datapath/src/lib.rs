@@ -167,6 +167,15 @@ impl Datapath {
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let pins = Pins::prepare(&config.bpffs)?;
         let found = Found::look(&pins);
+        let opened = Self::open_on(config, pins, found).await;
+        if opened.is_err() && found == Found::Nothing {
+            // A start that failed leaves nothing for the next one to adopt.
+            Pins::remove_all(&config.bpffs)?;
+        }
+        opened
+    }
+
+    async fn open_on(config: &Config, pins: Pins, found: Found) -> Result<Self, OpenError> {
         let maps = match found {
             Found::OtherLayout => pins.make_next()?,
             Found::Nothing | Found::SameLayout => pins.maps(),

@@ -1,7 +1,7 @@
 //! From what the tables say to what they shall say, in an order in which no packet ever sees half of it.
 //!
 //! First what nothing points at yet (backend entries, regions of slots, moved cells), then what points (slots, the
-//! services' words), last what is not wanted any more; and numbers are given anew only after [`Grace`].
+//! services' words), last what is not wanted any more; and numbers are given anew only after [`Effects::grace`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

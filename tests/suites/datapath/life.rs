@@ -329,6 +329,7 @@ fn another_program_on_the_device_is_named() {
                 .contains("eth0 has another XDP program already"),
             "{error}"
         );
+        assert!(!config.bpffs.exists(), "a start that failed leaves nothing");
     });
 }
 
