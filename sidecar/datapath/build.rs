@@ -35,7 +35,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(&object, [])?;
         return Ok(());
     };
-    println!("cargo:rerun-if-changed={}", linker.display());
     let target_dir = out.join("bpf");
     build(&root, &linker, &target_dir)?;
     fs::copy(
@@ -45,17 +44,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The linker to build with; `None`: write a stub.
+/// The linker to build with; `None`: write a stub. A linker that is installed later is noticed: cargo runs this again
+/// as long as a file it names is missing.
 fn linker() -> Option<PathBuf> {
     if env::var_os("TOLLGATE_BPF_SKIP").is_some_and(|skip| !skip.is_empty()) {
         return None;
     }
-    let kept =
-        env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tollgate/tools/bin"));
+    let kept = env::var_os("HOME")
+        .map(|home| PathBuf::from(home).join(".cache/tollgate/tools/bin/bpf-linker"));
+    if let Some(kept) = &kept {
+        println!("cargo:rerun-if-changed={}", kept.display());
+    }
     let path = env::var_os("PATH").unwrap_or_default();
+    let in_path = env::split_paths(&path).map(|folder| folder.join("bpf-linker"));
     kept.into_iter()
-        .chain(env::split_paths(&path))
-        .map(|folder| folder.join("bpf-linker"))
+        .chain(in_path)
         .find(|linker| linker.is_file())
 }
 

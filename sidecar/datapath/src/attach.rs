@@ -10,22 +10,11 @@ use aya::programs::{
 use nix::errno::Errno;
 
 use crate::{
+    config::XdpMode,
     netlink::{Device, NetlinkError},
     object::{Object, ObjectError, errno},
     pins::{self, Pins, PinsError},
 };
-
-/// How a program sees packets of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver, before the kernel makes a buffer of the packet.
-    Native,
-    /// In the stack: works on every device, slower.
-    Generic,
-    /// Native where the driver can, else generic.
-    Auto,
-}
 
 /// How an interface was attached.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -189,8 +178,8 @@ fn after_detach<T>(mut attach: impl FnMut() -> Result<T, AttachError>) -> Result
     attach()
 }
 
-/// Replaces the program behind a pinned link, in place. `None`: the link is of no use any more, its device went, or
-/// another mode is wanted.
+/// Replaces the program behind a pinned link, in place. `None`: the link is of no use any more: it is not this
+/// device's (one of the same name, in another namespace or gone), or another mode is wanted.
 fn adopt(
     program: &mut Xdp,
     pin: &Path,
@@ -205,6 +194,10 @@ fn adopt(
         return Ok(None);
     }
     let link: FdLink = PinnedLink::from_pin(pin).map_err(failed)?.into();
+    let program_id = link.info().map_err(failed)?.program_id();
+    if device.program != Some(program_id) {
+        return Ok(None);
+    }
     let link = XdpLink::try_from(link).map_err(failed)?;
     match program.attach_to_link(link) {
         // The handle that the program keeps goes with it; the pin keeps the link.

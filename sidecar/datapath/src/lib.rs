@@ -8,11 +8,12 @@ use std::{
     collections::{BTreeSet, HashSet},
     net::IpAddr,
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 pub mod attach;
+pub mod config;
 #[expect(
     unsafe_code,
     reason = "shared memory is mapped in this one file; the rest sees atomics"
@@ -28,7 +29,8 @@ mod routes;
 pub mod stats;
 pub mod tables;
 
-pub use attach::{AttachError, Attached, XdpMode};
+pub use attach::{AttachError, Attached};
+pub use config::{Announce, Config, XdpMode};
 pub use netlink::NetlinkError;
 pub use object::ObjectError;
 pub use pins::PinsError;
@@ -45,28 +47,6 @@ use pins::Pins;
 use reconcile::{Effects, State};
 use routes::Wanted;
 use stats::{BackendStatus, ListenerStatus, ServiceStatus};
-
-/// Where and how the datapath attaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The interfaces that packets arrive on.
-    pub interfaces: Vec<String>,
-    /// Native, generic, or whichever goes.
-    pub xdp: XdpMode,
-    /// The folder of the pins, on a BPF file system.
-    pub bpffs: PathBuf,
-    /// Whether virtual addresses are answered for on the interfaces' segments.
-    pub announce: Announce,
-}
-
-/// How clients' packets find their way here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Announce {
-    /// By routing, which others take care of.
-    None,
-    /// ARP and neighbour discovery are answered on the interfaces.
-    Neighbour,
-}
 
 /// Why the datapath was not opened.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use rtnetlink::{
     },
 };
 
-use crate::attach::XdpMode;
+use crate::config::XdpMode;
 
 /// Who made a route, address or neighbour entry: 84 is nobody's in `/etc/iproute2/rt_protos`, so `tollgate down` removes
 /// exactly ours.
@@ -73,6 +73,8 @@ pub struct Device {
     pub mtu: u32,
     /// How an XDP program is attached, if one is.
     pub xdp: Option<XdpMode>,
+    /// The kernel's number of that program.
+    pub program: Option<u32>,
 }
 
 /// A conversation with the kernel, in the network namespace of the thread that began it.
@@ -165,6 +167,7 @@ fn device(link: &LinkMessage) -> Option<Device> {
         mac: None,
         mtu: 0,
         xdp: None,
+        program: None,
     };
     for attribute in &link.attributes {
         match attribute {
@@ -173,7 +176,13 @@ fn device(link: &LinkMessage) -> Option<Device> {
             LinkAttribute::Address(mac) if link.header.link_layer_type == LinkLayerType::Ether => {
                 device.mac = mac.as_slice().try_into().ok();
             }
-            LinkAttribute::Xdp(xdp) => device.xdp = xdp.iter().find_map(mode),
+            LinkAttribute::Xdp(xdp) => {
+                device.xdp = xdp.iter().find_map(mode);
+                device.program = xdp.iter().find_map(|one| match one {
+                    LinkXdp::ProgId(id) => Some(*id),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }

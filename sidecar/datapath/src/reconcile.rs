@@ -4,35 +4,31 @@
 //! services' words), last what is not wanted any more; and numbers are given anew only after [`Effects::grace`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
 use tollgate_common::{
-    backend::Kind,
-    flow,
-    limits::{BACKENDS, LISTENER_NAME, LISTENERS, SLOTS},
-    service::{Action, Cell, Key, Region},
-    slot::Slot,
+    limits::{BACKENDS, LISTENERS, SLOTS},
+    service::{Action, Key, Region},
     tables::Tables,
 };
 
 use crate::{
     model::{Deliver, Model, ModelError, Service},
-    tables::{self, NextHop, cuckoo, maglev},
+    tables::{self, cuckoo, maglev},
 };
 
-/// The next hops that are known, by backend.
-pub type Hops = HashMap<IpAddr, NextHop>;
+mod allot;
+mod record;
+mod write;
 
-/// Whose a backend entry is. A backend that is reached in another way is another entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Owner {
-    /// The service.
-    pub(crate) service: Key,
-    /// The backend and the way to it; `None`: the entry counts a steered service.
-    pub(crate) backend: Option<(IpAddr, Kind)>,
-}
+use allot::{Listeners, Numbers, Pool};
+pub use record::Hops;
+pub(crate) use record::{Owner, owners};
+use record::{Placed, kind_of, owner};
+pub use write::Effects;
+use write::{copy_cell, write_cell, write_entry, write_owner, write_slots};
 
 /// What had to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,14 +65,6 @@ pub enum PlanError {
     NoListener(String),
 }
 
-/// What the caller does between and beside the writes.
-pub trait Effects {
-    /// Lets a counter start from zero.
-    fn reset(&mut self, entry: u16);
-    /// Returns when no packet is being processed that may have seen the tables as they were.
-    fn grace(&mut self);
-}
-
 /// What is known about the tables, without reading them again.
 #[derive(Debug, Default)]
 pub struct State {
@@ -85,14 +73,6 @@ pub struct State {
     services: HashMap<Key, Placed>,
     entries: HashMap<Owner, u16>,
     listeners: Listeners,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Placed {
-    action: Action,
-    region: Region,
-    /// [`Cell::steer`].
-    steer: u64,
 }
 
 /// What shall be, worked out before anything is written.
@@ -271,7 +251,10 @@ impl State {
     /// # Errors
     /// [`PlanError::NoListener`].
     pub fn listener(&mut self, tables: &Tables, name: &str) -> Result<u32, PlanError> {
-        let number = self.listeners.number(name)?;
+        let number = self
+            .listeners
+            .number(name)
+            .ok_or_else(|| PlanError::NoListener(name.to_owned()))?;
         self.listeners.write(tables);
         Ok(number)
     }
@@ -335,7 +318,10 @@ impl Plan {
         pool: &mut Pool,
     ) -> Result<Placed, PlanError> {
         if let Deliver::Listener(name) = &service.deliver {
-            let number = self.listeners.number(name)?;
+            let number = self
+                .listeners
+                .number(name)
+                .ok_or_else(|| PlanError::NoListener(name.clone()))?;
             let counter = ids
                 .get(&Owner {
                     service: key,
@@ -404,35 +390,6 @@ impl Plan {
     }
 }
 
-/// The entries that a service needs.
-pub(crate) fn owners(service: &Service) -> Vec<Owner> {
-    let key = tables::key(service.vip);
-    match &service.deliver {
-        Deliver::Listener(_) => vec![Owner {
-            service: key,
-            backend: None,
-        }],
-        Deliver::Ipip(_) | Deliver::L2(_) => service
-            .deliver
-            .backends()
-            .iter()
-            .map(|backend| owner(service, key, backend.address))
-            .collect(),
-    }
-}
-
-fn owner(service: &Service, key: Key, address: IpAddr) -> Owner {
-    let kind = match (&service.deliver, address) {
-        (Deliver::L2(_), _) => Kind::L2,
-        (_, IpAddr::V4(_)) => Kind::Ipip4,
-        (_, IpAddr::V6(_)) => Kind::Ipip6,
-    };
-    Owner {
-        service: key,
-        backend: Some((address, kind)),
-    }
-}
-
 fn members(service: &Service, key: Key, ids: &HashMap<Owner, u16>) -> Vec<maglev::Member> {
     service
         .deliver
@@ -453,205 +410,6 @@ fn members(service: &Service, key: Key, ids: &HashMap<Owner, u16>) -> Vec<maglev
 /// Keys in an order that does not change from run to run.
 const fn order(key: Key) -> (u64, u64, u32) {
     (key.hi, key.lo, key.tag)
-}
-
-const fn kind_of(number: u8) -> Option<Kind> {
-    match number {
-        1 => Some(Kind::L2),
-        2 => Some(Kind::Ipip4),
-        3 => Some(Kind::Ipip6),
-        _ => None,
-    }
-}
-
-/// Writes a cell; `fresh`: nobody can see it yet, so its key is written too. The tag comes last.
-fn write_cell(cell: &Cell, key: Key, placed: &Placed, fresh: bool) {
-    if fresh {
-        cell.hi.store(key.hi);
-        cell.lo.store(key.lo);
-        cell.seed.store(flow::seed(key.hi, key.lo, key.tag));
-    }
-    let tag = u64::from(key.tag) | u64::from(placed.action as u32) << 32;
-    // What the action reads stands before the action does.
-    if placed.action == Action::Steer {
-        cell.steer.store(placed.steer);
-        cell.tag.store(tag);
-        cell.region.store(placed.region.pack());
-    } else {
-        cell.region.store(placed.region.pack());
-        cell.tag.store(tag);
-        cell.steer.store(placed.steer);
-    }
-}
-
-fn copy_cell(from: &Cell, to: &Cell) {
-    to.hi.store(from.hi.load());
-    to.lo.store(from.lo.load());
-    to.seed.store(from.seed.load());
-    to.region.store(from.region.load());
-    to.steer.store(from.steer.load());
-    to.tag.store(from.tag.load());
-}
-
-fn write_owner(tables: &Tables, owner: &Owner, id: u16) {
-    let place = &tables.owners[usize::from(id)];
-    let (hi, lo, family, kind) = match owner.backend {
-        None => (0, 0, 0, 0),
-        Some((address, kind)) => {
-            let (hi, lo, family) = tables::words(address);
-            (hi, lo, family, kind as u8)
-        }
-    };
-    place.hi.store(owner.service.hi);
-    place.lo.store(owner.service.lo);
-    place.address_hi.store(hi);
-    place.address_lo.store(lo);
-    place
-        .tag
-        .store(u64::from(owner.service.tag) | u64::from(kind) << 32 | u64::from(family) << 40);
-}
-
-/// Writes a backend's entry as far as it differs. A next hop that got another MAC address is one word, one store;
-/// anything more is taken out of use first.
-fn write_entry(tables: &Tables, owner: &Owner, id: u16, hops: &Hops, effects: &mut impl Effects) {
-    let Some((address, kind)) = owner.backend else {
-        return;
-    };
-    let Some(vip) = tables::address(
-        owner.service.hi,
-        owner.service.lo,
-        (owner.service.tag >> 24) as u8,
-    ) else {
-        return;
-    };
-    let (header, out) = tables::entry(vip, kind, address, hops.get(&address));
-    let entry = &tables.backends[usize::from(id)];
-    let differs: Vec<usize> = (0..header.len())
-        .filter(|&word| entry.header[word].load() != header[word])
-        .collect();
-    let in_use = entry.out.load() != 0;
-    if in_use && (entry.out.load() != out || differs.iter().any(|&word| word != 0)) {
-        entry.out.store(0);
-        effects.grace();
-    }
-    for word in differs {
-        entry.header[word].store(header[word]);
-    }
-    entry.out.store(out);
-}
-
-/// Writes a table of slots, and says how many of them were others.
-fn write_slots(tables: &Tables, region: Region, ids: &[u16]) -> usize {
-    let base = region.base as usize;
-    let mut changed = 0;
-    for (slot, id) in tables.slots[base..base + ids.len()].iter().zip(ids) {
-        let wanted = Slot::settled(*id).0;
-        if slot.load() != wanted {
-            slot.store(wanted);
-            changed += 1;
-        }
-    }
-    changed
-}
-
-/// The numbers of backend entries that are free.
-struct Numbers {
-    taken: BTreeSet<u16>,
-    next: u16,
-}
-
-impl Numbers {
-    fn new(taken: impl Iterator<Item = u16>) -> Self {
-        Self {
-            taken: taken.collect(),
-            next: 1,
-        }
-    }
-
-    fn take(&mut self) -> Option<u16> {
-        while usize::from(self.next) < BACKENDS {
-            let id = self.next;
-            self.next += 1;
-            if self.taken.insert(id) {
-                return Some(id);
-            }
-        }
-        None
-    }
-}
-
-/// The pool of slots: first fit.
-struct Pool {
-    taken: BTreeMap<u32, u32>,
-}
-
-impl Pool {
-    fn new(taken: impl Iterator<Item = Region>) -> Self {
-        // Slot 0 says "none" to services without backends.
-        let mut pool = Self {
-            taken: BTreeMap::from([(0, 1)]),
-        };
-        pool.taken.extend(
-            taken
-                .filter(|region| region.len > 0)
-                .map(|r| (r.base, r.len)),
-        );
-        pool
-    }
-
-    fn take(&mut self, len: u32) -> Option<Region> {
-        let mut base = 0;
-        for (&start, &taken) in &self.taken {
-            if start - base >= len {
-                break;
-            }
-            base = start + taken;
-        }
-        if base + len > SLOTS as u32 {
-            return None;
-        }
-        self.taken.insert(base, len);
-        Some(Region { base, len })
-    }
-}
-
-/// The listeners' numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Listeners(Vec<String>);
-
-impl Listeners {
-    fn read(tables: &Tables) -> Self {
-        let names = tables.listeners.iter().map(|words| {
-            let bytes: Vec<u8> = words
-                .iter()
-                .flat_map(|word| word.load().to_le_bytes())
-                .take_while(|b| *b != 0)
-                .collect();
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        Self(names.take_while(|name| !name.is_empty()).collect())
-    }
-
-    fn number(&mut self, name: &str) -> Result<u32, PlanError> {
-        if let Some(number) = self.0.iter().position(|known| known == name) {
-            return Ok(number as u32);
-        }
-        if self.0.len() == LISTENERS || name.len() > LISTENER_NAME || name.is_empty() {
-            return Err(PlanError::NoListener(name.to_owned()));
-        }
-        self.0.push(name.to_owned());
-        Ok(self.0.len() as u32 - 1)
-    }
-
-    fn write(&self, tables: &Tables) {
-        for (name, words) in self.0.iter().zip(&tables.listeners) {
-            let mut bytes = [0; LISTENER_NAME];
-            bytes[..name.len()].copy_from_slice(name.as_bytes());
-            for (word, chunk) in words.iter().zip(bytes.as_chunks::<8>().0) {
-                word.store(u64::from_le_bytes(*chunk));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use rtnetlink::{
 };
 
 use crate::{
-    Announce,
+    config::Announce,
     model::{Deliver, Model},
     netlink::{
         self, Device, Netlink, NetlinkError, PROTOCOL, address_of, destination_of, is_our_address,

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::{maps::Mapping, model::Backend};
+use crate::{maps::Mapping, model::Backend, tables::NextHop};
 
 #[derive(Default)]
 struct Record {
