@@ -42,6 +42,7 @@ struct Way {
     mtu: u16,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Neighbour {
     Known([u8; 6]),
     Asked,
@@ -67,61 +68,61 @@ pub(crate) async fn resolve(
             }
         }
     }
-    let mut table = Neighbours::read(netlink).await?;
+    let first = Neighbours::read(netlink).await?;
     for (_, way) in &open {
         // Asks if it must, and counts as use: an entry that goes stale is confirmed again.
-        table.kick(netlink, way).await;
+        first.kick(netlink, way).await;
     }
     let mut left = PATIENCE;
-    loop {
-        table = Neighbours::read(netlink).await?;
+    let now = loop {
+        let now = Neighbours::read(netlink).await?;
         let asked = open
             .iter()
-            .any(|(_, way)| matches!(table.find(way), Neighbour::Asked));
+            .any(|(_, way)| now.find(way) == Neighbour::Asked);
         if !asked || !wait || left.is_zero() {
-            break;
+            break now;
         }
         tokio::time::sleep(STEP).await;
         left = left.saturating_sub(STEP);
-    }
+    };
     for (backend, way) in open {
-        let interface = &way.device.name;
-        let known = match (table.find(&way), before.hops.get(&backend)) {
-            (Neighbour::Known(mac), _) => Some(mac),
-            (Neighbour::Asked, Some(hop)) if hop.ifindex == way.device.index => {
-                Some(hop.destination)
-            }
-            (Neighbour::Asked, _) => {
-                let words = format!("{} on {interface} has not answered yet", way.via);
-                ways.words.insert(backend, words);
-                None
-            }
-            (Neighbour::Silent, _) => {
-                ways.words.insert(
-                    backend,
-                    format!("{} on {interface} does not answer", way.via),
-                );
-                None
-            }
-        };
-        if let (Some(destination), Some(source)) = (known, way.device.mac) {
-            let [a, b, c, d, e, f] = destination;
-            let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-            ways.words
-                .insert(backend, format!("{mac} ({}) on {interface}", way.via));
-            let ifindex = way.device.index;
-            ways.hops.insert(
-                backend,
-                NextHop {
-                    ifindex,
-                    source,
-                    destination,
-                    mtu: way.mtu,
-                },
-            );
+        let before = before.hops.get(&backend);
+        let before = before.filter(|hop| hop.ifindex == way.device.index);
+        let neighbour = judge(first.find(&way), now.find(&way), before);
+        ways.words.insert(backend, words(neighbour, &way));
+        if let (Neighbour::Known(destination), Some(source)) = (neighbour, way.device.mac) {
+            let hop = NextHop {
+                ifindex: way.device.index,
+                source,
+                destination,
+                mtu: way.mtu,
+            };
+            ways.hops.insert(backend, hop);
         }
     }
     Ok(ways)
+}
+
+/// What to believe of a neighbour that was one thing before it was asked and is another now. Who had not answered before
+/// and is only being asked again has still not answered; who was known and is being asked again is still believed.
+fn judge(first: Neighbour, now: Neighbour, before: Option<&NextHop>) -> Neighbour {
+    match (first, now, before) {
+        (_, Neighbour::Known(mac), _) => Neighbour::Known(mac),
+        (Neighbour::Silent, _, _) | (_, Neighbour::Silent, _) => Neighbour::Silent,
+        (_, Neighbour::Asked, Some(hop)) => Neighbour::Known(hop.destination),
+        (_, Neighbour::Asked, None) => Neighbour::Asked,
+    }
+}
+
+fn words(neighbour: Neighbour, way: &Way) -> String {
+    let (via, interface) = (way.via, &way.device.name);
+    match neighbour {
+        Neighbour::Known([a, b, c, d, e, f]) => {
+            format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({via}) on {interface}")
+        }
+        Neighbour::Asked => format!("{via} on {interface} has not answered yet"),
+        Neighbour::Silent => format!("{via} on {interface} does not answer"),
+    }
 }
 
 /// The way to a backend, or in words why there is none.
@@ -253,6 +254,49 @@ impl Neighbours {
             .await;
         if let Err(error) = kicked {
             tracing::warn!(next_hop = %way.via, device = way.device.name, %error, "the neighbour was not asked for");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_is_believed_until_it_is_silent() {
+        let (old, new) = ([1; 6], [2; 6]);
+        let hop = NextHop {
+            ifindex: 1,
+            source: [0; 6],
+            destination: old,
+            mtu: 1500,
+        };
+        let known = Neighbour::Known;
+        for (first, now, before, judged) in [
+            (Neighbour::Asked, known(new), None, known(new)),
+            (Neighbour::Silent, known(new), None, known(new)),
+            (known(old), known(new), Some(&hop), known(new)),
+            (Neighbour::Asked, Neighbour::Asked, None, Neighbour::Asked),
+            (known(old), Neighbour::Asked, Some(&hop), known(old)),
+            // The question that was just asked makes a silent one look as if it might answer.
+            (
+                Neighbour::Silent,
+                Neighbour::Asked,
+                Some(&hop),
+                Neighbour::Silent,
+            ),
+            (
+                Neighbour::Asked,
+                Neighbour::Silent,
+                Some(&hop),
+                Neighbour::Silent,
+            ),
+        ] {
+            assert_eq!(
+                judge(first, now, before),
+                judged,
+                "{first:?}, {now:?}, {before:?}"
+            );
         }
     }
 }
