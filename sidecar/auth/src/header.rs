@@ -9,4 +9,7 @@ pub mod scrub;
 pub use encode::{Encoding, encode};
 pub use filter::Filter;
 pub use inject::{InjectSet, Injection};
-pub use scrub::{ManagedNames, NameError, check_name, fold, hop_by_hop, scrub, unvouched};
+pub use scrub::{
+    ManagedNames, NameError, check_name, fold, hop_by_hop, is_hop_by_hop, is_unvouched, scrub,
+    unvouched,
+};

@@ -4,7 +4,8 @@
 //! some drop dots. So a header is an alias of a managed one if both are equal once reduced to lower-case
 //! letters and digits: `X-User-Id`, `X_User_Id`, `x.user.id`, `xuserid`.
 
-use bytes::Bytes;
+use std::cmp::Ordering;
+
 use tollgate_http::fields::{Fields, valid_name};
 
 /// The prefix of Tollgate's own headers, folded: `x-tollgate-…`.
@@ -121,82 +122,158 @@ const NEVER_NOMINATED: [&[u8]; 3] = [b"host", b"content-length", b"content-type"
 ///
 /// It runs before anything is injected, so `Connection: x-user-id` cannot take a verified header away.
 pub fn hop_by_hop(fields: &mut Fields) {
-    let nominations = nominations(fields);
-    fields.retain(|f| !is_hop_by_hop(&f.name) && !nominated(&nominations, &f.name));
+    let mut nominated = nominated(fields).into_iter();
+    fields.retain(|f| !nominated.next().unwrap_or(false) && !is_hop_by_hop(&f.name));
 }
 
 /// Removes hop-by-hop fields and every alias of a managed name. For request headers, and for trailers as
 /// well. Does not allocate, but for a client whose `Connection` names fields of its own choice.
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
-    let nominations = nominations(fields);
+    let mut nominated = nominated(fields).into_iter();
     fields.retain(|f| {
-        !is_hop_by_hop(&f.name) && !managed.matches(&f.name) && !nominated(&nominations, &f.name)
+        !nominated.next().unwrap_or(false) && !is_hop_by_hop(&f.name) && !managed.matches(&f.name)
     });
 }
 
-/// The `Connection` values that name more than is removed in any case.
-fn nominations(fields: &Fields) -> Vec<Bytes> {
+/// For each field, in order, whether `Connection` names it; empty where it names nothing that would not be
+/// removed in any case.
+///
+/// The client chooses both the fields and the options, tens of thousands of them in one head. So each option
+/// is looked up among the sorted field names, and a name found once is not walked through again: the cost
+/// is that of a sort and of a search per option, not of fields times options.
+fn nominated(fields: &Fields) -> Vec<bool> {
     let plain = |option: &[u8]| option.eq_ignore_ascii_case(b"close") || is_hop_by_hop(option);
-    fields
+    let mut values = fields
         .get_all("connection")
         .filter(|value| !options(value).all(plain))
-        .cloned()
-        .collect()
+        .peekable();
+    if values.peek().is_none() {
+        return Vec::new();
+    }
+    let guarded = |name: &[u8]| NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n));
+    let mut names: Vec<(&[u8], usize)> = fields
+        .iter()
+        .enumerate()
+        .map(|(at, f)| (f.name.as_ref(), at))
+        .filter(|(name, _)| !guarded(name))
+        .collect();
+    names.sort_unstable_by(|a, b| without_case(a.0, b.0));
+    let mut nominated = vec![false; fields.len()];
+    for option in values.flat_map(|value| options(value)) {
+        let first = names.partition_point(|(name, _)| without_case(name, option).is_lt());
+        for (name, at) in &names[first..] {
+            if nominated[*at] || !name.eq_ignore_ascii_case(option) {
+                break;
+            }
+            nominated[*at] = true;
+        }
+    }
+    nominated
 }
 
-fn nominated(nominations: &[Bytes], name: &[u8]) -> bool {
-    let guarded = || NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n));
-    nominations
-        .iter()
-        .flat_map(|value| options(value))
-        .any(|option| option.eq_ignore_ascii_case(name))
-        && !guarded()
+fn without_case(a: &[u8], b: &[u8]) -> Ordering {
+    a.iter()
+        .map(u8::to_ascii_lowercase)
+        .cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii)
 }
 
-fn is_hop_by_hop(name: &[u8]) -> bool {
+/// Whether `name` is one of the fixed hop-by-hop fields; compared without case, not folded. For trailers
+/// and for configuration: [`hop_by_hop`] also removes what `Connection` names.
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
     HOP_BY_HOP
         .iter()
         .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
 }
 
-/// Removes what only a proxy that is trusted may say: where the client is (`Forwarded`, `X-Forwarded-*`,
-/// `X-Real-IP`), which certificate it showed (`Client-Cert`, RFC 9440, and older spellings), what it asked
-/// for before rewriting (`X-Original-*`, `X-Rewrite-URL`, `X-…-Original-Path`), and methods other than the one
-/// that was matched (`X-HTTP-Method-Override`). Names are folded as managed ones are.
+/// Removes every field that [`is_unvouched`].
 ///
 /// For requests of peers that are not among the trusted forwarders; before anything is injected.
 pub fn unvouched(fields: &mut Fields) {
     fields.retain(|f| !is_unvouched(&f.name));
 }
 
-fn is_unvouched(name: &[u8]) -> bool {
-    UNVOUCHED.iter().any(|n| folded(name).eq(n.iter().copied()))
-        || UNVOUCHED_PREFIXES.iter().any(|p| begins(name, p))
-        || (begins(name, b"x") && ends(name, b"originalpath"))
+/// Whether `name` is for a trusted proxy alone to say: where the client is (`Forwarded`, `X-Forwarded-*`,
+/// `X-Real-IP` and what content networks call it), which user (`Remote-User`) or certificate it showed
+/// (`Client-Cert`, RFC 9440, and older spellings), what it asked for before rewriting (`X-Original-*`,
+/// `X-Rewrite-URL`, `X-…-Original-Path`), methods other than the one that was matched
+/// (`X-HTTP-Method-Override`), what Envoy tells itself (`X-Envoy-*`, which Envoy as well removes at an
+/// edge), and `Proxy`, which CGI turns into `HTTP_PROXY` (CVE-2016-5385 and its kin). Names are folded as
+/// managed ones are. Does not allocate.
+pub fn is_unvouched(name: &[u8]) -> bool {
+    // Most names of a request begin with another letter than any listed one and are not read further.
+    let Some(first) = folded(name)
+        .next()
+        .filter(|b| UNVOUCHED_STARTS & start_bit(*b) != 0)
+    else {
+        return false;
+    };
+    let begins_alike = |listed: &&&[u8]| listed[0] == first;
+    UNVOUCHED
+        .iter()
+        .filter(begins_alike)
+        .any(|n| folded(name).eq(n.iter().copied()))
+        || UNVOUCHED_PREFIXES
+            .iter()
+            .filter(begins_alike)
+            .any(|p| begins(name, p))
+        || (first == b'x' && ends(name, b"originalpath"))
 }
 
-const UNVOUCHED: [&[u8]; 8] = [
-    b"forwarded",
-    b"xrealip",
+/// Folded.
+const UNVOUCHED: &[&[u8]] = &[
+    b"cfconnectingip",
+    b"cfconnectingipv6",
     b"clientcert",
     b"clientcertchain",
-    b"xrewriteurl",
+    b"fastlyclientip",
+    b"forwarded",
+    b"proxy",
+    b"trueclientip",
+    b"xazureclientip",
+    b"xazuresocketip",
+    b"xclientip",
+    b"xclusterclientip",
     b"xhttpmethod",
     b"xhttpmethodoverride",
     b"xmethodoverride",
+    b"xrealip",
+    b"xrewriteurl",
 ];
 
-const UNVOUCHED_PREFIXES: [&[u8]; 5] = [
+/// Folded. `remoteuser` and its kin: what CGI gateways, Authelia and Kubernetes' front proxy call the user.
+const UNVOUCHED_PREFIXES: &[&[u8]] = &[
+    b"remoteaddr",
+    b"remoteemail",
+    b"remotegroup",
+    b"remoteuser",
+    b"sslclient",
+    b"xclientcert",
+    b"xenvoy",
     b"xforwarded",
     b"xoriginal",
-    b"xclientcert",
+    b"xremoteaddr",
+    b"xremoteextra",
+    b"xremotegroup",
+    b"xremoteip",
+    b"xremoteuser",
     b"xsslclient",
-    b"sslclient",
 ];
+
+/// A bit for each first character of the two lists.
+const UNVOUCHED_STARTS: u64 = starts(UNVOUCHED) | starts(UNVOUCHED_PREFIXES);
+
+const fn starts(names: &[&[u8]]) -> u64 {
+    let (mut bits, mut at) = (0, 0);
+    while at < names.len() {
+        bits |= start_bit(names[at][0]);
+        at += 1;
+    }
+    bits
+}
 
 /// Whether `name` ends with `suffix` once folded.
 fn ends(name: &[u8], suffix: &[u8]) -> bool {
@@ -242,6 +319,11 @@ pub enum NameError {
         /// The field it would be taken for.
         like: &'static str,
     },
+    /// Reads like `Authorization`, which a later version will let an operator replace by explicit choice.
+    #[error(
+        "the header name {0:?} reads like Authorization; replacing that by explicit choice is not available in this version, choose a name of your own, such as x-user-id"
+    )]
+    Authorization(String),
     /// Reads like a field registered at IANA.
     #[error(
         "the header name {name:?} reads like the registered field {like}; choose a name of your own, such as x-user-id"
@@ -281,6 +363,9 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
     if let Some(like) = reads_like(TAKEN) {
         return Err(NameError::Taken { name: name(), like });
+    }
+    if fold == "authorization" {
+        return Err(NameError::Authorization(name()));
     }
     if let Some(like) = reads_like(super::registry::NAMES) {
         return Err(NameError::Registered { name: name(), like });

@@ -9,7 +9,7 @@ fn request(lines: &[(&str, &str)]) -> Fields {
     fields
 }
 
-fn names(fields: &Fields) -> Vec<String> {
+fn field_names(fields: &Fields) -> Vec<String> {
     fields
         .iter()
         .map(|f| String::from_utf8(f.name.to_vec()).unwrap())
@@ -37,7 +37,7 @@ fn t32_every_alias_goes() {
     ]);
     scrub(&mut fields, &managed());
     assert_eq!(
-        names(&fields),
+        field_names(&fields),
         ["X-User-Id2", "X-User", "User-Id", "accept"]
     );
 }
@@ -104,7 +104,11 @@ fn t35_connection_names_what_goes_and_never_what_comes() {
         scrub(&mut fields, &managed());
         // Nothing is left that could remove what is injected now.
         fields.push("x-user-id", "verified");
-        assert_eq!(names(&fields), ["Accept", "x-user-id"], "{connection}");
+        assert_eq!(
+            field_names(&fields),
+            ["Accept", "x-user-id"],
+            "{connection}"
+        );
     }
 }
 
@@ -118,7 +122,44 @@ fn what_makes_the_message_cannot_be_nominated() {
         ("x-a", "1"),
     ]);
     hop_by_hop(&mut fields);
-    assert_eq!(names(&fields), ["Host", "Content-Length", "Content-Type"]);
+    assert_eq!(
+        field_names(&fields),
+        ["Host", "Content-Length", "Content-Type"]
+    );
+}
+
+/// A head of 64 KiB holds thousands of options: what they cost must not be multiplied by the number of fields.
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the cost is what is tested; the crate itself reads no clock"
+)]
+fn many_nominations_cost_a_search_each() {
+    let options = "x-field-aaaa,x-field-bbbb,".repeat(2_500);
+    let fastest = |count: u8| {
+        let names: Vec<_> = (0..count)
+            .map(|n| format!("x-field-{}", u32::from(n) + 1000))
+            .collect();
+        let mut lines = vec![
+            ("Connection", options.as_str()),
+            ("X-Field-AAAA", "1"),
+            ("x-field-aaaa", "2"),
+        ];
+        lines.extend(names.iter().map(|name| (name.as_str(), "v")));
+        let fields = request(&lines);
+        let once = |_| {
+            let mut fields = fields.clone();
+            let begun = std::time::Instant::now();
+            hop_by_hop(&mut fields);
+            let took = begun.elapsed();
+            assert_eq!(fields.len(), usize::from(count));
+            took
+        };
+        (0..5).map(once).min().unwrap()
+    };
+    // Fields times options would make this 20 times as much and more.
+    let (few, many) = (fastest(1), fastest(96));
+    assert!(many < few * 8, "{few:?} with 1 field, {many:?} with 96");
 }
 
 #[test]
@@ -126,14 +167,14 @@ fn fixed_hop_by_hop_fields_go() {
     let mut fields = request(&HOP_BY_HOP.map(|name| (name, "v")));
     fields.push("Trailer", "x");
     hop_by_hop(&mut fields);
-    assert_eq!(names(&fields), ["Trailer"]);
+    assert_eq!(field_names(&fields), ["Trailer"]);
 }
 
 #[test]
 fn t36_trailers_are_scrubbed_like_headers() {
     let mut trailers = request(&[("grpc-status", "0"), ("X_USER_ID", "eve")]);
     scrub(&mut trailers, &managed());
-    assert_eq!(names(&trailers), ["grpc-status"]);
+    assert_eq!(field_names(&trailers), ["grpc-status"]);
 }
 
 #[test]
@@ -154,6 +195,21 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
             "X-HTTP-Method-Override",
             "x.http.method",
             "X-Method-Override",
+            "True-Client-IP",
+            "X-Client-IP",
+            "CF-Connecting-IP",
+            "CF-Connecting-IPv6",
+            "X-Cluster-Client-IP",
+            "X-Envoy-External-Address",
+            "x-envoy-peer-metadata",
+            "Remote-User",
+            "REMOTE_GROUPS",
+            "X-Remote-User",
+            "X-Remote-Extra-Scopes",
+            "Proxy",
+            "Fastly-Client-IP",
+            "X-Azure-ClientIP",
+            "-_x.client-ip",
         ]
         .map(|name| (name, "v")),
     );
@@ -163,18 +219,24 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
         "Original-Path",
         "Client-Certificate-Policy",
         "X-Method",
+        "Proxy-Hint",
+        "Remote-Control",
+        "---",
     ] {
         fields.push(kept, "v");
     }
     unvouched(&mut fields);
     assert_eq!(
-        names(&fields),
+        field_names(&fields),
         [
             "Host",
             "X-User",
             "Original-Path",
             "Client-Certificate-Policy",
-            "X-Method"
+            "X-Method",
+            "Proxy-Hint",
+            "Remote-Control",
+            "---",
         ]
     );
 }
@@ -203,8 +265,15 @@ fn t75_names_with_a_meaning_of_their_own_are_refused() {
     assert_eq!(like("h-o-s-t"), "taken Host");
     assert_eq!(like("cookie"), "taken Cookie");
     assert_eq!(like("x_forwarded_for"), "taken X-Forwarded-For");
-    assert_eq!(like("authorization"), "registered Authorization");
+    assert_eq!(like("ACCEPT"), "registered Accept");
     assert_eq!(like("x-frame_options"), "registered X-Frame-Options");
+    let authorization = check_name("Authorization").unwrap_err();
+    assert!(
+        authorization
+            .to_string()
+            .contains("not available in this version"),
+        "{authorization}"
+    );
     assert!(matches!(
         check_name("X_Tollgate_User"),
         Err(NameError::Reserved(_))
@@ -254,6 +323,26 @@ proptest! {
         let hop = HOP_BY_HOP.iter().any(|h| other.eq_ignore_ascii_case(h));
         let kept = folded != name && !folded.starts_with("xtollgate") && !hop;
         prop_assert_eq!(fields.len(), usize::from(kept));
+    }
+
+    /// The sorted search finds what comparing each field with each option finds.
+    #[test]
+    fn nominations_are_compared_without_case(
+        options in prop::collection::vec("[abAB]{0,2}|close|TE|host|[xX]-[ab]", 0..8),
+        names in prop::collection::vec("[abAB]{1,2}|Host|[xX]-[ab]", 0..8),
+    ) {
+        let value = options.join(", ");
+        let mut fields = request(&[("connection", &value)]);
+        for name in &names {
+            fields.push(name.clone(), "v");
+        }
+        hop_by_hop(&mut fields);
+        let kept: Vec<_> = names
+            .iter()
+            .filter(|n| n.eq_ignore_ascii_case("host") || !options.iter().any(|o| o.eq_ignore_ascii_case(n)))
+            .cloned()
+            .collect();
+        prop_assert_eq!(field_names(&fields), kept);
     }
 
     #[test]
