@@ -2,6 +2,7 @@
 
 pub mod matcher;
 pub mod rule;
+pub mod shadow;
 
 pub use matcher::{Found, HostMatch, PathMatch, PatternError, RouteMatch, RouteTable, Template};
 pub use rule::Requirement;

@@ -47,18 +47,57 @@ impl PathMatch {
     /// A prefix.
     ///
     /// # Errors
-    /// [`PatternError::Path`] if no request could have that path.
+    /// [`PatternError`] if no request could have that path, or it is written as a pattern.
     pub fn prefix(text: &str) -> Result<Self, PatternError> {
-        canonical(text).map(Self::Prefix)
+        literal(text, |parent| {
+            format!("a prefix already covers what is below it; write `{parent}`")
+        })
+        .map(Self::Prefix)
     }
 
     /// An exact path.
     ///
     /// # Errors
-    /// [`PatternError::Path`] if no request could have that path.
+    /// [`PatternError`] if no request could have that path, or it is written as a pattern.
     pub fn exact(text: &str) -> Result<Self, PatternError> {
-        canonical(text).map(Self::Exact)
+        literal(text, |parent| {
+            format!("an exact path covers itself alone; say `{{ prefix: {parent} }}`")
+        })
+        .map(Self::Exact)
     }
+
+    /// A text that two patterns share if and only if they match the same paths equally specifically.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Any => "any".to_owned(),
+            Self::Prefix(text) => format!("prefix {}", text.strip_suffix('/').unwrap_or(text)),
+            Self::Exact(text) => format!("exact {text}"),
+            Self::Template(template) => {
+                template
+                    .0
+                    .iter()
+                    .fold("template ".to_owned(), |key, part| match part {
+                        Part::Literal(text) => key + "/" + text,
+                        Part::Parameter(_) => key + "/{}",
+                    })
+            }
+        }
+    }
+}
+
+/// A path without the wildcards of other proxies' patterns: they would be compared letter by letter, and a
+/// route that guards `/admin/*` would guard nothing.
+fn literal(text: &str, subtree: impl Fn(&str) -> String) -> Result<String, PatternError> {
+    let tail = text.trim_end_matches('*');
+    let cure = if !text.contains(['*', '{', '}']) {
+        return canonical(text);
+    } else if tail.len() < text.len() && !tail.contains(['*', '{', '}']) && tail.ends_with('/') {
+        let parent = tail.trim_end_matches('/');
+        subtree(if parent.is_empty() { "/" } else { parent })
+    } else {
+        "for a parameter, a whole segment, say `{ template: \"/orders/{id}\" }`".to_owned()
+    };
+    Err(PatternError::Wildcard(text.to_owned(), cure))
 }
 
 /// A path with parameters, such as `/orders/{id}`: each takes one segment that is not empty.
@@ -123,6 +162,9 @@ pub enum PatternError {
     /// No request could have this path.
     #[error("{0:?} is no path that a request could have: {1}")]
     Path(String, tollgate_http::PathError),
+    /// An asterisk or braces where every byte is meant literally, and what to write instead.
+    #[error("{0:?} is no pattern: `*`, `{{` and `}}` mean nothing here; {1}")]
+    Wildcard(String, String),
     /// Braces or an asterisk that are no whole-segment parameter.
     #[error("{0:?} is no parameter: write a whole segment as {{name}}, of letters, digits and '_'")]
     Parameter(String),

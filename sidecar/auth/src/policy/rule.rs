@@ -17,6 +17,11 @@ pub struct Requirement {
 }
 
 impl Requirement {
+    /// Whether nothing is required; else a request without a token can never meet it.
+    pub const fn is_empty(&self) -> bool {
+        self.scopes.is_empty() && self.claims.is_empty()
+    }
+
     /// Decides.
     ///
     /// # Errors
@@ -151,6 +156,15 @@ mod tests {
 
     #[test]
     fn nothing_required_holds_and_nothing_accepted_does_not() {
+        assert!(Requirement::default().is_empty());
+        assert!(!claim(&["a"], &[]).is_empty());
+        assert!(
+            !Requirement {
+                scopes: vec!["s".into()],
+                claims: vec![],
+            }
+            .is_empty()
+        );
         assert_eq!(check(&Requirement::default(), json!({})), Ok(()));
         assert_eq!(
             check(&claim(&["a"], &[]), json!({"a": 1})),

@@ -1,0 +1,167 @@
+//! Routes that no request can reach, because others take all that they match.
+
+use std::collections::HashMap;
+
+use tollgate_http::head::Method;
+
+use super::matcher::{HostMatch, RouteMatch};
+
+/// A route that can never be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// Its index.
+    pub route: usize,
+    /// The routes before it that take its requests, in order, each once.
+    pub by: Vec<usize>,
+    /// There is one such route, and it matches exactly the same hosts, paths and methods.
+    pub same: bool,
+}
+
+/// The routes of `routes`, in the order of the file, whose every request goes to routes of equal
+/// specificity before them. Those hidden by several narrower ones (a prefix of which every exact path is
+/// listed) are not looked for.
+pub fn shadowed(routes: &[RouteMatch]) -> Vec<Shadowed> {
+    let keys: Vec<Vec<Key>> = routes.iter().map(keys).collect();
+    let mut first: HashMap<&Key, usize> = HashMap::new();
+    let mut found = Vec::new();
+    for (route, keys) in keys.iter().enumerate() {
+        let taken: Option<Vec<usize>> = keys.iter().map(|key| first.get(key).copied()).collect();
+        match taken {
+            Some(mut by) => {
+                by.sort_unstable();
+                by.dedup();
+                let same = matches!(by[..], [one] if self::keys(&routes[one]) == *keys);
+                found.push(Shadowed { route, by, same });
+            }
+            None => {
+                for key in keys {
+                    first.entry(key).or_insert(route);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Requests of equal specificity: one host pattern, one path pattern, one method or all of them.
+type Key = (String, String, Option<Method>);
+
+/// Sorted, each once: equal for routes that match the same.
+fn keys(route: &RouteMatch) -> Vec<Key> {
+    let path = route.path.key();
+    let hosts: Vec<String> = if route.hosts.is_empty() {
+        vec![host(&HostMatch::Any)]
+    } else {
+        route.hosts.iter().map(host).collect()
+    };
+    let methods: Vec<Option<Method>> = if route.methods.is_empty() {
+        vec![None]
+    } else {
+        route.methods.iter().cloned().map(Some).collect()
+    };
+    let mut keys: Vec<Key> = hosts
+        .iter()
+        .flat_map(|host| {
+            let path = &path;
+            methods
+                .iter()
+                .map(move |method| (host.clone(), path.clone(), method.clone()))
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn host(host: &HostMatch) -> String {
+    match host {
+        HostMatch::Any => "any".to_owned(),
+        HostMatch::Exact(name) => format!("exact {}", name.to_ascii_lowercase()),
+        HostMatch::Wildcard(suffix) => format!("wildcard {}", suffix.to_ascii_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::matcher::{PathMatch, Template};
+
+    fn route(hosts: &[&str], path: PathMatch, methods: &[&str]) -> RouteMatch {
+        RouteMatch {
+            hosts: hosts
+                .iter()
+                .map(|h| match h.strip_prefix("*.") {
+                    Some(suffix) => HostMatch::Wildcard(suffix.to_owned()),
+                    None => HostMatch::Exact((*h).to_owned()),
+                })
+                .collect(),
+            path,
+            methods: methods.iter().map(|m| m.parse().unwrap()).collect(),
+        }
+    }
+
+    fn prefix(text: &str) -> PathMatch {
+        PathMatch::prefix(text).unwrap()
+    }
+
+    fn template(text: &str) -> PathMatch {
+        PathMatch::Template(Template::parse(text).unwrap())
+    }
+
+    fn hidden(routes: &[RouteMatch]) -> Vec<(usize, Vec<usize>, bool)> {
+        shadowed(routes)
+            .into_iter()
+            .map(|one| (one.route, one.by, one.same))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_match_is_never_reached_twice() {
+        let twice = |one: RouteMatch, other: RouteMatch| hidden(&[one, other]);
+        let same = vec![(1, vec![0], true)];
+        assert_eq!(
+            twice(
+                route(&["B.test", "*.a.test"], prefix("/a"), &["GET", "PUT"]),
+                route(&["*.A.test", "b.test"], prefix("/%61/"), &["PUT", "GET"]),
+            ),
+            same
+        );
+        assert_eq!(
+            twice(
+                route(&[], template("/u/{id}"), &[]),
+                route(&[], template("/u/{name}"), &[]),
+            ),
+            same
+        );
+    }
+
+    #[test]
+    fn a_part_of_an_earlier_match_is_never_reached() {
+        let routes = [
+            route(&["a.test", "b.test"], prefix("/a"), &["GET"]),
+            route(&["a.test", "b.test"], prefix("/a"), &["PUT"]),
+            route(&["b.test"], prefix("/a"), &["GET"]),
+            route(&["a.test"], prefix("/a"), &["GET", "PUT"]),
+        ];
+        assert_eq!(
+            hidden(&routes),
+            [(2, vec![0], false), (3, vec![0, 1], false)]
+        );
+    }
+
+    #[test]
+    fn what_can_be_reached_is_not_reported() {
+        let routes = [
+            route(&[], prefix("/a"), &["GET"]),
+            route(&[], prefix("/a"), &[]),
+            route(&[], prefix("/a"), &["PUT"]),
+            route(&[], PathMatch::exact("/a").unwrap(), &["GET"]),
+            route(&["a.test"], prefix("/a"), &["GET"]),
+            route(&["*.a.test"], prefix("/a"), &["GET"]),
+            route(&["a.test", "b.test"], prefix("/a"), &["GET"]),
+            route(&[], PathMatch::Any, &["GET"]),
+            route(&[], template("/{a}"), &["GET"]),
+        ];
+        assert_eq!(hidden(&routes), []);
+    }
+}
