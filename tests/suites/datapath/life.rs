@@ -20,7 +20,7 @@ use tollgate_tests::bpf::chain;
 
 /// A namespace with a bpffs of its own, which vanishes with it.
 pub(crate) struct Room {
-    _lab: Lab,
+    lab: Lab,
     host: tollgate::demo::lab::Host,
     folder: TempDir,
 }
@@ -33,11 +33,7 @@ impl Room {
         let folder = TempDir::with_prefix("tollgate-life-").unwrap();
         let mut lab = Lab::new().unwrap();
         let host = lab.node("node", folder.path()).unwrap();
-        Self {
-            _lab: lab,
-            host,
-            folder,
-        }
+        Self { lab, host, folder }
     }
 
     pub(crate) fn pins(&self) -> PathBuf {
@@ -353,6 +349,77 @@ fn pins_want_a_bpf_file_system() {
     };
     let error = room.run(|| async { Datapath::open(&missing).await.err().map(|e| e.to_string()) });
     assert!(error.is_some_and(|error| error.contains("no interface `nosuch0`")));
+}
+
+#[test]
+fn next_hops_are_found_lost_and_found_again() {
+    let mut room = Room::new();
+    let backend = room.lab.host("backend").unwrap();
+    let mac = inside(&backend.ns, || async { device(UPLINK).await.mac.unwrap() });
+    let config = room.config();
+    let address = backend.v4;
+    let model = Model {
+        services: vec![Service {
+            name: "database".into(),
+            vip: "203.0.113.20:5432/tcp".parse().unwrap(),
+            deliver: Deliver::Ipip(vec![Backend {
+                address: address.into(),
+                weight: 1,
+                drain: false,
+            }]),
+        }],
+    };
+    let mut datapath = room.run(|| async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.apply(&model).await.unwrap();
+        datapath
+    });
+    let entry = |datapath: &Datapath| {
+        let id = usize::from(ids(datapath)[0]);
+        let entry = &datapath.tables().backends[id];
+        (entry.header[0].load().to_le_bytes(), entry.out.load())
+    };
+    let (header, out) = entry(&datapath);
+    assert_eq!(header[..6], mac);
+    assert_ne!(out, 0);
+
+    // The host goes. The kernel finds out only when it asks, so its entry is made to look as if it had.
+    drop(backend);
+    let failed = room.run(|| async {
+        let arguments = [
+            "neigh",
+            "replace",
+            &address.to_string(),
+            "dev",
+            UPLINK,
+            "nud",
+            "failed",
+        ];
+        std::process::Command::new("ip")
+            .args(arguments)
+            .status()
+            .unwrap()
+    });
+    assert!(failed.success());
+    room.run(|| async { datapath.refresh().await.unwrap() });
+    let hop = datapath.status().services[0].backends[0].next_hop.clone();
+    assert!(hop.contains("does not answer"), "{hop}");
+    assert_eq!(entry(&datapath).1, 0, "packets are dropped, and counted");
+
+    // Another host takes the address, with a MAC address of its own.
+    let other = room.lab.host("other").unwrap();
+    other
+        .address(UPLINK, tollgate::demo::lab::Prefix::host(address.into()))
+        .unwrap();
+    let mac = inside(&other.ns, || async { device(UPLINK).await.mac.unwrap() });
+    for _ in 0..60 {
+        room.run(|| async { datapath.refresh().await.unwrap() });
+        if entry(&datapath).1 != 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(entry(&datapath).0[..6], mac);
 }
 
 #[test]
