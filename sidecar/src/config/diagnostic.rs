@@ -48,6 +48,23 @@ impl Diagnostics {
     }
 }
 
+/// The line without what stands between `://` and `@`: diagnostics are logged and shown by status, passwords are not.
+fn masked(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#'))
+            .unwrap_or(after.len());
+        let secret = after[..end].rfind('@').unwrap_or(0);
+        out.push_str(before);
+        out.extend(after[..secret].chars().map(|_| '*'));
+        rest = &after[secret..];
+    }
+    out + rest
+}
+
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for one in &self.found {
@@ -57,19 +74,19 @@ impl fmt::Display for Diagnostics {
                 length,
             } = one.position;
             if line == 0 {
-                writeln!(f, "{}: {}", self.path.display(), one.message)?;
+                writeln!(f, "{}: {}", self.path.display(), masked(&one.message))?;
                 continue;
             }
             writeln!(
                 f,
                 "{}:{line}:{column}: {}",
                 self.path.display(),
-                one.message
+                masked(&one.message)
             )?;
             if let Some(text) = self.source.lines().nth(line as usize - 1) {
                 let rest = text.chars().count().saturating_sub(column as usize - 1);
                 let marks = (length.max(1) as usize).min(rest.max(1));
-                writeln!(f, "{line:>6} | {text}")?;
+                writeln!(f, "{line:>6} | {}", masked(text))?;
                 writeln!(
                     f,
                     "       | {}{}",

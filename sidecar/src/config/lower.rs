@@ -5,6 +5,7 @@ mod datapath;
 mod issuer;
 mod listener;
 mod route;
+mod token;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -72,12 +73,16 @@ pub(crate) fn lower(
         Duration::from_secs(30),
         (Duration::ZERO, Duration::from_secs(3600)),
     );
-    let workers = workers(&mut cx, raw.workers.as_ref());
+    let workers_configured = workers(&mut cx, raw.workers.as_ref());
 
     *found = cx.found;
     (found.len() == before).then(|| Config {
         path: path.to_owned(),
-        workers,
+        workers: match workers_configured {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        },
+        workers_configured,
         admin,
         access_log,
         issuers,
@@ -89,16 +94,15 @@ pub(crate) fn lower(
 }
 
 fn workers(cx: &mut Context<'_>, raw: Option<&At<usize>>) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match set(raw) {
-        None | Some((_, 0)) => cores,
+        None => 0,
         Some((_, &count)) if count <= 1024 => count,
         Some((position, count)) => {
             cx.report(
                 position,
                 format!("`workers: {count}` is out of range; allowed are 0 (one per core) to 1024"),
             );
-            cores
+            0
         }
     }
 }

@@ -21,6 +21,9 @@ pub struct Config {
     pub path: PathBuf,
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// What the file says of them; 0 is one per core, whatever their number is now. A reload compares this: the
+    /// operator changed nothing when the host gave or took a core.
+    pub workers_configured: usize,
     /// Where the daemon is asked and told.
     pub admin: Admin,
     /// Where a line per request goes.
@@ -88,7 +91,7 @@ pub struct KeySettings {
     pub refresh: Duration,
     /// At most two fetches for unknown kids in this time.
     pub unknown_kid_cooldown: Duration,
-    /// How long the last good set is used while fetches fail.
+    /// How long the last good set is used while fetches fail; longer than `refresh`.
     pub max_stale: Duration,
     /// Limit of one fetch, whole.
     pub timeout: Duration,
@@ -111,6 +114,8 @@ pub struct ListenerConfig {
     pub handshake_timeout: Duration,
     /// Limit from the first byte of a request to the end of its head.
     pub head_timeout: Duration,
+    /// How long a connection without a request is kept.
+    pub idle_timeout: Duration,
     /// In the order of the file.
     pub routes: Vec<RouteConfig>,
 }

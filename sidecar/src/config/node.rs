@@ -136,4 +136,3 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
         schemars::json_schema!({ "type": "object", "additionalProperties": value })
     }
 }
-

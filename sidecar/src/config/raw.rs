@@ -127,6 +127,7 @@ pub(crate) struct RawListener {
 pub(crate) struct RawListenerTimeouts {
     pub(crate) handshake: Field<String>,
     pub(crate) head: Field<String>,
+    pub(crate) idle: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -1,12 +1,18 @@
 //! YAML as a tree that knows its places, and a deserializer over it that goes on after a mistake. Unknown keys are found
 //! here, from the field names that serde's derive hands to `deserialize_struct`.
 
+mod mistake;
+mod variant;
+mod yaml;
+
 use std::cell::RefCell;
-use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
+use self::mistake::{Mistake, list_of, nearest, position_of};
+use self::variant::Variant;
+use self::yaml::Node;
 use super::diagnostic::{Diagnostic, Position};
 use super::node::{AT, At, STR_OR};
 
@@ -39,86 +45,6 @@ where
     let value = At::<T>::deserialize(place).ok().and_then(|at| at.value);
     found.append(&mut sink.into_inner());
     value
-}
-
-/// A YAML value. Scalars keep their resolved type (YAML 1.2 core schema).
-#[derive(Debug)]
-enum Node {
-    Null,
-    Bool(bool),
-    Signed(i64),
-    Unsigned(u64),
-    Float(f64),
-    Str(String),
-    Seq(Vec<Spanned<Self>>),
-    Map(Vec<(Spanned<String>, Spanned<Self>)>),
-}
-
-impl Node {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "a boolean",
-            Self::Signed(_) | Self::Unsigned(_) | Self::Float(_) => "a number",
-            Self::Str(_) => "a string",
-            Self::Seq(_) => "a list",
-            Self::Map(_) => "a mapping",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Build;
-        impl<'de> Visitor<'de> for Build {
-            type Value = Node;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a YAML value")
-            }
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Null)
-            }
-            fn visit_none<E>(self) -> Result<Node, E> {
-                Ok(Node::Null)
-            }
-            fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Node, D::Error> {
-                Node::deserialize(inner)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-                Ok(Node::Bool(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-                Ok(Node::Signed(value))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-                Ok(Node::Unsigned(value))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-                Ok(Node::Float(value))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-                Ok(Node::Str(value.to_owned()))
-            }
-            fn visit_string<E>(self, value: String) -> Result<Node, E> {
-                Ok(Node::Str(value))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Node::Seq(items))
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Node::Map(entries))
-            }
-        }
-        deserializer.deserialize_any(Build)
-    }
 }
 
 /// A node in its tree, with the list that mistakes go to.
@@ -187,6 +113,13 @@ impl<'de> Deserializer<'de> for Place<'_> {
                 entries: self.entries().unwrap_or_default().into_iter(),
                 value: None,
             }),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        match &self.node.value {
+            Node::Seq(_) => self.deserialize_any(visitor),
+            other => Err(Mistake::no_list(other)),
         }
     }
 
@@ -285,7 +218,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
         tuple_struct map identifier ignored_any
     }
 }
@@ -401,120 +334,4 @@ impl<'de> de::SeqAccess<'de> for Positioned<'_> {
             },
         }
     }
-}
-
-struct Variant<'t> {
-    name: &'t str,
-    content: Option<Place<'t>>,
-}
-
-impl<'de, 't> de::EnumAccess<'de> for Variant<'t> {
-    type Error = Mistake;
-    type Variant = Content<'t>;
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Content<'t>), Mistake> {
-        let name: de::value::StrDeserializer<'_, Mistake> = self.name.into_deserializer();
-        let content = Content {
-            name: self.name,
-            content: self.content,
-        };
-        Ok((seed.deserialize(name)?, content))
-    }
-}
-
-struct Content<'t> {
-    name: &'t str,
-    content: Option<Place<'t>>,
-}
-
-impl<'de> de::VariantAccess<'de> for Content<'_> {
-    type Error = Mistake;
-    fn unit_variant(self) -> Result<(), Mistake> {
-        match self.content {
-            None => Ok(()),
-            Some(_) => Err(Mistake(format!("`{}` takes no value", self.name))),
-        }
-    }
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Mistake> {
-        match self.content {
-            Some(place) => seed.deserialize(place),
-            None => Err(Mistake(format!(
-                "`{0}` needs a value: `{{ {0}: … }}`",
-                self.name
-            ))),
-        }
-    }
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Mistake> {
-        Err(Mistake("tuples are not part of the format".to_owned()))
-    }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Mistake> {
-        match self.content {
-            Some(place) => place.deserialize_struct("", fields, visitor),
-            None => Err(Mistake(format!(
-                "`{}` needs {}",
-                self.name,
-                list_of(fields)
-            ))),
-        }
-    }
-}
-
-/// What is wrong with one value, without its place: the nearest [`At`] adds that.
-#[derive(Debug)]
-struct Mistake(String);
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Mistake {}
-
-impl de::Error for Mistake {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let found = match found {
-            de::Unexpected::Unit => "nothing".to_owned(),
-            de::Unexpected::Map => "a mapping".to_owned(),
-            de::Unexpected::Seq => "a list".to_owned(),
-            other => other.to_string(),
-        };
-        Self(format!("expected {expected}, found {found}"))
-    }
-}
-
-fn position_of(location: Location) -> Position {
-    let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-    Position {
-        line: narrow(location.line()),
-        column: narrow(location.column()),
-        length: narrow(location.span().len()),
-    }
-}
-
-fn list_of(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The known name that a typing slip most likely meant: at most two edits away, and fewer than half its letters.
-fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::levenshtein(name, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= 2 && distance * 2 < candidate.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }

@@ -1,5 +1,7 @@
 //! Mistakes in configuration files, as `tollgate check` shows them.
 
+mod checks;
+
 use std::fs;
 use std::path::Path;
 

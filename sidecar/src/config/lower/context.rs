@@ -159,6 +159,16 @@ pub(super) struct References<'r> {
     pub(super) upstreams: &'r HashMap<String, usize>,
 }
 
+/// What may be referred to, for the message of a reference to nothing.
+pub(super) fn known(names: &HashMap<String, usize>) -> String {
+    if names.is_empty() {
+        return "none is configured".to_owned();
+    }
+    let mut names: Vec<_> = names.keys().map(|name| format!("`{name}`")).collect();
+    names.sort_unstable();
+    format!("configured: {}", names.join(", "))
+}
+
 /// A name, where it stands, and what stands under it.
 pub(super) type Entry<'r, T> = (&'r str, Position, &'r T);
 

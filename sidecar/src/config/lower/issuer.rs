@@ -60,7 +60,8 @@ fn issuer(
         None | Some((_, RawTokenType::Any)) => TokenType::Any,
         Some((_, RawTokenType::AccessToken)) => TokenType::AccessTokenJwt,
     };
-    let keys = key_settings(cx, set(raw.keys.as_ref()).map(|(_, keys)| keys));
+    let refreshed = !matches!(source, Some((_, RawJwks::Inline(_))));
+    let keys = key_settings(cx, set(raw.keys.as_ref()).map(|(_, keys)| keys), refreshed);
     let (at, identifier) = identifier?;
     if identifier.is_empty() {
         cx.report(
@@ -111,13 +112,28 @@ fn algorithms(cx: &mut Context<'_>, raw: &RawIssuer) -> Algorithms {
     chosen.into_iter().collect()
 }
 
-fn key_settings(cx: &mut Context<'_>, raw: Option<&RawKeys>) -> KeySettings {
+fn key_settings(cx: &mut Context<'_>, raw: Option<&RawKeys>, refreshed: bool) -> KeySettings {
     let refresh = cx.duration(
         "refresh",
         raw.and_then(|keys| keys.refresh.as_ref()),
         Duration::from_secs(300),
         (SECOND, DAY),
     );
+    let said = raw.and_then(|keys| keys.max_stale.as_ref());
+    // Two fetches may fail, however far apart they are.
+    let max_stale = cx.duration("max_stale", said, HOUR.max(3 * refresh), (SECOND, 30 * DAY));
+    if let Some((position, text)) = set(said)
+        && refreshed
+        && max_stale <= refresh
+    {
+        cx.report(
+            position,
+            format!(
+                "`max_stale: {text}` is not longer than `refresh`, {0}: the keys would be stale before they are fetched again; raise it above {0}, or remove it",
+                humantime::format_duration(refresh)
+            ),
+        );
+    }
     KeySettings {
         refresh,
         unknown_kid_cooldown: cx.duration(
@@ -126,12 +142,7 @@ fn key_settings(cx: &mut Context<'_>, raw: Option<&RawKeys>) -> KeySettings {
             Duration::from_secs(30),
             (SECOND, HOUR),
         ),
-        max_stale: cx.duration(
-            "max_stale",
-            raw.and_then(|keys| keys.max_stale.as_ref()),
-            HOUR,
-            (SECOND, 30 * DAY),
-        ),
+        max_stale,
         timeout: cx.duration(
             "timeout",
             raw.and_then(|keys| keys.timeout.as_ref()),
@@ -183,6 +194,10 @@ fn key_source(
 
 fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: &KeySettings) {
     match url.parse::<http::Uri>() {
+        Ok(uri) if uri.authority().is_some_and(|all| all.as_str().contains('@')) => cx.report(
+            position,
+            format!("`{key}` holds a user name or password before `@`: it would be sent, logged and shown; remove it, key sets are public"),
+        ),
         Ok(uri) => match (uri.scheme_str(), uri.host()) {
             (Some("https"), Some(_)) => {}
             (Some("http"), Some(_)) if keys.allow_http => {}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tollgate_auth::policy::shadow::shadowed;
+
 use super::context::{Context, References, items, lacks_items, names, set};
 use super::route;
 use crate::config::diagnostic::Position;
@@ -15,10 +17,10 @@ pub(super) fn lower(
     references: &References<'_>,
 ) -> Vec<ListenerConfig> {
     let (list, _) = names(cx, raw);
-    if raw.is_none() {
+    if raw.is_none_or(|at| at.value.as_ref().is_some_and(|named| named.0.is_empty())) {
         cx.report(
-            Position::default(),
-            "`listeners` is missing; name at least one",
+            raw.map_or_else(Position::default, |at| at.position),
+            "`listeners` is missing or empty; name at least one",
         );
     }
     let mut listeners: Vec<ListenerConfig> = Vec::new();
@@ -95,13 +97,21 @@ fn listener(
         Duration::from_secs(10),
         range,
     );
+    let idle_timeout = cx.duration(
+        "idle",
+        timeouts.and_then(|all| all.idle.as_ref()),
+        Duration::from_secs(60),
+        (Duration::from_secs(1), Duration::from_secs(3600)),
+    );
     let defaults = route::Defaults::lower(
         cx,
         set(raw.defaults.as_ref()).map(|(_, defaults)| defaults),
         references,
     );
     let mut routes: Vec<RouteConfig> = Vec::new();
+    let mut sound = Vec::new();
     for (at, raw) in items(raw.routes.as_ref()) {
+        let before = cx.found.len();
         let Some(route) = route::lower(cx, at, raw, &defaults, references) else {
             continue;
         };
@@ -111,12 +121,16 @@ fn listener(
                 format!("the route `{}` stands twice in this listener", route.name),
             );
         }
+        if cx.found.len() == before {
+            sound.push((at, route.clone()));
+        }
         routes.push(route);
     }
-    if raw.routes.is_none() {
+    unreachable_routes(cx, sound);
+    if lacks_items(raw.routes.as_ref()) {
         cx.report(
-            position,
-            "`routes` is missing here; without one every request is a 404",
+            raw.routes.as_ref().map_or(position, |at| at.position),
+            "`routes` is missing or empty here; without one every request is a 404",
         );
     }
     Some(ListenerConfig {
@@ -125,8 +139,34 @@ fn listener(
         tls,
         handshake_timeout,
         head_timeout,
+        idle_timeout,
         routes,
     })
+}
+
+/// Looks at routes without another mistake only: one whose match did not fit stands for another match.
+fn unreachable_routes(cx: &mut Context<'_>, routes: Vec<(Position, RouteConfig)>) {
+    let (named, matches): (Vec<_>, Vec<_>) = routes
+        .into_iter()
+        .map(|(at, route)| ((at, route.name), route.matches))
+        .unzip();
+    for one in shadowed(&matches) {
+        let (at, name) = &named[one.route];
+        let by: Vec<String> = one
+            .by
+            .iter()
+            .map(|by| format!("`{}`", named[*by].1))
+            .collect();
+        let by = by.join(", ");
+        cx.report(
+            *at,
+            if one.same {
+                format!("the route `{name}` can never be reached: {by} before it has the same hosts, path and methods; remove one of them, or make one more specific")
+            } else {
+                format!("the route `{name}` can never be reached: {by} before it, equally specific, take every request that it matches; remove it, or move it before them")
+            },
+        );
+    }
 }
 
 fn tls(cx: &mut Context<'_>, position: Position, raw: &RawTls) -> Option<TlsConfig> {

@@ -1,5 +1,7 @@
 //! `routes:` and the `defaults:` that they inherit.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use bytes::Bytes;
 use tollgate_auth::header::encode::Encoding;
 use tollgate_auth::header::filter::Filter;
@@ -8,16 +10,16 @@ use tollgate_auth::header::scrub;
 use tollgate_auth::policy::matcher::{HostMatch, PathMatch, RouteMatch, Template};
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::claims::ClaimPath;
-use tollgate_auth::token::source::TokenSource;
 use tollgate_http::Method;
+use tollgate_http::head::{Authority, HeadError};
 
-use super::context::{Context, References, check_name, items, lacks_items, set};
+use super::context::{Context, References, check_name, items, known, set};
+use super::token::{self, Token};
 use crate::config::diagnostic::Position;
-use crate::config::model::{RouteConfig, TokenRule};
+use crate::config::model::RouteConfig;
 use crate::config::node::{At, Named, StrOr};
 use crate::config::raw::{
-    RawDefaults, RawEncoding, RawFilter, RawInjection, RawMatch, RawOnExpiry, RawPath, RawRequire,
-    RawRoute, RawSource, RawTokenRule,
+    RawDefaults, RawEncoding, RawFilter, RawInjection, RawMatch, RawPath, RawRequire, RawRoute,
 };
 
 /// What routes inherit unless they say otherwise.
@@ -27,16 +29,6 @@ pub(super) struct Defaults {
     inject: Vec<Injection>,
 }
 
-/// A token rule as far as it was said.
-#[derive(Clone)]
-enum Token {
-    Unsaid,
-    Public,
-    Rule(TokenRule),
-    /// Said, but wrong; already reported.
-    Broken,
-}
-
 impl Defaults {
     pub(super) fn lower(
         cx: &mut Context<'_>,
@@ -44,9 +36,12 @@ impl Defaults {
         references: &References<'_>,
     ) -> Self {
         Self {
-            token: token(cx, raw.and_then(|all| all.token.as_ref()), references),
+            token: token::lower(cx, raw.and_then(|all| all.token.as_ref()), references),
             require: require(cx, raw.and_then(|all| all.require.as_ref())),
-            inject: inject(cx, raw.and_then(|all| all.inject.as_ref())),
+            inject: inject(cx, raw.and_then(|all| all.inject.as_ref()))
+                .into_iter()
+                .map(|(_, injection)| injection)
+                .collect(),
         }
     }
 }
@@ -79,7 +74,7 @@ pub(super) fn lower(
             }
             found
         });
-    let own = token(cx, raw.token.as_ref(), references);
+    let own = token::lower(cx, raw.token.as_ref(), references);
     let mut requirement = match &raw.require {
         Some(_) => require(cx, raw.require.as_ref()),
         None => defaults.require.clone(),
@@ -95,7 +90,7 @@ pub(super) fn lower(
         );
     }
     let public = matches!(token, Token::Public);
-    if public && raw.require.is_some() && requirement != Requirement::default() {
+    if public && raw.require.is_some() && !requirement.is_empty() {
         cx.report(
             position,
             "this public route has a `require:`; without a token it can never hold",
@@ -105,13 +100,26 @@ pub(super) fn lower(
         // What the listener requires of tokens does not bind a route that asks for none.
         requirement = Requirement::default();
     }
-    // A route's own header of the same name replaces the inherited one.
-    let mut injections = inject(cx, raw.inject.as_ref());
-    for inherited in &defaults.inject {
-        if !injections.iter().any(|own| own.name == inherited.name) {
-            injections.push(inherited.clone());
-        }
+    if let Token::Rule(rule) = &token
+        && !rule.required
+        && !requirement.is_empty()
+    {
+        cx.report(
+            raw.require.as_ref().map_or(position, |at| at.position),
+            "a request without a token could never meet the `require` of this route, and `required: false` lets it pass; say `required: true`, or `require: {}`",
+        );
     }
+    let own = inject(cx, raw.inject.as_ref());
+    if public && let Some((at, injection)) = own.first() {
+        cx.report(
+            *at,
+            format!(
+                "`{}` is injected on a public route: without a token there is no claim to write; remove it, or ask for a token",
+                String::from_utf8_lossy(&injection.name)
+            ),
+        );
+    }
+    let injections = inherit(cx, own, &defaults.inject);
     Some(RouteConfig {
         name: name?.1.as_str().into(),
         matches,
@@ -127,38 +135,43 @@ pub(super) fn lower(
     })
 }
 
-fn known(names: &std::collections::HashMap<String, usize>) -> String {
-    if names.is_empty() {
-        return "none is configured".to_owned();
+/// A route's own headers and the inherited ones; an own one of the same name replaces the inherited one.
+fn inherit(
+    cx: &mut Context<'_>,
+    own: Vec<(Position, Injection)>,
+    inherited: &[Injection],
+) -> Vec<Injection> {
+    let mut kept = Vec::new();
+    for one in inherited {
+        match own.iter().find(|(_, own)| reads_alike(&own.name, &one.name)) {
+            None => kept.push(one.clone()),
+            Some((_, own)) if own.name == one.name => {}
+            Some((at, own)) => cx.report(
+                *at,
+                format!(
+                    "the header `{}` reads like the inherited `{1}` to servers behind, so the API could not tell which it got; spell it `{1}` to replace that",
+                    String::from_utf8_lossy(&own.name),
+                    String::from_utf8_lossy(&one.name)
+                ),
+            ),
+        }
     }
-    let mut names: Vec<_> = names.keys().map(|name| format!("`{name}`")).collect();
-    names.sort_unstable();
-    format!("configured: {}", names.join(", "))
+    own.into_iter().map(|(_, own)| own).chain(kept).collect()
+}
+
+fn reads_alike(one: &[u8], other: &[u8]) -> bool {
+    scrub::fold(one) == scrub::fold(other)
 }
 
 fn matches(cx: &mut Context<'_>, raw: Option<&RawMatch>) -> RouteMatch {
     let mut hosts = Vec::new();
     for (at, text) in items(raw.and_then(|all| all.hosts.as_ref())) {
-        let lower = text.to_ascii_lowercase();
-        let (wildcard, name) = match lower.strip_prefix("*.") {
-            Some(suffix) => (true, suffix),
-            None => (false, lower.as_str()),
-        };
-        let fits = !name.is_empty()
-            && !name.contains('*')
-            && (name.parse::<std::net::Ipv6Addr>().is_ok()
-                || name.bytes().all(|byte| {
-                    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
-                }));
-        if !fits {
-            cx.report(
+        match host(text) {
+            Ok(host) => hosts.push(host),
+            Err(why) => cx.report(
                 at,
-                format!("the host `{text}` does not fit; write a name without a port, such as `api.example.com` or `*.example.com`"),
-            );
-        } else if wildcard {
-            hosts.push(HostMatch::Wildcard(name.to_owned()));
-        } else {
-            hosts.push(HostMatch::Exact(name.to_owned()));
+                format!("the host `{text}` does not fit: {why}; write a name without a port, such as `api.example.com` or `*.example.com`"),
+            ),
         }
     }
     let path = match set(raw.and_then(|all| all.path.as_ref())) {
@@ -194,86 +207,32 @@ fn matches(cx: &mut Context<'_>, raw: Option<&RawMatch>) -> RouteMatch {
     }
 }
 
-fn token(
-    cx: &mut Context<'_>,
-    raw: Option<&At<StrOr<RawTokenRule>>>,
-    references: &References<'_>,
-) -> Token {
-    let Some(at) = raw else { return Token::Unsaid };
-    match &at.value {
-        None => Token::Broken,
-        Some(StrOr::Str(word)) if word == "none" => Token::Public,
-        Some(StrOr::Str(word)) => {
-            cx.report(
-                at.position,
-                format!("`token: {word}` is unknown; say `none`, or `{{ issuers: […] }}`"),
-            );
-            Token::Broken
+/// A host in the form that requests' hosts are brought into, so that it can match.
+fn host(text: &str) -> Result<HostMatch, &'static str> {
+    let (wildcard, name) = match text.strip_prefix("*.") {
+        Some(suffix) => (true, suffix),
+        None => (false, text),
+    };
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
+    let address = bare.parse::<Ipv6Addr>();
+    let host = match &address {
+        Ok(address) => address.to_string(),
+        Err(_) if name.contains(':') => return Err("it holds a colon and is no IPv6 address"),
+        Err(_) => match Authority::parse(name.as_bytes()) {
+            Ok(authority) => authority.host().to_owned(),
+            Err(HeadError::Authority(why)) => return Err(why),
+            Err(HeadError::Method) => return Err("it is no host"),
+        },
+    };
+    match wildcard {
+        false => Ok(HostMatch::Exact(host)),
+        true if address.is_ok() || host.parse::<Ipv4Addr>().is_ok() => {
+            Err("nothing stands below an address")
         }
-        Some(StrOr::Other(rule)) => Token::Rule(token_rule(cx, at.position, rule, references)),
-    }
-}
-
-fn token_rule(
-    cx: &mut Context<'_>,
-    position: Position,
-    raw: &RawTokenRule,
-    references: &References<'_>,
-) -> TokenRule {
-    let mut issuers = Vec::new();
-    for (at, name) in items(raw.issuers.as_ref()) {
-        match references.issuers.get(name) {
-            Some(index) if issuers.contains(index) => {
-                cx.report(at, format!("the issuer `{name}` stands twice"));
-            }
-            Some(index) => {
-                let identifier = |index: &usize| references.identifiers.get(*index);
-                if let Some(same) = identifier(index)
-                    && issuers.iter().any(|other| identifier(other) == Some(same))
-                {
-                    cx.report(at, format!("two issuers here have the identifier `{same}`; which one a token means could not be told"));
-                }
-                issuers.push(*index);
-            }
-            None => cx.report(
-                at,
-                format!("there is no issuer `{name}`; {}", known(references.issuers)),
-            ),
-        }
-    }
-    if lacks_items(raw.issuers.as_ref()) {
-        cx.report(position, "`issuers` is missing or empty; name at least one");
-    }
-    let mut sources = Vec::new();
-    for (at, source) in items(raw.sources.as_ref()) {
-        match source {
-            RawSource::Header(name) if tollgate_http::fields::valid_name(name.as_bytes()) => {
-                sources.push(TokenSource::Header {
-                    name: name.to_ascii_lowercase(),
-                });
-            }
-            RawSource::Header(name) => cx.report(at, format!("`{name}` is not a header name")),
-            RawSource::Cookie(_) => cx.report(
-                at,
-                "the source `cookie` is not available in this version; use `header`",
-            ),
-            RawSource::Query(_) => cx.report(
-                at,
-                "the source `query` is not available in this version; use `header`",
-            ),
-        }
-    }
-    if raw.sources.is_none() {
-        sources.push(TokenSource::Header {
-            name: "authorization".to_owned(),
-        });
-    }
-    TokenRule {
-        issuers,
-        sources,
-        required: set(raw.required.as_ref()).is_none_or(|(_, value)| *value),
-        forward: set(raw.forward.as_ref()).is_some_and(|(_, value)| *value),
-        close_on_expiry: !matches!(set(raw.on_expiry.as_ref()), Some((_, RawOnExpiry::Keep))),
+        true => Ok(HostMatch::Wildcard(host)),
     }
 }
 
@@ -316,14 +275,29 @@ fn require(cx: &mut Context<'_>, raw: Option<&At<RawRequire>>) -> Requirement {
     }
 }
 
-fn inject(cx: &mut Context<'_>, raw: Option<&At<Named<RawInjection>>>) -> Vec<Injection> {
-    let mut injections: Vec<Injection> = Vec::new();
+fn inject(
+    cx: &mut Context<'_>,
+    raw: Option<&At<Named<RawInjection>>>,
+) -> Vec<(Position, Injection)> {
+    let mut injections: Vec<(Position, Injection)> = Vec::new();
     for (key, raw) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
         let Some(name) = &key.value else { continue };
         if let Err(error) = scrub::check_name(name) {
             cx.report(
                 key.position,
                 format!("the header `{name}` cannot be injected: {error}"),
+            );
+        }
+        if let Some((_, other)) = injections
+            .iter()
+            .find(|(_, other)| reads_alike(&other.name, name.as_bytes()))
+        {
+            cx.report(
+                key.position,
+                format!(
+                    "the header `{name}` reads like `{}` to servers behind, so the API could not tell which it got; keep one of them",
+                    String::from_utf8_lossy(&other.name)
+                ),
             );
         }
         let Some(value) = &raw.value else { continue };
@@ -338,7 +312,7 @@ fn inject(cx: &mut Context<'_>, raw: Option<&At<Named<RawInjection>>>) -> Vec<In
             }
             StrOr::Other(path) => ClaimPath::new(path.iter().cloned()),
         };
-        injections.push(Injection {
+        let injection = Injection {
             name: Bytes::from(name.to_ascii_lowercase()),
             claim,
             encoding: match set(value.encode.as_ref()) {
@@ -351,7 +325,8 @@ fn inject(cx: &mut Context<'_>, raw: Option<&At<Named<RawInjection>>>) -> Vec<In
                 .map(|(_, RawFilter::Prefix(prefix))| Filter::Prefix(prefix.clone())),
             except: set(value.except.as_ref())
                 .map(|(_, RawFilter::Prefix(prefix))| Filter::Prefix(prefix.clone())),
-        });
+        };
+        injections.push((key.position, injection));
     }
     injections
 }

@@ -27,6 +27,12 @@ fn upstream(cx: &mut Context<'_>, name: &str, position: Position, raw: &RawUpstr
     let mut endpoints = Vec::new();
     for (at, text) in items(raw.endpoints.as_ref()) {
         match text.parse() {
+            Ok(address) if std::net::SocketAddr::port(&address) == 0 => {
+                cx.report(at, format!("the endpoint `{text}` has port 0, which nothing listens on; name the API's port"));
+            }
+            Ok(address) if address.ip().is_unspecified() => {
+                cx.report(at, format!("the endpoint `{text}` is the address to listen on everywhere, not one to connect to; for this host say `127.0.0.1` or `[::1]`"));
+            }
             Ok(address) if endpoints.contains(&address) => {
                 cx.report(at, format!("the endpoint `{text}` stands twice"));
             }
