@@ -7,7 +7,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,9 +81,17 @@ pub fn bind_socket(path: &Path) -> io::Result<Socket> {
             "another daemon answers there; stop it, or give this one another `admin: { socket: … }`",
         )));
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(explain(error)),
-        _ => {}
+    match fs::symlink_metadata(path) {
+        // Left over by a daemon that was killed.
+        Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(explain)?,
+        Ok(_) => {
+            return Err(explain(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something that is no socket stands there; move it away, or give another `admin: { socket: … }`",
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(explain(error)),
     }
     let listener = UnixListener::bind(path).map_err(explain)?;
     let file = SocketFile(path.to_owned());

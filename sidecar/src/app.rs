@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
@@ -24,7 +24,7 @@ use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
 use crate::config::{self};
 use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, Pair, Tls};
-use crate::downstream::{Listening, Workers};
+use crate::downstream::{self, Listening, Workers};
 use crate::kernel::{Kernel, Sockets};
 use crate::proxy::Shared;
 use crate::proxy::record;
@@ -52,6 +52,9 @@ impl From<io::Error> for StartError {
         Self::Host(error.to_string())
     }
 }
+
+/// How long the last lines of the access log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The checks that the configuration borrows from other rooms.
 pub const CHECKS: Checks = Checks {
@@ -100,7 +103,7 @@ impl Gate {
         let admin_address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let metrics = Metrics::default();
         let access_log =
-            metrics.register(|registry| AccessLog::start(target(&config.access_log), registry))?;
+            metrics.register(|registry| AccessLog::start(&target(&config.access_log), registry))?;
         let client = Client::new().map_err(|error| StartError::Host(error.to_string()))?;
         let mut carried = Carried::new(config.workers, client);
         let snapshot: Arc<Snapshot> = Arc::new(carried.build(&config));
@@ -115,6 +118,7 @@ impl Gate {
         let mut listening = HashMap::new();
         for listener in &config.listeners {
             let live: Live = Arc::new(ArcSwap::from_pointee(settings(listener)?));
+            downstream::probe(&listener.name, listener.address)?;
             let one = workers.listen(&listener.name, listener.address, &live)?;
             tracing::info!(listener = %listener.name, address = %one.address, "listening");
             listening.insert(Arc::clone(&listener.name), (one, live));
@@ -131,6 +135,9 @@ impl Gate {
                 Some(kernel)
             }
         };
+        for (listening, _) in listening.values_mut() {
+            listening.open();
+        }
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             shared,
@@ -143,7 +150,7 @@ impl Gate {
                 config,
                 carried,
                 listening,
-                loaded_at: SystemTime::now(),
+                loaded_at: clock::wall(),
                 reloads: 0,
                 last_error: None,
             }),
@@ -201,6 +208,7 @@ impl Gate {
         for task in &self.admin {
             task.abort();
         }
+        self.inner.shared.access_log.flush(LAST_LINES);
     }
 
     /// Where a listener listens.
@@ -225,7 +233,7 @@ impl Inner {
         match &result {
             Ok(()) => {
                 state.reloads += 1;
-                state.loaded_at = SystemTime::now();
+                state.loaded_at = clock::wall();
                 state.last_error = None;
                 tracing::info!(path = %self.path.display(), "configuration reloaded");
             }
@@ -254,6 +262,15 @@ impl Inner {
                 }
                 _ => {
                     let live: Live = Arc::new(ArcSwap::from_pointee(settings));
+                    if !state
+                        .config
+                        .listeners
+                        .iter()
+                        .any(|one| one.address == listener.address)
+                    {
+                        downstream::probe(&listener.name, listener.address)
+                            .map_err(|error| error.to_string())?;
+                    }
                     let one = self
                         .workers
                         .listen(&listener.name, listener.address, &live)
@@ -262,10 +279,9 @@ impl Inner {
                 }
             }
         }
-        // New listeners accept from here on, but a request finds its routes only after the swap; none is announced yet.
         self.shared
             .access_log
-            .open(target(&config.access_log))
+            .open(&target(&config.access_log))
             .map_err(|error| format!("the access log cannot be opened: {error}"))?;
         if let (Some(kernel), Some(datapath)) = (&self.kernel, &config.datapath) {
             let mut sockets = sockets(&fresh).map_err(|error| error.to_string())?;
@@ -279,7 +295,7 @@ impl Inner {
                 let _ = self
                     .shared
                     .access_log
-                    .open(target(&state.config.access_log))
+                    .open(&target(&state.config.access_log))
                     .is_ok();
                 return Err(error);
             }
@@ -303,6 +319,9 @@ impl Inner {
             if let Some((listening, _)) = state.listening.remove(&name) {
                 tokio::spawn(listening.drain());
             }
+        }
+        for (listening, _) in fresh.values_mut() {
+            listening.open();
         }
         state.listening.extend(fresh);
         state.config = config;
@@ -409,7 +428,7 @@ fn fixed(old: &Config, new: &Config) -> Result<(), String> {
             .map(|datapath| datapath.attach.clone())
     };
     for (key, differs) in [
-        ("workers", old.workers != new.workers),
+        ("workers", old.workers_configured != new.workers_configured),
         ("admin", old.admin != new.admin),
         (
             "datapath (interfaces, xdp, bpffs, announce)",
@@ -453,6 +472,7 @@ fn settings(listener: &ListenerConfig) -> Result<Settings, StartError> {
         tls,
         handshake_timeout: listener.handshake_timeout,
         head_timeout: listener.head_timeout,
+        idle_timeout: listener.idle_timeout,
     })
 }
 

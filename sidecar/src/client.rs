@@ -119,12 +119,12 @@ impl Client {
     pub async fn get(&self, url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
         match tokio::time::timeout(limits.timeout, self.fetch(url, limits)).await {
             Ok(result) => result,
-            Err(_) => Err(FetchError::Timeout(url.to_owned(), limits.timeout)),
+            Err(_) => Err(FetchError::Timeout(shown(url), limits.timeout)),
         }
     }
 
     async fn fetch(&self, url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
-        let refuse = |why| FetchError::Url(url.to_owned(), why);
+        let refuse = |why| FetchError::Url(shown(url), why);
         let uri: Uri = url.parse().map_err(|_| refuse("it is not a URL"))?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -145,8 +145,16 @@ impl Client {
             .tls
             .connect(name, stream)
             .await
-            .map_err(|error| FetchError::Tls(url.to_owned(), error))?;
+            .map_err(|error| FetchError::Tls(shown(url), error))?;
         exchange(url, &uri, stream, limits).await
+    }
+}
+
+/// A URL as it may be shown: a query may hold a key.
+fn shown(url: &str) -> String {
+    match url.split_once('?') {
+        Some((rest, _)) => format!("{rest}?…"),
+        None => url.to_owned(),
     }
 }
 
@@ -158,17 +166,24 @@ async fn connect(
     port: u16,
     limits: &Limits,
 ) -> Result<TcpStream, FetchError> {
-    let addresses = tokio::net::lookup_host((host, port))
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
-        .map_err(|error| FetchError::Resolve(host.to_owned(), error))?;
+        .map_err(|error| FetchError::Resolve(host.to_owned(), error))?
+        .collect();
+    // A share for each: one that swallows packets must not eat the time of the others.
+    let share = limits.timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
     let mut last = None;
     for address in addresses {
         if let Some(why) = forbidden(address.ip(), limits.allow_private) {
-            return Err(FetchError::Forbidden(url.to_owned(), address.ip(), why));
+            return Err(FetchError::Forbidden(shown(url), address.ip(), why));
         }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(FetchError::Connect(address, error)),
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = Some(FetchError::Connect(address, error)),
+            Err(_) => {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                last = Some(FetchError::Connect(address, error));
+            }
         }
     }
     Err(last.unwrap_or_else(|| {
@@ -176,9 +191,18 @@ async fn connect(
     }))
 }
 
+/// Metadata services of clouds outside the link-local ranges: Alibaba; Azure; AWS (instances, pods), Google.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
 /// Why an address must not be asked.
 fn forbidden(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
-    let ip = ip.to_canonical();
+    let ip = meant(ip);
     let (never, private) = match ip {
         IpAddr::V4(v4) => (
             v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
@@ -188,28 +212,35 @@ fn forbidden(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
                 || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
         ),
         IpAddr::V6(v6) => (
-            v6.is_unicast_link_local()
-                || v6.is_multicast()
-                || v6.is_unspecified()
-                || is_metadata_v6(v6),
+            v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
             v6.is_unique_local() || v6.is_loopback(),
         ),
     };
-    match (never || is_metadata_v4(ip), private && !allow_private) {
+    match (never || METADATA.contains(&ip), private && !allow_private) {
         (true, _) => Some("link-local, multicast and metadata addresses never are"),
         (_, true) => Some("it is private and `allow_private` is false"),
         _ => None,
     }
 }
 
-/// Alibaba Cloud's metadata service is outside the link-local range.
-fn is_metadata_v4(ip: IpAddr) -> bool {
-    ip == IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200))
-}
-
-/// AWS answers for metadata in the unique-local range.
-fn is_metadata_v6(ip: Ipv6Addr) -> bool {
-    ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+/// The IPv4 address that an IPv6 address stands for: mapped and compatible ones (RFC 4291, section 2.5.5), NAT64
+/// (RFC 6052), 6to4 (RFC 3056).
+fn meant(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = ip else { return ip };
+    if v6.is_loopback() || v6.is_unspecified() {
+        return ip;
+    }
+    let pair = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            pair(high, low)
+        }
+        [0x2002, high, low, ..] => pair(high, low),
+        _ => ip,
+    }
 }
 
 async fn exchange(
@@ -218,7 +249,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     limits: &Limits,
 ) -> Result<Fetched, FetchError> {
-    let broken = |error| FetchError::Http(url.to_owned(), error);
+    let broken = |error| FetchError::Http(shown(url), error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
@@ -238,16 +269,16 @@ async fn exchange(
             concat!("tollgate/", env!("CARGO_PKG_VERSION")),
         )
         .body(Empty::<Bytes>::new())
-        .map_err(|_| FetchError::Url(url.to_owned(), "it cannot be written as a request"))?;
+        .map_err(|_| FetchError::Url(shown(url), "it cannot be written as a request"))?;
     let response = sender.send_request(request).await.map_err(broken)?;
     if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(url.to_owned(), response.status()));
+        return Err(FetchError::Status(shown(url), response.status()));
     }
     let max_age = max_age(response.headers());
     let body = Limited::new(response.into_body(), limits.max_bytes)
         .collect()
         .await
-        .map_err(|error| FetchError::Body(url.to_owned(), error))?
+        .map_err(|error| FetchError::Body(shown(url), error))?
         .to_bytes();
     Ok(Fetched { body, max_age })
 }
@@ -286,6 +317,11 @@ mod tests {
             ("fe80::1", true, true),
             ("fd00:ec2::254", true, true),
             ("0.0.0.0", true, true),
+            ("64:ff9b::a9fe:a9fe", true, true),
+            ("2002:a9fe:a9fe::1", true, true),
+            ("::169.254.169.254", true, true),
+            ("168.63.129.16", true, true),
+            ("fd20:ce::254", true, true),
             ("10.1.2.3", true, false),
             ("10.1.2.3", false, true),
             ("127.0.0.1", false, true),

@@ -13,6 +13,11 @@ pub fn now() -> UnixTime {
     )
 }
 
+/// Now, for logs and status.
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The instant at which the wall clock will show `time`, as far as can be told now; at most a day ahead.
 pub fn instant_of(time: UnixTime) -> Instant {
     let ahead = time.saturating_since(now());

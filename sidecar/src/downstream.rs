@@ -7,12 +7,14 @@ mod connection;
 mod http;
 mod listener;
 pub mod settings;
+mod streams;
 pub mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
@@ -23,6 +25,9 @@ use crate::proxy::Shared;
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// How often idle upstream connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// The threads that serve.
 pub struct Workers {
@@ -35,6 +40,8 @@ pub struct Listening {
     pub address: SocketAddr,
     /// One of the listener's sockets, for the datapath to steer to.
     pub socket: TcpListener,
+    /// The workers' shares, before they are theirs.
+    waiting: Vec<(mpsc::UnboundedSender<Job>, Job)>,
     drain: Drain,
 }
 
@@ -58,7 +65,8 @@ impl Workers {
         Ok(Self { workers })
     }
 
-    /// Listens on `address`, on every worker.
+    /// Binds `address`, a socket for every worker. Nothing is accepted before [`Listening::open`]; the kernel queues
+    /// what comes until then.
     ///
     /// # Errors
     ///
@@ -83,29 +91,72 @@ impl Workers {
             sockets.push(bind(address).map_err(explain)?);
         }
         let (drain, watch) = drain::channel();
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            let job = Job {
-                socket,
-                name: Arc::clone(name),
-                live: Arc::clone(live),
-                watch: watch.clone(),
-            };
-            if worker.send(job).is_err() {
-                return Err(io::Error::other("a worker thread has ended"));
-            }
-        }
+        let jobs = self
+            .workers
+            .iter()
+            .cloned()
+            .zip(sockets)
+            .map(|(worker, socket)| {
+                let job = Job {
+                    socket,
+                    name: Arc::clone(name),
+                    live: Arc::clone(live),
+                    watch: watch.clone(),
+                };
+                (worker, job)
+            });
         Ok(Listening {
             address,
             socket,
+            waiting: jobs.collect(),
             drain,
         })
     }
 }
 
+/// Whether another process listens on `address`: SO_REUSEPORT would share it with that one without a word, and each would
+/// get a part of the connections.
+///
+/// # Errors
+///
+/// It does, or the address cannot be bound at all; named in the error.
+pub fn probe(name: &str, address: SocketAddr) -> io::Result<()> {
+    let alone = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())
+    };
+    alone().map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("listener `{name}` cannot listen on {address}: {error}"),
+        )
+    })
+}
+
 impl Listening {
+    /// Begins to accept.
+    pub fn open(&mut self) {
+        for (worker, job) in self.waiting.drain(..) {
+            if worker.send(job).is_err() {
+                tracing::error!(
+                    "a worker thread has ended; its share of connections is not served"
+                );
+            }
+        }
+    }
+
     /// Stops accepting and waits until every connection has finished what it had.
     pub async fn drain(self) {
         drop(self.socket);
+        drop(self.waiting);
         self.drain.drain().await;
     }
 }
@@ -119,6 +170,7 @@ fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::UnboundedSender<
         .name(format!("worker-{index}"))
         .spawn(move || {
             runtime.block_on(async move {
+                tokio::spawn(sweep(Arc::clone(&shared), index));
                 while let Some(job) = jobs.recv().await {
                     match tokio::net::TcpListener::from_std(job.socket) {
                         Ok(socket) => {
@@ -138,6 +190,15 @@ fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::UnboundedSender<
             });
         })?;
     Ok(send)
+}
+
+/// Closes upstream connections that were idle for too long, also when no request comes by that would notice.
+async fn sweep(shared: Arc<Shared>, worker: usize) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        every.tick().await;
+        shared.sweep(worker);
+    }
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

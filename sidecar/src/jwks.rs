@@ -14,8 +14,10 @@ use crate::snapshot::issuer::IssuerState;
 
 /// A key set document is at most this large (token.md); discovery documents as well.
 const MAX_BYTES: usize = 256 * 1024;
-/// The first retry after a failure; doubled from failure to failure, up to the refresh interval.
+/// The first retry after a failure; doubled from failure to failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Between retries, at most: an IdP that is back is noticed within this, however long the refresh interval is.
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Settings {
 pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) {
     let mut retry = FIRST_RETRY;
     loop {
+        let begun = issuer.begin();
         let outcome = fetch(&issuer, &settings, &client).await;
         let pause = match &outcome {
             Ok((set, max_age)) => {
@@ -67,13 +70,18 @@ pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) 
                 ahead(settings.refresh, settings.least, *max_age)
             }
             Err(why) => {
-                tracing::warn!(issuer = %issuer.rules.name, %why, "keys cannot be fetched; the last good ones stay");
+                let kept = if issuer.keys().set.is_some() {
+                    "the last good ones stay"
+                } else {
+                    "there are none yet, so its tokens are refused"
+                };
+                tracing::warn!(issuer = %issuer.rules.name, %why, "keys cannot be fetched; {kept}");
                 let pause = retry.min(settings.refresh);
-                retry = (retry * 2).min(settings.refresh.max(FIRST_RETRY));
+                retry = (retry * 2).min(LAST_RETRY);
                 pause
             }
         };
-        issuer.publish(outcome.map(|(set, _)| set), clock::now());
+        issuer.publish(begun, outcome.map(|(set, _)| set), clock::now());
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => {}
             () = issuer.wanted() => {}

@@ -163,8 +163,12 @@ async fn run(path: &Path) -> ExitCode {
             () = gate.drain_asked() => break,
         }
     }
-    gate.drain().await;
-    ExitCode::SUCCESS
+    tokio::select! {
+        () = gate.drain() => ExitCode::SUCCESS,
+        // Asked again: whoever asks twice does not want to wait.
+        _ = terminate.recv() => fail(1, "ended before every request was"),
+        _ = interrupt.recv() => fail(1, "ended before every request was"),
+    }
 }
 
 fn check(path: &Path) -> ExitCode {

@@ -6,7 +6,6 @@ pub mod rejection;
 mod respond;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -21,13 +20,13 @@ use tollgate_auth::token::source;
 use tollgate_http::{RequestHead, ResponseHead};
 
 use self::connection::Connection;
-use self::record::{Metrics, Record};
+use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
-use crate::snapshot::issuer::IssuerState;
+use crate::snapshot::issuer::{IssuerState, Refetch};
 use crate::snapshot::{Route, Snapshot, TokenRule};
 use crate::telemetry::access_log::AccessLog;
 pub use crate::upstream::body::Incoming;
-use crate::upstream::body::RequestBody;
+use crate::upstream::body::{Progress, RequestBody};
 pub use crate::upstream::response::ResponseBody;
 
 /// What all requests of the process share.
@@ -56,6 +55,15 @@ pub struct Answer {
     pub ends_at: Option<UnixTime>,
 }
 
+impl Shared {
+    /// Closes connections to upstreams that `worker` has not used for too long.
+    pub fn sweep(&self, worker: usize) {
+        for upstream in &self.snapshot.load().upstreams {
+            upstream.sweep(worker);
+        }
+    }
+}
+
 /// The body of an [`Answer`].
 pub enum Body {
     /// Said by Tollgate itself.
@@ -71,9 +79,13 @@ pub async fn handle(
     head: RequestHead,
     incoming: Incoming,
 ) -> Answer {
-    let mut record = Record::new(&shared.metrics, &shared.access_log, connection, &head);
+    let mut record = record_of(shared, connection, Words::of(&head));
     match forward(shared, connection, head, incoming, &mut record).await {
         Ok((mut head, body, ends_at)) => {
+            if head.fields.get("transfer-encoding").is_some() {
+                // RFC 9112, section 6.3: the coding overrides the length, and passing both on invites a misreading.
+                head.fields.remove("content-length");
+            }
             hop_by_hop(&mut head.fields);
             record.stamp(&mut head.fields);
             record.status = head.status;
@@ -92,26 +104,29 @@ pub async fn handle(
 pub fn refuse_unreadable(
     shared: &Shared,
     connection: &Connection,
-    method: &str,
-    path: &str,
+    words: Words,
     rejection: Rejection,
 ) -> Answer {
-    refuse(
-        rejection,
-        Record::unreadable(
-            &shared.metrics,
-            &shared.access_log,
-            connection,
-            method,
-            path,
-        ),
-    )
+    refuse(rejection, record_of(shared, connection, words))
+}
+
+/// Notes a request that the connection itself has refused, or given up on, before there was a head.
+pub fn note_unreadable(shared: &Shared, connection: &Connection, reason: Reason, detail: String) {
+    let mut record = record_of(shared, connection, Words::default());
+    record.status = reason.status();
+    record.refused(reason, Some(detail));
+    record.finish(0, None);
+}
+
+fn record_of(shared: &Shared, connection: &Connection, words: Words) -> Record {
+    Record::new(&shared.metrics, &shared.access_log, connection, words)
 }
 
 fn refuse(rejection: Rejection, mut record: Record) -> Answer {
     let (mut head, body) = respond::problem(&rejection, record.request_id());
     record.stamp(&mut head.fields);
     record.status = head.status;
+    record.endpoint = record.endpoint.or_else(|| rejection.endpoint());
     record.refused(rejection.reason(), rejection.detail());
     Answer {
         head,
@@ -135,8 +150,15 @@ async fn forward(
         .listener(&connection.listener)
         .ok_or(Rejection::Draining)?;
 
-    // 404, 405: nothing of the token is looked at before a route asks for one.
+    // 421: whoever was shown a certificate for one host does not mean another (RFC 9110, section 7.4).
     let host = head.authority.as_ref().map(tollgate_http::Authority::host);
+    if let (Some(names), Some(host)) = (&connection.names, host)
+        && !names.cover(host)
+    {
+        return Err(Rejection::Misdirected(host.to_owned()));
+    }
+
+    // 404, 405: nothing of the token is looked at before a route asks for one.
     let route = match listener.table.find(host, &head.path, &head.method) {
         Found::Route(index) => &listener.routes[index],
         Found::NoRoute => return Err(Rejection::NoRoute),
@@ -152,10 +174,17 @@ async fn forward(
         Some(rule) => authenticate(shared, rule, &mut head, record).await?,
     };
 
-    // 403
-    if let Some(claims) = &claims {
-        record.identified(claims);
-        route.require.permit(claims)?;
+    // 401, 403. A requirement is never met by nobody, even where the token is optional.
+    match &claims {
+        Some(claims) => {
+            record.identified(claims);
+            route.require.permit(claims)?;
+        }
+        None if !route.require.is_empty() => {
+            let why = "this route requires something of the token, and there is none";
+            return Err(Refusal::new(Reason::TokenMissing, why).into());
+        }
+        None => {}
     }
 
     // 403, 431. Scrub first: a client must not be able to write our headers, even on routes without a token.
@@ -166,12 +195,16 @@ async fn forward(
 
     // 502, 503, 504
     let ends_at = ends_at(route, claims.as_deref());
-    let received = Arc::<AtomicU64>::default();
-    record.received = Some(Arc::clone(&received));
+    let progress = Arc::<Progress>::default();
+    record.progress = Some(Arc::clone(&progress));
     record.upstream = Some(Arc::clone(&route.upstream.config().name));
-    let body = RequestBody::new(incoming, Arc::clone(&listener.trailers), received);
+    let body = RequestBody::new(incoming, Arc::clone(&listener.trailers), progress);
     let answer = route.upstream.send(connection.worker, head, body).await?;
     record.endpoint = Some(answer.endpoint);
+    if answer.head.status == 101 {
+        let why = "switched protocols, which nobody asked for";
+        return Err(Rejection::Unusable(answer.endpoint, why));
+    }
     Ok((answer.head, answer.body, ends_at))
 }
 
@@ -191,16 +224,24 @@ async fn authenticate(
         }
         return Ok(None);
     };
-    record.token = Some(fingerprint(found.token));
+    if record.is_logged() {
+        record.token = Some(fingerprint(found.token));
+    }
     let mut verdict = check(shared, &rule.issuers, found.token);
     if unknown_key(&verdict) {
         // The key may have been published a moment ago. Asking is bounded; a flood of made-up kids is refused at once.
         // Only the issuer that the token names is asked: to every other one it is a stranger's token.
         for issuer in &rule.issuers {
-            if unknown_key(&check(shared, std::slice::from_ref(issuer), found.token))
-                && issuer.refetch().await
-            {
+            if !unknown_key(&check(shared, std::slice::from_ref(issuer), found.token)) {
+                continue;
+            }
+            if issuer.refetch().await == Refetch::Ended {
                 verdict = check(shared, &rule.issuers, found.token);
+            }
+            if let (true, Some(why)) = (unknown_key(&verdict), &issuer.keys().last_error) {
+                // It may well be a good token: the client should try again, not throw it away.
+                let why = format!("the token's key is not here, and the last fetch failed: {why}");
+                verdict = Err(Refusal::new(Reason::KeysUnavailable, why));
             }
         }
     }

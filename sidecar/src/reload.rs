@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tollgate_auth::header::inject::InjectSet;
-use tollgate_auth::header::scrub::ManagedNames;
+use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
 
 use crate::client::Client;
@@ -98,21 +98,28 @@ impl Carried {
 
     fn issuer(&mut self, config: &IssuerConfig) -> Issuer {
         let settings = settings(config);
-        if let Some(old) = self.issuers.remove(&config.rules.name)
-            && old.settings == settings
-            && *old.state.rules == *config.rules
-            && !old.task.is_finished()
-        {
-            return old;
-        }
+        let old = match self.issuers.remove(&config.rules.name) {
+            Some(old)
+                if old.settings == settings
+                    && *old.state.rules == *config.rules
+                    && !old.task.is_finished() =>
+            {
+                return old;
+            }
+            other => other,
+        };
         // A set that is part of the configuration cannot go stale.
         let max_stale =
             (!matches!(config.source, KeySource::Inline(_))).then_some(config.keys.max_stale);
-        let state = Arc::new(IssuerState::new(
-            Arc::clone(&config.rules),
-            max_stale,
-            config.keys.unknown_kid_cooldown,
-        ));
+        let rules = Arc::clone(&config.rules);
+        let mut state = IssuerState::new(rules, max_stale, config.keys.unknown_kid_cooldown);
+        if let Some(old) = &old
+            && old.settings.source == settings.source
+            && old.state.rules.issuer == config.rules.issuer
+        {
+            state = state.with_keys_of(&old.state);
+        }
+        let state = Arc::new(state);
         let task = jwks::keep(Arc::clone(&state), settings.clone(), self.client.clone());
         Issuer {
             state,
@@ -187,6 +194,9 @@ fn listener(
         table: RouteTable::new(matches),
         routes,
         managed: Arc::clone(managed),
-        trailers: Arc::new(move |name| trailers.matches(name)),
+        // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
+        trailers: Arc::new(move |name| {
+            trailers.matches(name) || is_unvouched(name) || is_hop_by_hop(name)
+        }),
     }
 }

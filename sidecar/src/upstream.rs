@@ -5,21 +5,25 @@ pub mod body;
 mod connect;
 pub mod endpoint;
 pub mod failure;
+mod outage;
 mod pool;
 pub mod response;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use http::{HeaderName, HeaderValue};
+use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 use tollgate_http::{Fields, RequestHead, ResponseHead};
 
-use self::body::RequestBody;
+use self::body::{Progress, RequestBody};
 use self::connect::connect;
 use self::endpoint::Upstream;
 use self::failure::Failure;
+use self::outage::Outage;
 use self::pool::{InFlight, Lease, Pool};
 use self::response::ResponseBody;
 
@@ -33,6 +37,7 @@ pub struct Client {
 struct Endpoint {
     address: SocketAddr,
     pool: Arc<Pool>,
+    outage: Outage,
 }
 
 /// A response and who gave it.
@@ -60,6 +65,7 @@ impl Client {
             .map(|&address| Endpoint {
                 address,
                 pool: Pool::new(workers, config.timeouts.idle),
+                outage: Outage::default(),
             })
             .collect();
         Self {
@@ -74,82 +80,165 @@ impl Client {
         &self.config
     }
 
+    /// Closes connections of `worker` that nobody has used for too long.
+    pub fn sweep(&self, worker: usize) {
+        for endpoint in &self.endpoints {
+            endpoint.pool.sweep(worker);
+        }
+    }
+
     /// Sends a request and waits for the response head.
     ///
-    /// A pooled connection that its upstream closed meanwhile is no failure: where nothing was sent, a fresh one is
-    /// used. `worker` is the index of the calling worker.
+    /// An endpoint that accepts no connection is no failure as long as another does, and neither is a pooled connection
+    /// that its upstream closed meanwhile: where nothing was sent, another is used. `worker` is the index of the calling
+    /// worker.
     ///
     /// # Errors
     ///
-    /// See [`Failure`]; the request may have reached the upstream only in `FirstByteTimeout`, `Reset`, `Malformed`.
+    /// See [`Failure`]; the request may have reached the upstream only in `FirstByteTimeout`, `Reset`, `Malformed`,
+    /// `BodyTimeout` and `BodyBroken`.
     pub async fn send(
         &self,
         worker: usize,
         head: RequestHead,
         body: RequestBody,
     ) -> Result<Answer, Failure> {
-        let busy = |index: usize| self.endpoints[index].pool.in_flight();
-        let index = balance::pick(self.config.balance, &self.turn, self.endpoints.len(), busy)
-            .ok_or(Failure::NoEndpoint)?;
-        let Endpoint { address, pool } = &self.endpoints[index];
-        let in_flight = InFlight::new(pool);
-        let limits = &self.config.timeouts;
-        let received = body.received();
+        let progress = body.progress();
         let mut request = encode(head, body)?;
-
+        let mut tried = Vec::new();
+        let mut refused = None;
         loop {
-            let (mut sender, fresh) = match pool.take(worker) {
-                Some(sender) => (sender, false),
-                None => (connect(*address, limits.connect).await?, true),
+            let Some(index) = self.pick(&tried) else {
+                return Err(refused.unwrap_or(Failure::NoEndpoint));
             };
-            if sender.ready().await.is_err() && !fresh {
-                continue;
-            }
-            let mut sending = std::pin::pin!(sender.try_send_request(request));
-            // A long upload is no silence: the limit starts anew with each piece of the request body.
-            let mut progress = received.load(Ordering::Relaxed);
-            let sent = loop {
-                if let Ok(sent) = timeout(limits.first_byte, sending.as_mut()).await {
-                    break sent;
+            let endpoint = &self.endpoints[index];
+            let in_flight = InFlight::new(&endpoint.pool);
+            let (sender, fresh) = match self.sender(worker, endpoint).await {
+                Ok(sender) => sender,
+                Err(failure) if failure.is_of_connecting() => {
+                    tried.push(index);
+                    refused = Some(failure);
+                    continue;
                 }
-                let now = received.load(Ordering::Relaxed);
-                if now == progress {
-                    return Err(Failure::FirstByteTimeout(*address, limits.first_byte));
-                }
-                progress = now;
+                Err(failure) => return Err(failure),
             };
-            let mut error = match sent {
-                Ok(response) => {
-                    let (parts, incoming) = response.into_parts();
-                    return Ok(Answer {
-                        head: ResponseHead {
-                            status: parts.status.as_u16(),
-                            fields: fields_of(&parts.headers),
-                        },
-                        body: ResponseBody::new(
-                            incoming,
-                            Lease {
-                                sender,
-                                worker,
-                                in_flight,
-                            },
-                        ),
-                        endpoint: *address,
-                    });
-                }
-                Err(error) => error,
+            let lease = Lease {
+                sender,
+                worker,
+                in_flight,
             };
-            match error.take_message() {
-                // Handed back: not a byte of it was written.
-                Some(unsent) if !fresh => request = unsent,
-                _ => return Err(classify(*address, error.into_error())),
+            match self
+                .exchange(endpoint.address, lease, request, &progress)
+                .await
+            {
+                Ok(answer) => return Ok(answer),
+                // A pooled connection that was closed before a byte was written on it.
+                Err(Broken::Unsent(unsent)) if !fresh => request = *unsent,
+                Err(Broken::Unsent(_)) => {
+                    let error = io::Error::from(io::ErrorKind::ConnectionReset);
+                    return Err(Failure::Refused(endpoint.address, error));
+                }
+                Err(Broken::Failed(failure)) => return Err(failure),
             }
         }
     }
+
+    fn pick(&self, tried: &[usize]) -> Option<usize> {
+        let pick = |out: &dyn Fn(usize) -> bool| {
+            balance::pick(
+                self.config.balance,
+                &self.turn,
+                self.endpoints.len(),
+                |index| {
+                    if out(index) {
+                        balance::OUT
+                    } else {
+                        self.endpoints[index].pool.in_flight()
+                    }
+                },
+            )
+        };
+        // When all are left alone, one of them is as good as the other, and asking is how they come back.
+        pick(&|index| tried.contains(&index) || self.endpoints[index].outage.is_on())
+            .or_else(|| pick(&|index| tried.contains(&index)))
+    }
+
+    /// A connection, and whether it is fresh.
+    async fn sender(
+        &self,
+        worker: usize,
+        endpoint: &Endpoint,
+    ) -> Result<(SendRequest<RequestBody>, bool), Failure> {
+        if let Some(sender) = endpoint.pool.take(worker) {
+            return Ok((sender, false));
+        }
+        let connected = connect(endpoint.address, self.config.timeouts.connect).await;
+        match &connected {
+            Ok(_) => endpoint.outage.ended(),
+            Err(_) => endpoint.outage.failed(),
+        }
+        Ok((connected?, true))
+    }
+
+    async fn exchange(
+        &self,
+        address: SocketAddr,
+        mut lease: Lease,
+        request: Request,
+        progress: &Progress,
+    ) -> Result<Answer, Broken> {
+        let limit = self.config.timeouts.first_byte;
+        let mut sending = std::pin::pin!(lease.sender.try_send_request(request));
+        // A long upload is no silence: the limit starts anew with each piece of the request body.
+        let mut received = progress.received();
+        let sent = loop {
+            if let Ok(sent) = timeout(limit, sending.as_mut()).await {
+                break sent;
+            }
+            let now = progress.received();
+            if now == received {
+                return Err(Broken::Failed(if progress.is_complete() {
+                    Failure::FirstByteTimeout(address, limit)
+                } else {
+                    Failure::BodyTimeout(limit)
+                }));
+            }
+            received = now;
+        };
+        let mut error = match sent {
+            Ok(response) => {
+                let (parts, incoming) = response.into_parts();
+                return Ok(Answer {
+                    head: ResponseHead {
+                        status: parts.status.as_u16(),
+                        fields: fields_of(&parts.headers),
+                    },
+                    body: ResponseBody::new(incoming, lease),
+                    endpoint: address,
+                });
+            }
+            Err(error) => error,
+        };
+        Err(match error.take_message() {
+            Some(unsent) => Broken::Unsent(Box::new(unsent)),
+            None => Broken::Failed(classify(address, error.into_error())),
+        })
+    }
+}
+
+type Request = http::Request<RequestBody>;
+
+/// What came of an exchange instead of an answer.
+enum Broken {
+    /// Handed back: not a byte of it was written.
+    Unsent(Box<Request>),
+    Failed(Failure),
 }
 
 fn classify(address: SocketAddr, error: hyper::Error) -> Failure {
-    if error.is_parse() || error.is_parse_status() {
+    if error.is_user() {
+        Failure::BodyBroken(error)
+    } else if error.is_parse() || error.is_parse_status() {
         Failure::Malformed(address, error)
     } else {
         Failure::Reset(address, error)

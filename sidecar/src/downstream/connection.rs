@@ -1,4 +1,4 @@
-//! One connection: handshake, then HTTP/1.1 or HTTP/2 as agreed, until either side or a drain ends it.
+//! One connection: handshake, then HTTP/1.1 or HTTP/2 as agreed, until either side, its idleness or a drain ends it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,17 +10,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tollgate_auth::reason::Reason;
 
 use super::http;
-use super::settings::Settings;
+use super::settings::{MAX_FIELDS, MAX_HEAD, Settings};
+use super::streams::Streams;
 use crate::drain::Watch;
-use crate::proxy::Shared;
 use crate::proxy::connection::Connection;
+use crate::proxy::{self, Shared};
 
-/// A request head, all fields together, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-/// Fields of a request head.
-const MAX_FIELDS: usize = 100;
 /// Streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
 /// Streams that a client opened and reset before they were served (CVE-2023-44487), and streams that we had to reset
@@ -31,15 +29,15 @@ pub(super) async fn serve(
     stream: TcpStream,
     settings: Arc<Settings>,
     shared: Arc<Shared>,
-    connection: Connection,
+    mut connection: Connection,
     watch: Watch,
 ) {
     let Some(tls) = &settings.tls else {
         return http1(stream, &settings, shared, connection, watch).await;
     };
     let handshake = tls.accept(stream);
-    let (stream, h2) = match timeout(settings.handshake_timeout, handshake).await {
-        Ok(Ok(done)) => done,
+    let accepted = match timeout(settings.handshake_timeout, handshake).await {
+        Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             tracing::debug!(client = %connection.client, %error, "TLS handshake failed");
             return;
@@ -49,10 +47,11 @@ pub(super) async fn serve(
             return;
         }
     };
-    if h2 {
-        http2(stream, &settings, shared, connection, watch).await;
+    connection.names = Some(accepted.names);
+    if accepted.h2 {
+        http2(accepted.stream, &settings, shared, connection, watch).await;
     } else {
-        http1(stream, &settings, shared, connection, watch).await;
+        http1(accepted.stream, &settings, shared, connection, watch).await;
     }
 }
 
@@ -63,14 +62,18 @@ async fn http1(
     connection: Connection,
     mut watch: Watch,
 ) {
-    let client = connection.client;
-    let service =
-        service_fn(move |request| http::answer(Arc::clone(&shared), connection.clone(), request));
+    let service = {
+        let (shared, connection) = (Arc::clone(&shared), connection.clone());
+        service_fn(move |request| {
+            http::answer(Arc::clone(&shared), connection.clone(), request, None)
+        })
+    };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_timeout)
-        .max_headers(MAX_FIELDS)
-        .max_buf_size(MAX_HEAD)
+        // Above ours, so that most of what is too much is refused by us, with its reason.
+        .max_headers(4 * MAX_FIELDS)
+        .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let outcome = tokio::select! {
@@ -81,7 +84,7 @@ async fn http1(
         }
     };
     if let Err(error) = outcome {
-        tracing::debug!(%client, %error, "HTTP/1.1 connection ended");
+        note(&shared, &connection, &error);
     }
 }
 
@@ -92,9 +95,18 @@ async fn http2(
     connection: Connection,
     mut watch: Watch,
 ) {
-    let client = connection.client;
-    let service =
-        service_fn(move |request| http::answer(Arc::clone(&shared), connection.clone(), request));
+    let streams = Arc::<Streams>::default();
+    let service = {
+        let (shared, connection, streams) = (
+            Arc::clone(&shared),
+            connection.clone(),
+            Arc::clone(&streams),
+        );
+        service_fn(move |request| {
+            let open = Some(streams.open());
+            http::answer(Arc::clone(&shared), connection.clone(), request, open)
+        })
+    };
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(30)))
@@ -111,8 +123,24 @@ async fn http2(
             serving.as_mut().graceful_shutdown();
             serving.await
         }
+        // Nobody waits for anything here: it may be closed without a word.
+        () = streams.idle(settings.head_timeout, settings.idle_timeout) => return,
     };
     if let Err(error) = outcome {
-        tracing::debug!(%client, %error, "HTTP/2 connection ended");
+        note(&shared, &connection, &error);
     }
+}
+
+/// What ended a connection before there was a request to answer: hyper has said it to the client, here it gets its reason.
+fn note(shared: &Shared, connection: &Connection, error: &hyper::Error) {
+    let reason = if error.is_parse_too_large() {
+        Reason::HeaderTooLarge
+    } else if error.is_parse() {
+        Reason::RequestMalformed
+    } else {
+        // Clients that leave, time-outs between requests, broken TLS: no request of anybody's.
+        tracing::debug!(client = %connection.client, %error, "connection ended");
+        return;
+    };
+    proxy::note_unreadable(shared, connection, reason, error.to_string());
 }

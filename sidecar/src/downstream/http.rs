@@ -12,12 +12,18 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
+use tollgate_auth::reason::Reason;
+use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
-use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Version, path::valid_query};
+use tollgate_http::path::valid_query;
+use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Scheme, Version};
+
+use super::settings::{MAX_FIELDS, MAX_HEAD};
+use super::streams::Open;
 
 use crate::clock;
 use crate::proxy::connection::Connection;
-use crate::proxy::record::Record;
+use crate::proxy::record::{Record, Words};
 use crate::proxy::rejection::Rejection;
 use crate::proxy::{self, Answer, Body, Shared};
 
@@ -26,16 +32,30 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     connection: Connection,
     request: Request<Incoming>,
+    open: Option<Open>,
 ) -> Result<Response<Outbound>, Infallible> {
     let (parts, incoming) = request.into_parts();
     let answer = match read(&parts, &connection) {
         Ok(head) => proxy::handle(&shared, &connection, head, incoming).await,
         Err(rejection) => {
-            let (method, path) = (parts.method.as_str(), parts.uri.path());
-            proxy::refuse_unreadable(&shared, &connection, method, path, rejection)
+            let words = Words {
+                protocol: protocol(parts.version),
+                method: parts.method.as_str().chars().take(32).collect(),
+                host: None,
+                path: parts.uri.path().chars().take(256).collect(),
+            };
+            proxy::refuse_unreadable(&shared, &connection, words, rejection)
         }
     };
-    Ok(write(answer))
+    Ok(write(answer, open))
+}
+
+fn protocol(version: ::http::Version) -> &'static str {
+    match version {
+        ::http::Version::HTTP_10 => "http/1.0",
+        ::http::Version::HTTP_11 => "http/1.1",
+        _ => "http/2",
+    }
 }
 
 fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<RequestHead, Rejection> {
@@ -50,7 +70,8 @@ fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<Reque
         ::http::Version::HTTP_11 => Version::Http11,
         _ => Version::Http2,
     };
-    let authority = authority(parts, version)?;
+    small_enough(&parts.headers)?;
+    let authority = authority(parts, version, connection.scheme)?;
     let path = match parts.uri.path() {
         "*" if method == Method::OPTIONS => Path::asterisk(),
         path => Path::parse(path.as_bytes()).map_err(Rejection::Path)?,
@@ -73,11 +94,30 @@ fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<Reque
     })
 }
 
+/// hyper's own limits are of its buffers; these are ours, for both protocols.
+fn small_enough(headers: &HeaderMap) -> Result<(), Rejection> {
+    if headers.len() > MAX_FIELDS {
+        let why = format!("{} fields; at most {MAX_FIELDS} are read", headers.len());
+        return Err(Refusal::new(Reason::HeaderTooMany, why).into());
+    }
+    // Four bytes a field for colon, space and line end.
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if size > MAX_HEAD {
+        let why = format!("fields of {size} bytes; at most {MAX_HEAD} are read");
+        return Err(Refusal::new(Reason::HeaderTooLarge, why).into());
+    }
+    Ok(())
+}
+
 /// Who is asked. Host and :authority (or an absolute target) must say the same: whoever decides by one of them and
 /// forwards the other decides about another request (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
 fn authority(
     parts: &::http::request::Parts,
     version: Version,
+    scheme: Scheme,
 ) -> Result<Option<Authority>, Rejection> {
     let malformed = |why: &'static str| Rejection::Malformed(Cow::Borrowed(why));
     let parse = |raw: &[u8]| {
@@ -95,12 +135,18 @@ fn authority(
         .map(|authority| parse(authority.as_str().as_bytes()))
         .transpose()?;
     match (host, target) {
-        (Some(host), Some(target)) if host != target => {
+        (Some(host), Some(target)) if !same(&host, &target, scheme) => {
             Err(malformed("Host differs from the target's authority"))
         }
         (None, None) if version != Version::Http10 => Err(malformed("no Host")),
         (host, target) => Ok(target.or(host)),
     }
+}
+
+/// `example.com` and `example.com:443` are one authority over https (RFC 9110, section 4.2.3).
+fn same(one: &Authority, other: &Authority, scheme: Scheme) -> bool {
+    let port = |authority: &Authority| authority.port().unwrap_or_else(|| scheme.default_port());
+    one.host() == other.host() && port(one) == port(other)
 }
 
 fn fields(headers: &HeaderMap, version: Version) -> Fields {
@@ -127,13 +173,14 @@ fn fields(headers: &HeaderMap, version: Version) -> Fields {
     fields
 }
 
-fn write(answer: Answer) -> Response<Outbound> {
+fn write(answer: Answer, open: Option<Open>) -> Response<Outbound> {
     let mut response = Response::new(Outbound {
         body: answer.body,
         record: Some(answer.record),
         sent: 0,
         ends_at: answer.ends_at,
         timer: None,
+        _open: open,
     });
     *response.status_mut() =
         StatusCode::from_u16(answer.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -151,6 +198,9 @@ fn write(answer: Answer) -> Response<Outbound> {
     response
 }
 
+/// A response whose length is known and at most this is no stream.
+const SHORT: u64 = 64 * 1024;
+
 /// A response body on its way out. It finishes the record with the last byte, and ends the response early when the
 /// token that paid for it expires.
 pub(super) struct Outbound {
@@ -159,6 +209,7 @@ pub(super) struct Outbound {
     sent: u64,
     ends_at: Option<UnixTime>,
     timer: Option<Pin<Box<Sleep>>>,
+    _open: Option<Open>,
 }
 
 impl Outbound {
@@ -174,6 +225,13 @@ impl Outbound {
         let Some(ends_at) = self.ends_at else {
             return false;
         };
+        // What was asked for in time and is short goes out whole: cutting it would hide that it was done.
+        if http_body::Body::size_hint(self)
+            .exact()
+            .is_some_and(|rest| rest <= SHORT)
+        {
+            return false;
+        }
         loop {
             if clock::now() >= ends_at {
                 return true;
@@ -250,7 +308,7 @@ impl http_body::Body for Outbound {
 impl Drop for Outbound {
     fn drop(&mut self) {
         // hyper does not poll a body that has nothing more to say; one that had more lost its client.
-        let whole = http_body::Body::is_end_stream(self);
+        let whole = http_body::Body::is_end_stream(self) || matches!(self.body, Body::Own(_));
         self.finish((!whole).then_some("client"));
     }
 }

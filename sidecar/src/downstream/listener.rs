@@ -66,6 +66,7 @@ impl Accept {
             } else {
                 Scheme::Http
             },
+            names: None,
         };
         tokio::spawn(connection::serve(
             stream,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -15,6 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::extensions::GeneralName;
 
+use crate::proxy::connection::Names;
+
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Copy)]
 pub struct Pair<'p> {
@@ -26,7 +29,19 @@ pub struct Pair<'p> {
 
 /// What a TLS listener speaks with.
 #[derive(Clone)]
-pub struct Tls(TlsAcceptor);
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+}
+
+/// A connection after its handshake.
+pub(super) struct Accepted {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// The client agreed on HTTP/2.
+    pub(super) h2: bool,
+    /// Whom the certificate that it was shown is for.
+    pub(super) names: Arc<Names>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,7 +57,7 @@ impl Tls {
     ///
     /// Why a pair cannot be used.
     pub fn new(pairs: &[Pair<'_>], only_tls13: bool) -> Result<Self, String> {
-        let certificates = Certificates::new(pairs)?;
+        let certificates = Arc::new(Certificates::new(pairs)?);
         let versions: &[_] = if only_tls13 {
             &[&rustls::version::TLS13]
         } else {
@@ -53,21 +68,25 @@ impl Tls {
                 .with_protocol_versions(versions)
                 .map_err(|error| error.to_string())?
                 .with_no_client_auth()
-                .with_cert_resolver(Arc::new(certificates));
+                .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // One ticket is what clients use; a second costs every handshake.
         config.send_tls13_tickets = 1;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        // Resumption without a store that all workers would lock; the keys are this listener's own.
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            certificates,
+        })
     }
 
-    /// Shakes hands; `true` when the client agreed on HTTP/2.
-    pub(super) async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, bool)> {
-        let stream = self.0.accept(stream).await?;
-        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((stream, h2))
+    /// Shakes hands.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+        let stream = self.acceptor.accept(stream).await?;
+        let session = stream.get_ref().1;
+        let h2 = session.alpn_protocol() == Some(b"h2");
+        let names = Arc::clone(&self.certificates.find(session.server_name())[0].names);
+        Ok(Accepted { stream, h2, names })
     }
 }
 
@@ -80,46 +99,65 @@ pub fn check(chain: &[u8], key: &[u8]) -> Result<(), String> {
     load(Pair { chain, key }).map(|_| ())
 }
 
-/// Certificates by the names they are for.
+/// A certificate with its key, and whom it is for.
+#[derive(Debug, Clone)]
+struct Certificate {
+    key: Arc<CertifiedKey>,
+    names: Arc<Names>,
+}
+
+/// Certificates by the names they are for. A name may have several, of different key types: the first that the client
+/// can verify is shown.
 #[derive(Debug)]
 struct Certificates {
-    exact: HashMap<String, Arc<CertifiedKey>>,
+    exact: HashMap<String, Vec<Certificate>>,
     /// By what stands behind `*.`.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    wildcard: HashMap<String, Vec<Certificate>>,
+    default: Vec<Certificate>,
 }
 
 impl Certificates {
     fn new(pairs: &[Pair<'_>]) -> Result<Self, String> {
-        let mut exact = HashMap::new();
-        let mut wildcard = HashMap::new();
-        let mut default = None;
+        let mut exact = HashMap::<_, Vec<_>>::new();
+        let mut wildcard = HashMap::<_, Vec<_>>::new();
+        let mut default = Vec::new();
         for pair in pairs {
-            let (certified, names) = load(*pair)?;
-            let certified = Arc::new(certified);
-            default.get_or_insert_with(|| Arc::clone(&certified));
-            for name in names {
-                // Of two certificates for one name the first stands, as the first is the default.
-                match name.strip_prefix("*.") {
-                    Some(parent) => wildcard
-                        .entry(parent.to_owned())
-                        .or_insert_with(|| Arc::clone(&certified)),
-                    None => exact.entry(name).or_insert_with(|| Arc::clone(&certified)),
-                };
+            let certificate = load(*pair)?;
+            if default.is_empty() {
+                default.push(certificate.clone());
             }
+            for name in &certificate.names.exact {
+                exact
+                    .entry(name.clone())
+                    .or_default()
+                    .push(certificate.clone());
+            }
+            for parent in &certificate.names.wildcard {
+                wildcard
+                    .entry(parent.clone())
+                    .or_default()
+                    .push(certificate.clone());
+            }
+        }
+        if default.is_empty() {
+            return Err("no certificate is configured".to_owned());
         }
         Ok(Self {
             exact,
             wildcard,
-            default: default.ok_or("no certificate is configured")?,
+            default,
         })
     }
 
-    fn find(&self, name: &str) -> &Arc<CertifiedKey> {
+    /// Never empty.
+    fn find(&self, name: Option<&str>) -> &[Certificate] {
+        let Some(name) = name else {
+            return &self.default;
+        };
+        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
         self.exact
             .get(name)
-            // A wildcard stands for exactly one label (RFC 9525, section 6.3).
-            .or_else(|| self.wildcard.get(name.split_once('.')?.1))
+            .or_else(wildcard)
             .unwrap_or(&self.default)
     }
 }
@@ -127,47 +165,67 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls has checked and lower-cased the name.
-        Some(Arc::clone(match hello.server_name() {
-            Some(name) => self.find(name),
-            None => &self.default,
-        }))
+        let fitting = self.find(hello.server_name());
+        let schemes = hello.signature_schemes();
+        fitting
+            .iter()
+            .find(|one| one.key.key.choose_scheme(schemes).is_some())
+            .or_else(|| fitting.first())
+            .map(|one| Arc::clone(&one.key))
     }
 }
 
-fn load(pair: Pair<'_>) -> Result<(CertifiedKey, Vec<String>), String> {
+fn load(pair: Pair<'_>) -> Result<Certificate, String> {
     let chain = CertificateDer::pem_slice_iter(pair.chain)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("the chain is not PEM: {error}"))?;
     let Some(leaf) = chain.first() else {
         return Err("the chain holds no certificate".to_owned());
     };
-    let names = names(leaf)?;
+    let names = Arc::new(names(leaf)?);
     let key = PrivateKeyDer::from_pem_slice(pair.key)
         .map_err(|error| format!("the key is not a PEM private key: {error}"))?;
     let signing = aws_lc_rs::sign::any_supported_type(&key)
         .map_err(|error| format!("the key is of no supported type: {error}"))?;
-    let certified = CertifiedKey::new(chain, signing);
-    certified
-        .keys_match()
+    let key = CertifiedKey::new(chain, signing);
+    key.keys_match()
         .map_err(|error| format!("the key does not belong to the certificate: {error}"))?;
-    Ok((certified, names))
+    Ok(Certificate {
+        key: Arc::new(key),
+        names,
+    })
 }
 
-/// The DNS names of a certificate, lower-case. The subject's common name is no name any more (RFC 9525, section 2).
-fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
+/// Whom a certificate is for. The subject's common name is no name any more (RFC 9525, section 2).
+fn names(leaf: &CertificateDer<'_>) -> Result<Names, String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(leaf)
         .map_err(|error| format!("the certificate is not X.509: {error}"))?;
-    let names = certificate
+    let extension = certificate
         .subject_alternative_name()
         .map_err(|error| format!("the certificate's names cannot be read: {error}"))?;
-    Ok(names
-        .into_iter()
+    let mut names = Names::default();
+    for name in extension
+        .iter()
         .flat_map(|extension| &extension.value.general_names)
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect())
+    {
+        match name {
+            GeneralName::DNSName(name) => {
+                let name = name.to_ascii_lowercase();
+                match name.strip_prefix("*.") {
+                    Some(parent) => names.wildcard.push(parent.to_owned()),
+                    None => names.exact.push(name),
+                }
+            }
+            GeneralName::IPAddress(bytes) => {
+                let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                names
+                    .addresses
+                    .extend(v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)));
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -196,7 +254,7 @@ mod tests {
             .collect();
         let certificates = Certificates::new(&pairs).unwrap();
         let index = |name: &str| {
-            let found = certificates.find(name);
+            let found = &certificates.find(Some(name))[0].key;
             pairs
                 .iter()
                 .position(|pair| {

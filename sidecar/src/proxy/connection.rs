@@ -1,6 +1,6 @@
 //! Where a request came from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tollgate_http::Scheme;
@@ -18,4 +18,32 @@ pub struct Connection {
     pub worker: usize,
     /// Whether it is encrypted.
     pub scheme: Scheme,
+    /// Whom the certificate that was shown is for; `None` over plaintext.
+    pub names: Option<Arc<Names>>,
+}
+
+/// Whom a certificate is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// DNS names, lower-case.
+    pub exact: Vec<String>,
+    /// What stands behind `*.`, lower-case; for exactly one label before it (RFC 9525, section 6.3).
+    pub wildcard: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Names {
+    /// Whether the certificate is for this host, lower-case.
+    pub fn cover(&self, host: &str) -> bool {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return self.addresses.contains(&address);
+        }
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.exact.iter().any(|name| name == host)
+            || self
+                .wildcard
+                .iter()
+                .any(|name| Some(name.as_str()) == parent)
+    }
 }

@@ -15,7 +15,9 @@ use tollgate_auth::token::claims::Claims;
 use tollgate_http::{Fields, RequestHead, Version};
 
 use super::connection::Connection;
+use crate::clock;
 use crate::telemetry::access_log::{AccessLog, Line};
+use crate::upstream::body::Progress;
 
 /// Metrics of the request path.
 #[derive(Debug, Clone)]
@@ -67,42 +69,50 @@ fn duration_buckets() -> Histogram {
     ])
 }
 
-/// A request under way.
+/// A request under way. It becomes a line and a count when it is finished, or when it is dropped: a client that goes away
+/// before there is an answer leaves a trace as well.
 pub struct Record {
     id: String,
     started: Instant,
     connection: Connection,
     metrics: Metrics,
-    log: Option<(AccessLog, Words)>,
+    log: Option<(AccessLog, SystemTime)>,
+    words: Words,
+    is_finished: bool,
     pub(super) status: u16,
     pub(super) route: Option<Arc<str>>,
     pub(super) token: Option<String>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) endpoint: Option<SocketAddr>,
-    pub(super) received: Option<Arc<AtomicU64>>,
+    pub(super) progress: Option<Arc<Progress>>,
     reason: Option<Reason>,
     detail: Option<String>,
     claims: Option<Arc<Claims>>,
 }
 
-/// What only the access log wants to know.
-struct Words {
-    time: SystemTime,
-    protocol: &'static str,
-    method: String,
-    host: Option<String>,
-    path: String,
+/// The status of a request whose client did not wait for one; nginx's, and only ever seen in logs and metrics.
+const CLIENT_GONE: u16 = 499;
+
+/// What a request said of itself, for the access log.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// `http/1.0`, `http/1.1` or `http/2`.
+    pub protocol: &'static str,
+    /// Request method.
+    pub method: String,
+    /// Host, lower-case.
+    pub host: Option<String>,
+    /// Path without the query.
+    pub path: String,
 }
 
-impl Record {
-    pub(super) fn new(
-        metrics: &Metrics,
-        log: &AccessLog,
-        connection: &Connection,
-        head: &RequestHead,
-    ) -> Self {
-        let words = || Words {
-            time: SystemTime::now(),
+/// Of what a client says, as much goes into a line.
+const LONGEST_PATH: usize = 2048;
+
+impl Words {
+    /// Of a head.
+    pub fn of(head: &RequestHead) -> Self {
+        Self {
             protocol: match head.version {
                 Version::Http10 => "http/1.0",
                 Version::Http11 => "http/1.1",
@@ -113,49 +123,41 @@ impl Record {
                 .authority
                 .as_ref()
                 .map(|authority| authority.host().to_owned()),
-            path: head.path.as_str().to_owned(),
-        };
-        Self::with(metrics, log, connection, words)
+            path: head.path.as_str().chars().take(LONGEST_PATH).collect(),
+        }
     }
+}
 
-    pub(super) fn unreadable(
+impl Record {
+    pub(super) fn new(
         metrics: &Metrics,
         log: &AccessLog,
         connection: &Connection,
-        method: &str,
-        path: &str,
-    ) -> Self {
-        Self::with(metrics, log, connection, || Words {
-            time: SystemTime::now(),
-            protocol: "http",
-            method: method.chars().take(32).collect(),
-            host: None,
-            path: path.chars().take(256).collect(),
-        })
-    }
-
-    fn with(
-        metrics: &Metrics,
-        log: &AccessLog,
-        connection: &Connection,
-        words: impl FnOnce() -> Words,
+        words: Words,
     ) -> Self {
         Self {
             id: request_id(),
             started: Instant::now(),
             connection: connection.clone(),
             metrics: metrics.clone(),
-            log: log.is_enabled().then(|| (log.clone(), words())),
+            log: log.is_enabled().then(|| (log.clone(), clock::wall())),
+            words,
+            is_finished: false,
             status: 0,
             route: None,
             token: None,
             upstream: None,
             endpoint: None,
-            received: None,
+            progress: None,
             reason: None,
             detail: None,
             claims: None,
         }
+    }
+
+    /// Whether there will be a line.
+    pub(super) fn is_logged(&self) -> bool {
+        self.log.is_some()
     }
 
     /// Unique to the request.
@@ -178,7 +180,12 @@ impl Record {
     }
 
     /// The response is over: `bytes_out` body bytes went out, and `ended` says why if not all of them.
-    pub fn finish(self, bytes_out: u64, ended: Option<&'static str>) {
+    pub fn finish(mut self, bytes_out: u64, ended: Option<&'static str>) {
+        self.tell(bytes_out, ended);
+    }
+
+    fn tell(&mut self, bytes_out: u64, ended: Option<&'static str>) {
+        self.is_finished = true;
         let none = || Arc::from("");
         let route = RouteLabels {
             listener: Arc::clone(&self.connection.listener),
@@ -198,11 +205,12 @@ impl Record {
                 reason: reason.unwrap_or_default(),
             })
             .inc();
-        let Some((log, words)) = &self.log else {
+        let Some((log, time)) = &self.log else {
             return;
         };
+        let words = &self.words;
         log.write(&Line {
-            time: humantime::format_rfc3339_millis(words.time).to_string(),
+            time: humantime::format_rfc3339_millis(*time).to_string(),
             request_id: &self.id,
             client: self.connection.client,
             local: self.connection.local,
@@ -221,13 +229,19 @@ impl Record {
             upstream: self.upstream.as_deref(),
             endpoint: self.endpoint,
             duration_us: micros_since(self.started),
-            bytes_in: self
-                .received
-                .as_ref()
-                .map_or(0, |received| received.load(Ordering::Relaxed)),
+            bytes_in: self.progress.as_ref().map_or(0, |body| body.received()),
             bytes_out,
             ended,
         });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.status = CLIENT_GONE;
+            self.tell(0, Some("client"));
+        }
     }
 }
 
@@ -237,9 +251,7 @@ fn request_id() -> String {
         let mut seed = [0; 8];
         // A process that cannot draw random bytes is still told apart by its number and start time.
         if aws_lc_rs::rand::fill(&mut seed).is_err() {
-            let since = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
+            let since = clock::now().since_epoch();
             seed = (since.as_nanos() as u64 ^ u64::from(std::process::id()) << 32).to_le_bytes();
         }
         u64::from_le_bytes(seed)

@@ -1,6 +1,7 @@
 //! Everything that ends a request early, as one value: the reason and what stands behind it.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
@@ -21,6 +22,10 @@ pub enum Rejection {
     NoRoute,
     /// A route matches host and path, but not the method; these would.
     MethodNotAllowed(Vec<Method>),
+    /// The certificate that the client was shown is not for this host.
+    Misdirected(String),
+    /// What came from the upstream cannot be passed on.
+    Unusable(SocketAddr, &'static str),
     /// The listener is on its way out.
     Draining,
     /// The upstream did not answer.
@@ -37,6 +42,8 @@ impl Rejection {
             Self::NoRoute => Reason::NoRoute,
             Self::MethodNotAllowed(_) => Reason::MethodNotAllowed,
             Self::Draining => Reason::Draining,
+            Self::Misdirected(_) => Reason::Misdirected,
+            Self::Unusable(..) => Reason::UpstreamMalformed,
             Self::Upstream(failure) => match failure {
                 Failure::NoEndpoint => Reason::UpstreamNone,
                 Failure::Unsendable(_) => Reason::RequestMalformed,
@@ -45,7 +52,18 @@ impl Rejection {
                 Failure::FirstByteTimeout(..) => Reason::TimeoutUpstreamFirstByte,
                 Failure::Reset(..) => Reason::UpstreamReset,
                 Failure::Malformed(..) => Reason::UpstreamMalformed,
+                Failure::BodyTimeout(_) => Reason::TimeoutBody,
+                Failure::BodyBroken(_) => Reason::RequestMalformed,
             },
+        }
+    }
+
+    /// The endpoint that had a part in it.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Upstream(failure) => failure.endpoint(),
+            Self::Unusable(endpoint, _) => Some(*endpoint),
+            _ => None,
         }
     }
 
@@ -56,6 +74,10 @@ impl Rejection {
             Self::Malformed(why) => Some(why.clone().into_owned()),
             Self::Path(error) => Some(error.to_string()),
             Self::Upstream(failure) => Some(failure.to_string()),
+            Self::Misdirected(host) => Some(format!(
+                "the certificate of this connection is not for `{host}`"
+            )),
+            Self::Unusable(endpoint, why) => Some(format!("{endpoint} {why}")),
             Self::NoRoute | Self::MethodNotAllowed(_) | Self::Draining => None,
         }
     }

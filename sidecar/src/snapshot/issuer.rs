@@ -47,18 +47,36 @@ pub struct IssuerState {
     epoch: u64,
     max_stale: Option<Duration>,
     keys: ArcSwap<KeyState>,
-    // The side that fetches listens here; requests poke.
+    asks: Mutex<Asks>,
+    /// Wakes the side that fetches.
     wanted: Notify,
+    /// The number of the last ask that a fetch has answered.
     done: watch::Sender<u64>,
-    bucket: Mutex<Bucket>,
     cooldown: Duration,
     waiters: AtomicUsize,
 }
 
+/// Requests for a fetch ahead of its time. Each is paid for by a token of the bucket; whoever comes while one is under
+/// way waits for that one.
 #[derive(Debug)]
-struct Bucket {
+struct Asks {
     tokens: f64,
     filled: Instant,
+    /// The number of the last ask.
+    asked: u64,
+    /// The number of the last ask that a fetch has answered.
+    answered: u64,
+}
+
+/// What came of asking for newer keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refetch {
+    /// A fetch that began after the request did has ended.
+    Ended,
+    /// It did not end in time.
+    Late,
+    /// Too many were asked for of late, or too many wait.
+    Denied,
 }
 
 impl IssuerState {
@@ -70,15 +88,25 @@ impl IssuerState {
             epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed),
             max_stale,
             keys: ArcSwap::default(),
-            wanted: Notify::new(),
-            done: watch::Sender::new(0),
-            bucket: Mutex::new(Bucket {
+            asks: Mutex::new(Asks {
                 tokens: REFETCHES,
                 filled: Instant::now(),
+                asked: 0,
+                answered: 0,
             }),
+            wanted: Notify::new(),
+            done: watch::Sender::new(0),
             cooldown,
             waiters: AtomicUsize::new(0),
         }
+    }
+
+    /// Starts with the keys of `other`: a change of an issuer's rules is no reason to be without keys, as long as they
+    /// come from the same place.
+    #[must_use]
+    pub fn with_keys_of(self, other: &Self) -> Self {
+        self.keys.store(other.keys());
+        self
     }
 
     /// The keys of the moment.
@@ -110,9 +138,14 @@ impl IssuerState {
         }
     }
 
-    /// Publishes the outcome of a fetch. The generation moves only when the set differs, so that a refresh which brings
-    /// the same keys costs no cached verdict.
-    pub fn publish(&self, outcome: Result<KeySet, String>, now: UnixTime) {
+    /// A fetch begins; what it answers is given to [`IssuerState::publish`].
+    pub fn begin(&self) -> u64 {
+        self.asks().asked
+    }
+
+    /// Publishes the outcome of a fetch that began with `begun`. The generation moves only when the set differs, so that
+    /// a refresh which brings the same keys costs no cached verdict.
+    pub fn publish(&self, begun: u64, outcome: Result<KeySet, String>, now: UnixTime) {
         let mut next = KeyState::clone(&self.keys.load());
         next.fetches += 1;
         match outcome {
@@ -134,46 +167,63 @@ impl IssuerState {
             }
         }
         self.keys.store(Arc::new(next));
-        self.done.send_modify(|count| *count += 1);
+        self.asks().answered = begun;
+        self.done.send_replace(begun);
     }
 
-    /// Waits until a request asks for newer keys.
+    /// Waits until a request asks for newer keys, or has asked since the last fetch began.
     pub async fn wanted(&self) {
-        self.wanted.notified().await;
+        loop {
+            let woken = self.wanted.notified();
+            let is_asked = {
+                let asks = self.asks();
+                asks.asked > asks.answered
+            };
+            if is_asked {
+                return;
+            }
+            woken.await;
+        }
     }
 
-    /// A token named a key that is not here: asks for a fetch and waits for its end. `true` when one ended, so that it
-    /// is worth looking again; `false` at once when the bucket is empty or too many wait already.
-    pub async fn refetch(&self) -> bool {
+    /// A token named a key that is not here: asks for a fetch, if the bucket pays for one, and waits for its end.
+    pub async fn refetch(&self) -> Refetch {
         let mut done = self.done.subscribe();
-        done.mark_unchanged();
-        if !self.may_refetch() {
-            return false;
-        }
         if self.waiters.fetch_add(1, Ordering::Relaxed) >= MAX_WAITERS {
             self.waiters.fetch_sub(1, Ordering::Relaxed);
-            return false;
+            return Refetch::Denied;
         }
         let _waiting = Waiting(&self.waiters);
+        let Some(ask) = self.ask() else {
+            return Refetch::Denied;
+        };
         self.wanted.notify_one();
-        matches!(timeout(MAX_WAIT, done.changed()).await, Ok(Ok(())))
+        match timeout(MAX_WAIT, done.wait_for(|answered| *answered >= ask)).await {
+            Ok(Ok(_)) => Refetch::Ended,
+            Ok(Err(_)) | Err(_) => Refetch::Late,
+        }
     }
 
-    /// The caller may wait: a fetch is already awaited, or the bucket pays for one.
-    fn may_refetch(&self) -> bool {
-        if self.waiters.load(Ordering::Relaxed) > 0 {
-            return true;
+    /// The ask to wait for: the one under way, else a new one.
+    fn ask(&self) -> Option<u64> {
+        let mut asks = self.asks();
+        if asks.asked == asks.answered {
+            let now = Instant::now();
+            let earned =
+                now.duration_since(asks.filled).as_secs_f64() / self.cooldown.as_secs_f64();
+            asks.tokens = (asks.tokens + earned * REFETCHES).min(REFETCHES);
+            asks.filled = now;
+            if asks.tokens < 1.0 {
+                return None;
+            }
+            asks.tokens -= 1.0;
+            asks.asked += 1;
         }
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let earned = now.duration_since(bucket.filled).as_secs_f64() / self.cooldown.as_secs_f64();
-        bucket.tokens = (bucket.tokens + earned * REFETCHES).min(REFETCHES);
-        bucket.filled = now;
-        if bucket.tokens < 1.0 {
-            return false;
-        }
-        bucket.tokens -= 1.0;
-        true
+        Some(asks.asked)
+    }
+
+    fn asks(&self) -> std::sync::MutexGuard<'_, Asks> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,16 +262,54 @@ mod tests {
             async move {
                 loop {
                     state.wanted().await;
-                    state.publish(Err("down".to_owned()), UnixTime::from_secs(1));
+                    let begun = state.begin();
+                    // Others come while the fetch is under way: they wait for it, and ask for none of their own.
+                    for _ in 0..20 {
+                        tokio::task::yield_now().await;
+                    }
+                    state.publish(begun, Err("down".to_owned()), UnixTime::from_secs(1));
                 }
             }
         });
-        let mut worth = 0;
-        for _ in 0..100 {
-            worth += usize::from(state.refetch().await);
+        let flood: Vec<_> = (0..500)
+            .map(|_| {
+                let state = Arc::clone(&state);
+                tokio::spawn(async move {
+                    let mut ended = 0;
+                    for _ in 0..10 {
+                        ended += usize::from(state.refetch().await == Refetch::Ended);
+                    }
+                    ended
+                })
+            })
+            .collect();
+        let mut ended = 0;
+        for one in flood {
+            ended += one.await.unwrap();
         }
         fetcher.abort();
-        assert_eq!((worth, state.keys().fetches), (2, 2));
+        assert_eq!(state.keys().fetches, 2);
+        assert!(ended >= 2, "those who waited were told");
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_began_before_does_not_answer() {
+        let state = Arc::new(state(Duration::from_secs(3600)));
+        let begun = state.begin();
+        let asking = tokio::spawn({
+            let state = Arc::clone(&state);
+            async move { state.refetch().await }
+        });
+        state.wanted().await;
+        state.publish(begun, Err("too early".to_owned()), UnixTime::from_secs(1));
+        tokio::task::yield_now().await;
+        assert!(!asking.is_finished());
+        state.publish(
+            state.begin(),
+            Err("down".to_owned()),
+            UnixTime::from_secs(1),
+        );
+        assert_eq!(asking.await.unwrap(), Refetch::Ended);
     }
 
     #[test]
@@ -240,14 +328,14 @@ mod tests {
             )
             .unwrap()
         };
-        state.publish(Ok(set()), UnixTime::from_secs(100));
-        state.publish(Err("down".to_owned()), UnixTime::from_secs(130));
+        state.publish(0, Ok(set()), UnixTime::from_secs(100));
+        state.publish(0, Err("down".to_owned()), UnixTime::from_secs(130));
         let keys = state.keys();
         assert_eq!((keys.generation, keys.failures), (1, 1));
         let at = |secs| state.candidate(&keys, UnixTime::from_secs(secs)).keys;
         assert!(matches!(at(160), Keys::Ready { generation: 1, .. }));
         assert!(matches!(at(161), Keys::Stale));
-        state.publish(Ok(set()), UnixTime::from_secs(170));
+        state.publish(0, Ok(set()), UnixTime::from_secs(170));
         assert_eq!(
             state.keys().generation,
             1,

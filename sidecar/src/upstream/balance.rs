@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::Balance;
 
-/// Chooses one of `count` endpoints; `busy` tells the requests in flight at each. `None` when there is none.
+/// How busy an endpoint is that must not be chosen.
+pub(super) const OUT: usize = usize::MAX;
+
+/// Chooses one of `count` endpoints; `busy` tells the requests in flight at each, or [`OUT`]. `None` when all are out.
 ///
 /// `turn` counts the choices made so far and is the only state.
 pub(super) fn pick(
@@ -17,23 +20,25 @@ pub(super) fn pick(
         return None;
     }
     let turn = turn.fetch_add(1, Ordering::Relaxed);
-    if count == 1 {
-        return Some(0);
-    }
-    match balance {
-        Balance::RoundRobin => Some(turn % count),
+    let choice = match balance {
+        _ if count == 1 => 0,
+        Balance::RoundRobin => turn % count,
         Balance::P2c => {
             let random = scramble(turn as u64);
             let first = (random as u32 as usize) % count;
             // Any of the others, so that the two always differ.
             let second = (first + 1 + (random >> 32) as usize % (count - 1)) % count;
-            Some(if busy(second) < busy(first) {
+            if busy(second) < busy(first) {
                 second
             } else {
                 first
-            })
+            }
         }
-    }
+    };
+    // The next one in order that is not out; most often the choice itself.
+    (0..count)
+        .map(|step| (choice + step) % count)
+        .find(|&index| busy(index) != OUT)
 }
 
 /// SplitMix64's output function (Steele, Lea, Flood, 2014): a counter in, well-mixed bits out.
@@ -75,6 +80,15 @@ mod tests {
         for count in counts(Balance::P2c, &[0, 0, 0, 0], 4000) {
             assert!((800..1200).contains(&count), "{count} of 4000");
         }
+    }
+
+    #[test]
+    fn what_is_out_is_never_chosen() {
+        for balance in [Balance::P2c, Balance::RoundRobin] {
+            let counts = counts(balance, &[OUT, 0, OUT, 0], 1000);
+            assert_eq!((counts[0], counts[2]), (0, 0), "{counts:?}");
+        }
+        assert_eq!(pick(Balance::P2c, &AtomicUsize::new(0), 2, |_| OUT), None);
     }
 
     #[test]

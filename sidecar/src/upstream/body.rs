@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,23 +17,45 @@ pub type TrailerFilter = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 pub struct RequestBody {
     incoming: Option<Incoming>,
     filter: TrailerFilter,
-    received: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+}
+
+/// How far a request body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    received: AtomicU64,
+    complete: AtomicBool,
+}
+
+impl Progress {
+    /// Bytes received.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is to come.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestBody {
-    /// The body that belongs to a request; `filter` names trailers to be dropped, `received` counts.
-    pub fn new(incoming: Incoming, filter: TrailerFilter, received: Arc<AtomicU64>) -> Self {
+    /// The body that belongs to a request; `filter` names trailers to be dropped.
+    pub fn new(incoming: Incoming, filter: TrailerFilter, progress: Arc<Progress>) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        progress
+            .complete
+            .store(incoming.is_none(), Ordering::Relaxed);
         Self {
             incoming,
             filter,
-            received,
+            progress,
         }
     }
 
-    /// Counts the bytes received so far.
-    pub(super) fn received(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.received)
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 }
 
@@ -52,7 +74,8 @@ impl Body for RequestBody {
         let mut frame = std::task::ready!(Pin::new(incoming).poll_frame(cx));
         if let Some(Ok(frame)) = &mut frame {
             if let Some(data) = frame.data_ref() {
-                this.received
+                this.progress
+                    .received
                     .fetch_add(data.len() as u64, Ordering::Relaxed);
             } else if let Some(trailers) = frame.trailers_mut() {
                 let refused: Vec<_> = trailers
@@ -64,6 +87,9 @@ impl Body for RequestBody {
                     trailers.remove(name);
                 }
             }
+        }
+        if frame.is_none() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {
+            this.progress.complete.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame)
     }

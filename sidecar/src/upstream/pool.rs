@@ -38,36 +38,31 @@ impl Pool {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The connection used last, if it is still open: the others get old and are closed.
+    /// The connection used last that is free: the others get old and are closed. One whose request body is still being
+    /// sent, though its response is over, is not free: whoever took it would wait for another client's upload.
     pub(super) fn take(&self, worker: usize) -> Option<SendRequest<RequestBody>> {
         let mut idle = self.shard(worker);
-        while let Some(Idle { sender, since }) = idle.pop_back() {
-            if since.elapsed() > self.keep {
-                // Everything in front of it is older still.
-                idle.clear();
-                return None;
-            }
-            if !sender.is_closed() {
-                return Some(sender);
-            }
-        }
-        None
+        let free = idle
+            .iter()
+            .rposition(|one| one.sender.is_ready() && one.since.elapsed() <= self.keep)?;
+        idle.remove(free).map(|one| one.sender)
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn sweep(&self, worker: usize) {
+        self.shard(worker)
+            .retain(|one| !one.sender.is_closed() && one.since.elapsed() <= self.keep);
     }
 
     fn put(&self, worker: usize, sender: SendRequest<RequestBody>) {
         let mut idle = self.shard(worker);
-        while idle
-            .front()
-            .is_some_and(|oldest| oldest.since.elapsed() > self.keep || oldest.sender.is_closed())
-        {
+        if idle.len() >= MAX_IDLE {
             idle.pop_front();
         }
-        if idle.len() < MAX_IDLE {
-            idle.push_back(Idle {
-                sender,
-                since: Instant::now(),
-            });
-        }
+        idle.push_back(Idle {
+            sender,
+            since: Instant::now(),
+        });
     }
 
     /// Contended only when more workers run than there are shards; never by a reload.

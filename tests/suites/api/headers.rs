@@ -114,7 +114,8 @@ fn threat_36_a_trailer_is_no_way_around() {
     let mut stream = world.target().tls(&["http/1.1"]).unwrap();
     let request = format!(
         "POST /orders HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\
-         trailer: x-user-id, x-fine\r\n\r\n3\r\nabc\r\n0\r\nx-user-id: eve\r\nX_User_Id: eve\r\nx-fine: yes\r\n\r\n",
+         trailer: x-user-id, x-fine, x-forwarded-for, client-cert\r\n\r\n3\r\nabc\r\n0\r\nx-user-id: eve\r\n\
+         X_User_Id: eve\r\nx-fine: yes\r\nx-forwarded-for: eve\r\nclient-cert: eve\r\n\r\n",
         world.token()
     );
     stream.write_all(request.as_bytes()).unwrap();

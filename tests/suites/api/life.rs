@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use tollgate::app::Gate;
 use tollgate_tests::client::{Request, read_reply};
 
 use crate::world::{ROUTES, World, eventually, refused};
@@ -72,6 +73,79 @@ fn threat_56_verdicts_made_under_other_rules_are_not_used() {
         &world.h1(&Request::get("/orders").bearer(&token)),
         401,
         "audience_mismatch",
+    );
+}
+
+#[test]
+fn a_change_of_rules_needs_no_new_keys() {
+    let world = World::new();
+    world.issuer.fail(Some(tollgate::demo::issuer::Failure {
+        status: 500,
+        body: "down".to_owned(),
+    }));
+    let looser = world
+        .configuration(ROUTES, "")
+        .replace("clock_skew: 30s", "clock_skew: 60s");
+    world.write(&looser);
+    world.reload().unwrap();
+    let token = world.claims().expires_in(-45).sign(&world.key).unwrap();
+    assert_eq!(
+        world.h1(&Request::get("/orders").bearer(&token)).status,
+        200
+    );
+}
+
+#[test]
+fn two_daemons_share_nothing() {
+    let world = World::new();
+    let address = world.target().address;
+    let same_socket = world.runtime.block_on(Gate::start(&world.path()));
+    assert!(
+        same_socket
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("another daemon answers there")
+    );
+
+    let other = tempfile::tempdir().unwrap();
+    for file in ["default.crt", "default.key", "second.crt", "second.key"] {
+        std::fs::copy(world.folder.path().join(file), other.path().join(file)).unwrap();
+    }
+    let path = other.path().join("tollgate.yaml");
+    let configuration = world.configuration(ROUTES, "");
+    std::fs::write(
+        &path,
+        configuration.replace("listen: 127.0.0.1:0", &format!("listen: {address}")),
+    )
+    .unwrap();
+    let same_port = world
+        .runtime
+        .block_on(Gate::start(&path))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        same_port.contains(&format!("listener `edge` cannot listen on {address}")),
+        "{same_port}"
+    );
+
+    std::fs::write(other.path().join("precious"), "data").unwrap();
+    std::fs::write(
+        &path,
+        configuration.replace("socket: admin.sock", "socket: precious"),
+    )
+    .unwrap();
+    let file = world
+        .runtime
+        .block_on(Gate::start(&path))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(file.contains("no socket stands there"), "{file}");
+    assert_eq!(
+        std::fs::read_to_string(other.path().join("precious")).unwrap(),
+        "data"
     );
 }
 

@@ -14,5 +14,6 @@ mod routes;
 mod telemetry;
 mod tls;
 mod tokens;
+mod upstream;
 mod wire;
 mod world;

@@ -34,6 +34,45 @@ fn threat_42_one_request_has_one_host() {
 }
 
 #[test]
+fn threat_42_a_host_that_the_certificate_is_not_for_is_misdirected() {
+    let world = World::new();
+    let reply = raw(&world, "GET /open HTTP/1.1\r\nhost: second.test\r\n\r\n");
+    refused(&reply, 421, "misdirected");
+    let reply = raw(&world, "GET /open HTTP/1.1\r\nhost: a.wild.test\r\n\r\n");
+    assert_eq!(reply.status, 200, "one certificate is for both: {reply:?}");
+    assert_eq!(world.echo.count(), 1);
+}
+
+#[test]
+fn heads_have_limits_with_a_reason() {
+    let world = World::new();
+    let many = (0..150)
+        .map(|n| format!("x-{n}: 1\r\n"))
+        .collect::<String>();
+    let reply = raw(
+        &world,
+        &format!("GET /open HTTP/1.1\r\nhost: api.test\r\n{many}\r\n"),
+    );
+    refused(&reply, 431, "header_too_many");
+    let large = "y".repeat(70_000);
+    let request = format!("GET /open HTTP/1.1\r\nhost: api.test\r\nx-large: {large}\r\n\r\n");
+    refused(&raw(&world, &request), 431, "header_too_large");
+    assert_eq!(world.echo.count(), 0);
+}
+
+#[test]
+fn what_is_no_request_leaves_a_line() {
+    let world = World::new();
+    let reply = raw(
+        &world,
+        "GET /open HTTP/1.1\r\nhost: api.test\r\ncontent-length: +5\r\n\r\n",
+    );
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let line = world.log_line(|line| line["status"] == 400);
+    assert_eq!(line["reason"], "request_malformed", "{line}");
+}
+
+#[test]
 fn threat_43_connect_is_no_way_in() {
     let world = World::new();
     let reply = raw(
