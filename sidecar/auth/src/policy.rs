@@ -1,6 +1,7 @@
 //! Which route a request takes, and what that route requires of the claims.
 
 pub mod matcher;
+mod pattern;
 pub mod rule;
 pub mod shadow;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tollgate_http::head::Method;
 
-use super::matcher::{HostMatch, RouteMatch};
+use super::pattern::{HostMatch, RouteMatch};
 
 /// A route that can never be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn host(host: &HostMatch) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::matcher::{PathMatch, Template};
+    use crate::policy::pattern::{PathMatch, Template};
 
     fn route(hosts: &[&str], path: PathMatch, methods: &[&str]) -> RouteMatch {
         RouteMatch {
