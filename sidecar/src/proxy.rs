@@ -111,10 +111,10 @@ pub fn refuse_unreadable(
 }
 
 /// Notes a request that the connection itself has refused, or given up on, before there was a head.
-pub fn note_unreadable(shared: &Shared, connection: &Connection, reason: Reason, detail: String) {
+pub fn note_unreadable(shared: &Shared, connection: &Connection, rejection: &Rejection) {
     let mut record = record_of(shared, connection, Words::default());
-    record.status = reason.status();
-    record.refused(reason, Some(detail));
+    record.status = rejection.reason().status();
+    record.refused(rejection.reason(), rejection.detail());
     record.finish(0, None);
 }
 

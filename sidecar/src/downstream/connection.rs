@@ -10,13 +10,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tollgate_auth::reason::Reason;
 
 use super::http;
 use super::settings::{MAX_FIELDS, MAX_HEAD, Settings};
 use super::streams::Streams;
 use crate::drain::Watch;
 use crate::proxy::connection::Connection;
+use crate::proxy::rejection::Rejection;
 use crate::proxy::{self, Shared};
 
 /// Streams of one HTTP/2 connection at a time.
@@ -133,14 +133,14 @@ async fn http2(
 
 /// What ended a connection before there was a request to answer: hyper has said it to the client, here it gets its reason.
 fn note(shared: &Shared, connection: &Connection, error: &hyper::Error) {
-    let reason = if error.is_parse_too_large() {
-        Reason::HeaderTooLarge
+    let rejection = if error.is_parse_too_large() {
+        Rejection::HeaderTooLarge(error.to_string())
     } else if error.is_parse() {
-        Reason::RequestMalformed
+        Rejection::Malformed(error.to_string().into())
     } else {
         // Clients that leave, time-outs between requests, broken TLS: no request of anybody's.
         tracing::debug!(client = %connection.client, %error, "connection ended");
         return;
     };
-    proxy::note_unreadable(shared, connection, reason, error.to_string());
+    proxy::note_unreadable(shared, connection, &rejection);
 }

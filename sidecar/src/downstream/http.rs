@@ -12,8 +12,6 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
-use tollgate_auth::reason::Reason;
-use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_http::path::valid_query;
 use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Scheme, Version};
@@ -98,7 +96,7 @@ fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<Reque
 fn small_enough(headers: &HeaderMap) -> Result<(), Rejection> {
     if headers.len() > MAX_FIELDS {
         let why = format!("{} fields; at most {MAX_FIELDS} are read", headers.len());
-        return Err(Refusal::new(Reason::HeaderTooMany, why).into());
+        return Err(Rejection::HeaderTooMany(why));
     }
     // Four bytes a field for colon, space and line end.
     let size: usize = headers
@@ -107,7 +105,7 @@ fn small_enough(headers: &HeaderMap) -> Result<(), Rejection> {
         .sum();
     if size > MAX_HEAD {
         let why = format!("fields of {size} bytes; at most {MAX_HEAD} are read");
-        return Err(Refusal::new(Reason::HeaderTooLarge, why).into());
+        return Err(Rejection::HeaderTooLarge(why));
     }
     Ok(())
 }

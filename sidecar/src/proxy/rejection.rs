@@ -16,6 +16,10 @@ pub enum Rejection {
     Refused(Refusal),
     /// The head is not a valid request.
     Malformed(Cow<'static, str>),
+    /// More fields than are read: how many, and the limit.
+    HeaderTooMany(String),
+    /// Larger fields than are read: how large, and the limit.
+    HeaderTooLarge(String),
     /// The path is not in a form that could be decided on.
     Path(tollgate_http::PathError),
     /// No route matches host and path.
@@ -38,6 +42,8 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => refusal.reason,
             Self::Malformed(_) => Reason::RequestMalformed,
+            Self::HeaderTooMany(_) => Reason::HeaderTooMany,
+            Self::HeaderTooLarge(_) => Reason::HeaderTooLarge,
             Self::Path(_) => Reason::PathRefused,
             Self::NoRoute => Reason::NoRoute,
             Self::MethodNotAllowed(_) => Reason::MethodNotAllowed,
@@ -72,6 +78,7 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => Some(refusal.detail.clone().into_owned()),
             Self::Malformed(why) => Some(why.clone().into_owned()),
+            Self::HeaderTooMany(why) | Self::HeaderTooLarge(why) => Some(why.clone()),
             Self::Path(error) => Some(error.to_string()),
             Self::Upstream(failure) => Some(failure.to_string()),
             Self::Misdirected(host) => Some(format!(

@@ -105,8 +105,7 @@ fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
     let world = World::new();
     let configuration = world
         .configuration(crate::world::ROUTES, "")
-        .replace(world.issuer.url(), "http://127.0.0.1:1")
-        .replace("api: {", "api: {");
+        .replace(world.issuer.url(), "http://127.0.0.1:1");
     world.write(&configuration);
     world.reload().unwrap();
     assert!(

@@ -230,13 +230,6 @@ shutdown: {{ drain: 10s }}
                 .find(|line| wanted(line))
         })
     }
-
-    /// Ends the gate gracefully.
-    pub(crate) fn drain(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            self.runtime.block_on(gate.drain());
-        }
-    }
 }
 
 /// Asks until there is an answer.

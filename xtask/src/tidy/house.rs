@@ -32,6 +32,8 @@ pub(super) const ROOMS: &[Room] = &[
             "limit",
             "revocation",
             "body",
+            // A record is dated.
+            "clock",
             "tollgate_auth",
             "tollgate_http",
         ],
