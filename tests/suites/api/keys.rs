@@ -129,3 +129,29 @@ fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
         "what needs no key goes on"
     );
 }
+
+#[test]
+fn threat_51_a_discovery_document_speaks_for_its_own_issuer_only() {
+    let world = World::new();
+    // The document is found, but says another issuer: without the slash.
+    let other = format!("{}/", world.issuer.url());
+    let configuration = world.configuration(crate::world::ROUTES, "").replace(
+        &format!("issuer: {}", world.issuer.url()),
+        &format!("issuer: {other}"),
+    );
+    world.write(&configuration);
+    world.reload().unwrap();
+    let token = world.claims().claim("iss", other).sign(&world.key).unwrap();
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&token)),
+        503,
+        "keys_unavailable",
+    );
+    let error = eventually("the failure in status", || {
+        let status = world.status();
+        status["issuers"][0]["last_error"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    });
+    assert!(error.contains("speaks for the issuer"), "{error}");
+}

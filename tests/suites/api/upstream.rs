@@ -120,6 +120,32 @@ fn what_is_no_answer_is_a_502() {
 }
 
 #[test]
+fn a_stream_does_not_outlive_its_token() {
+    let endless = server(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    let world = world_before(&format!("\"{endless}\""));
+    // Two seconds of the allowed skew are left.
+    let token = world.claims().expires_in(-28).sign(&world.key).unwrap();
+    let mut stream = world.target().tls(&["http/1.1"]).unwrap();
+    stream
+        .write_all(
+            &Request::get("/orders/stream")
+                .bearer(&token)
+                .to_h1("api.test"),
+        )
+        .unwrap();
+    let mut seen = Vec::new();
+    // It ends without the last chunk: the client knows that this was not all.
+    let ended = stream.read_to_end(&mut seen);
+    let text = String::from_utf8_lossy(&seen);
+    assert!(
+        text.contains("hello") && !text.contains("\r\n0\r\n"),
+        "{ended:?}: {text}"
+    );
+    let line = world.log_line(|line| line["path"] == "/orders/stream");
+    assert_eq!(line["ended"], "expired", "{line}");
+}
+
+#[test]
 fn a_client_that_goes_away_leaves_a_line() {
     let world = World::new();
     let mut stream = world.target().tls(&["http/1.1"]).unwrap();
