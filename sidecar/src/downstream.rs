@@ -3,11 +3,11 @@
 //! Each worker is a thread with a current-thread runtime of its own, and each listener has one socket per worker
 //! (SO_REUSEPORT, socket(7)): a connection stays where it was accepted, and nothing is handed between threads.
 
+mod activity;
 mod connection;
 mod http;
 mod listener;
 pub mod settings;
-mod streams;
 pub mod tls;
 
 use std::io;

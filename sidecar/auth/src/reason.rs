@@ -174,7 +174,7 @@ reasons! {
     RateLimited, "rate_limited", 429, None, LATER,
         "The client has used up its rate.",
         "Client: wait as long as `Retry-After` says.";
-    TimeoutHead, "timeout_head", 408, None, LATER,
+    TimeoutHead, "timeout_head", 408, None, NOW,
         "The request head did not arrive in time.",
         "Client: send the head at once; slow links may need a larger limit.";
     TimeoutBody, "timeout_body", 408, None, NOW,
@@ -311,7 +311,6 @@ mod tests {
                 "target_too_long",
                 "body_too_large",
                 "rate_limited",
-                "timeout_head",
                 "timeout_upstream_idle",
                 "timeout_upstream_total",
                 "upstream_overloaded",

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::activity::{Activity, Heard, Quiet};
 use super::http;
 use super::settings::{MAX_FIELDS, MAX_HEAD, Settings};
-use super::streams::Streams;
 use crate::drain::Watch;
 use crate::proxy::connection::Connection;
 use crate::proxy::rejection::Rejection;
@@ -62,15 +62,22 @@ async fn http1(
     connection: Connection,
     mut watch: Watch,
 ) {
+    let activity = Activity::new();
     let service = {
-        let (shared, connection) = (Arc::clone(&shared), connection.clone());
+        let (shared, connection, activity) = (
+            Arc::clone(&shared),
+            connection.clone(),
+            Arc::clone(&activity),
+        );
         service_fn(move |request| {
-            http::answer(Arc::clone(&shared), connection.clone(), request, None)
+            let open = activity.open();
+            http::answer(Arc::clone(&shared), connection.clone(), request, open)
         })
     };
+    let stream = Heard::new(stream, Arc::clone(&activity));
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.head_timeout)
+        // hyper's limit does not tell a slow head from a connection that waits for its next request; ours does.
+        .header_read_timeout(None)
         // Above ours, so that most of what is too much is refused by us, with its reason.
         .max_headers(4 * MAX_FIELDS)
         .max_buf_size(2 * MAX_HEAD)
@@ -80,7 +87,17 @@ async fn http1(
         outcome = serving.as_mut() => outcome,
         () = watch.asked() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                outcome = serving => outcome,
+                // Half a head is not in flight.
+                _ = activity.quiet(settings.head_timeout, settings.head_timeout) => return,
+            }
+        }
+        quiet = activity.quiet(settings.head_timeout, settings.idle_timeout) => {
+            if quiet == Quiet::SlowHead {
+                proxy::note_unreadable(&shared, &connection, &Rejection::HeadTimeout(settings.head_timeout));
+            }
+            return;
         }
     };
     if let Err(error) = outcome {
@@ -95,15 +112,15 @@ async fn http2(
     connection: Connection,
     mut watch: Watch,
 ) {
-    let streams = Arc::<Streams>::default();
+    let activity = Activity::new();
     let service = {
-        let (shared, connection, streams) = (
+        let (shared, connection, activity) = (
             Arc::clone(&shared),
             connection.clone(),
-            Arc::clone(&streams),
+            Arc::clone(&activity),
         );
         service_fn(move |request| {
-            let open = Some(streams.open());
+            let open = activity.open();
             http::answer(Arc::clone(&shared), connection.clone(), request, open)
         })
     };
@@ -124,7 +141,7 @@ async fn http2(
             serving.await
         }
         // Nobody waits for anything here: it may be closed without a word.
-        () = streams.idle(settings.head_timeout, settings.idle_timeout) => return,
+        _ = activity.quiet(settings.head_timeout, settings.idle_timeout) => return,
     };
     if let Err(error) = outcome {
         note(&shared, &connection, &error);

@@ -16,8 +16,8 @@ use tollgate_auth::time::UnixTime;
 use tollgate_http::path::valid_query;
 use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Scheme, Version};
 
+use super::activity::Open;
 use super::settings::{MAX_FIELDS, MAX_HEAD};
-use super::streams::Open;
 
 use crate::clock;
 use crate::proxy::connection::Connection;
@@ -30,7 +30,7 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     connection: Connection,
     request: Request<Incoming>,
-    open: Option<Open>,
+    open: Open,
 ) -> Result<Response<Outbound>, Infallible> {
     let (parts, incoming) = request.into_parts();
     let answer = match read(&parts, &connection) {
@@ -171,7 +171,7 @@ fn fields(headers: &HeaderMap, version: Version) -> Fields {
     fields
 }
 
-fn write(answer: Answer, open: Option<Open>) -> Response<Outbound> {
+fn write(answer: Answer, open: Open) -> Response<Outbound> {
     let mut response = Response::new(Outbound {
         body: answer.body,
         record: Some(answer.record),
@@ -207,7 +207,7 @@ pub(super) struct Outbound {
     sent: u64,
     ends_at: Option<UnixTime>,
     timer: Option<Pin<Box<Sleep>>>,
-    _open: Option<Open>,
+    _open: Open,
 }
 
 impl Outbound {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
@@ -20,6 +21,8 @@ pub enum Rejection {
     HeaderTooMany(String),
     /// Larger fields than are read: how large, and the limit.
     HeaderTooLarge(String),
+    /// A head began and did not end within this.
+    HeadTimeout(Duration),
     /// The path is not in a form that could be decided on.
     Path(tollgate_http::PathError),
     /// No route matches host and path.
@@ -42,6 +45,7 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => refusal.reason,
             Self::Malformed(_) => Reason::RequestMalformed,
+            Self::HeadTimeout(_) => Reason::TimeoutHead,
             Self::HeaderTooMany(_) => Reason::HeaderTooMany,
             Self::HeaderTooLarge(_) => Reason::HeaderTooLarge,
             Self::Path(_) => Reason::PathRefused,
@@ -78,6 +82,7 @@ impl Rejection {
         match self {
             Self::Refused(refusal) => Some(refusal.detail.clone().into_owned()),
             Self::Malformed(why) => Some(why.clone().into_owned()),
+            Self::HeadTimeout(limit) => Some(format!("no whole head within {limit:?}")),
             Self::HeaderTooMany(why) | Self::HeaderTooLarge(why) => Some(why.clone()),
             Self::Path(error) => Some(error.to_string()),
             Self::Upstream(failure) => Some(failure.to_string()),

@@ -121,3 +121,32 @@ fn keep_alive_serves_many_requests_and_pools_the_upstream() {
     }
     assert_eq!(world.echo.count(), 20);
 }
+
+#[test]
+fn threat_61_a_slow_head_is_not_an_idle_connection() {
+    let world = World::new();
+    let limits = "plaintext: false\n    timeouts: { head: 500ms, idle: 30s }\n    tls: {";
+    let configuration = world
+        .configuration(crate::world::ROUTES, "")
+        .replacen("tls: {", limits, 1);
+    world.write(&configuration);
+    world.reload().unwrap();
+
+    let mut idle = world.target().tls(&["http/1.1"]).unwrap();
+    idle.write_all(&Request::get("/open").to_h1("api.test"))
+        .unwrap();
+    assert_eq!(read_reply(&mut idle).unwrap().status, 200);
+
+    let mut slow = world.target().tls(&["http/1.1"]).unwrap();
+    slow.write_all(b"GET /open HTTP/1.1\r\nhost: ").unwrap();
+    let line = world.log_line(|line| line["reason"] == "timeout_head");
+    assert_eq!(line["status"], 408, "{line}");
+    let mut rest = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut slow, &mut rest).is_ok();
+    assert!(rest.is_empty());
+
+    // Idle for longer than a head may take, and still there.
+    idle.write_all(&Request::get("/open").to_h1("api.test"))
+        .unwrap();
+    assert_eq!(read_reply(&mut idle).unwrap().status, 200);
+}
