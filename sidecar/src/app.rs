@@ -193,6 +193,9 @@ impl Gate {
         let listening: Vec<_> = state.listening.drain().collect();
         drop(state);
         tracing::info!(?limit, "draining");
+        if let Some(kernel) = &self.inner.kernel {
+            kernel.rest().await;
+        }
         let drains: Vec<_> = listening
             .into_iter()
             .map(|(_, (listening, _))| tokio::spawn(listening.drain()))

@@ -22,7 +22,24 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// The sockets of the listeners, by name, that services may be delivered to.
 pub type Sockets = HashMap<Arc<str>, std::net::TcpListener>;
 
+/// An error with everything that led to it: what the kernel said stands last, and is what an operator needs.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let word = error.to_string();
+        // Transparent wrappers say the same again.
+        if !text.ends_with(&word) {
+            text.push_str(": ");
+            text.push_str(&word);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 enum Order {
+    Rest,
     Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
     Status(oneshot::Sender<()>),
 }
@@ -39,6 +56,7 @@ impl std::fmt::Debug for Order {
         f.write_str(match self {
             Self::Apply(..) => "Apply",
             Self::Status(_) => "Status",
+            Self::Rest => "Rest",
         })
     }
 }
@@ -67,7 +85,7 @@ impl Kernel {
                             serve(datapath, inbox, &shared).await;
                         }
                         Err(error) => {
-                            let _ = ready.send(Err(error.to_string())).is_ok();
+                            let _ = ready.send(Err(told(&error))).is_ok();
                         }
                     }
                 });
@@ -96,6 +114,11 @@ impl Kernel {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Leaves the kernel as it is from here on: another daemon may be about to take over.
+    pub async fn rest(&self) {
+        let _ = self.orders.send(Order::Rest).await.is_ok();
+    }
+
     /// The counters and states of this moment.
     pub async fn status(&self) -> Option<Arc<Status>> {
         let (answer, answered) = oneshot::channel();
@@ -120,12 +143,30 @@ async fn serve(
 ) {
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What a predecessor left is right until we know better, and that is with the first model.
+    let mut refreshes = false;
+    let mut current = Sockets::new();
     loop {
         tokio::select! {
+            // An order is never kept waiting by a refresh that is due.
+            biased;
             order = inbox.recv() => match order {
                 None => return,
+                Some(Order::Rest) => refreshes = false,
                 Some(Order::Apply(model, sockets, answer)) => {
-                    let done = apply(&mut datapath, &model, sockets).await;
+                    let done = apply(&mut datapath, &model, &sockets).await;
+                    match done {
+                        Ok(()) => {
+                            refreshes = true;
+                            current = sockets;
+                        }
+                        // What ran goes on: the sockets that served are those that are steered to.
+                        Err(_) => {
+                            if let Err(error) = register(&mut datapath, &current) {
+                                tracing::error!(error, "connections are no longer steered");
+                            }
+                        }
+                    }
                     status.store(Some(Arc::new(datapath.status())));
                     let _ = answer.send(done).is_ok();
                 }
@@ -134,27 +175,28 @@ async fn serve(
                     let _ = answer.send(()).is_ok();
                 }
             },
-            _ = refresh.tick() => {
+            _ = refresh.tick(), if refreshes => {
                 if let Err(error) = datapath.refresh().await {
-                    tracing::warn!(%error, "next hops cannot be refreshed");
+                    tracing::warn!(error = told(&error), "next hops cannot be refreshed");
                 }
             }
         }
     }
 }
 
-async fn apply(datapath: &mut Datapath, model: &Model, sockets: Sockets) -> Result<(), String> {
+async fn apply(datapath: &mut Datapath, model: &Model, sockets: &Sockets) -> Result<(), String> {
     // Sockets first: a service that is steered before its socket is known would drop what arrives.
-    for (name, socket) in &sockets {
+    register(datapath, sockets)?;
+    datapath.apply(model).await.map_err(|error| told(&error))?;
+    Ok(())
+}
+
+fn register(datapath: &mut Datapath, sockets: &Sockets) -> Result<(), String> {
+    sockets.iter().try_for_each(|(name, socket)| {
         datapath
             .register(name, socket.as_fd())
-            .map_err(|error| error.to_string())?;
-    }
-    datapath
-        .apply(model)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(())
+            .map_err(|error| told(&error))
+    })
 }
 
 /// `tollgate_datapath_*`
@@ -215,5 +257,23 @@ impl Collector for Figures {
             &packets,
         )?;
         family("datapath_backend_bytes", "Bytes sent to a backend", &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the folder was not made")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_cause() {
+        let error = Outer(io::Error::other("read-only file system"));
+        assert_eq!(
+            told(&error),
+            "the folder was not made: read-only file system"
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
-use tollgate::{admin, config, demo, reload};
+use tollgate::{admin, config, demo, kernel, reload};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -340,7 +340,7 @@ fn down(config: Option<&Path>, bpffs: PathBuf) -> ExitCode {
                 ));
                 ExitCode::SUCCESS
             }
-            Err(error) => fail(1, &error.to_string()),
+            Err(error) => fail(1, &kernel::told(&error)),
         }
     })
 }
