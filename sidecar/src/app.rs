@@ -291,7 +291,10 @@ impl Inner {
             for (name, socket) in
                 self::sockets(&state.listening).map_err(|error| error.to_string())?
             {
-                sockets.entry(name).or_insert(socket);
+                // One that is going away must close when it has drained, so no handle of it may stay.
+                if config.listeners.iter().any(|one| one.name == name) {
+                    sockets.entry(name).or_insert(socket);
+                }
             }
             if let Err(error) = kernel.apply(datapath.model.clone(), sockets).await {
                 // It was open a moment ago; if it cannot be opened again, the new one stays.

@@ -152,7 +152,11 @@ async fn serve(
             biased;
             order = inbox.recv() => match order {
                 None => return,
-                Some(Order::Rest) => refreshes = false,
+                Some(Order::Rest) => {
+                    refreshes = false;
+                    // A socket is closed when the last of its handles is: none may be kept here.
+                    current.clear();
+                }
                 Some(Order::Apply(model, sockets, answer)) => {
                     let done = apply(&mut datapath, &model, &sockets).await;
                     match done {
