@@ -190,3 +190,25 @@ fn a_drain_finishes_what_is_in_flight_and_refuses_what_is_new() {
     assert_eq!(reply.status, 200);
     world.runtime.block_on(draining).unwrap();
 }
+
+#[test]
+fn a_listener_that_is_gone_is_closed_and_a_new_one_serves() {
+    let world = World::new();
+    let old = world.target();
+    assert_eq!(old.h1(&Request::get("/open")).unwrap().status, 200);
+    let renamed = world
+        .configuration(ROUTES, "")
+        .replace("  edge:\n", "  front:\n");
+    world.write(&renamed);
+    world.reload().unwrap();
+    let gate = world.gate.as_ref().unwrap();
+    let address = world.runtime.block_on(gate.listener("front")).unwrap();
+    let new = tollgate_tests::client::Target {
+        address,
+        ..old.clone()
+    };
+    assert_eq!(new.h1(&Request::get("/open")).unwrap().status, 200);
+    eventually("the old listener's end", || {
+        old.connect().is_err().then_some(())
+    });
+}
