@@ -79,7 +79,7 @@ pub async fn handle(
     head: RequestHead,
     incoming: Incoming,
 ) -> Answer {
-    let mut record = record_of(shared, connection, Words::of(&head));
+    let mut record = record_of(shared, connection, || Words::of(&head));
     match forward(shared, connection, head, incoming, &mut record).await {
         Ok((mut head, body, ends_at)) => {
             if head.fields.get("transfer-encoding").is_some() {
@@ -107,18 +107,18 @@ pub fn refuse_unreadable(
     words: Words,
     rejection: Rejection,
 ) -> Answer {
-    refuse(rejection, record_of(shared, connection, words))
+    refuse(rejection, record_of(shared, connection, || words))
 }
 
 /// Notes a request that the connection itself has refused, or given up on, before there was a head.
 pub fn note_unreadable(shared: &Shared, connection: &Connection, rejection: &Rejection) {
-    let mut record = record_of(shared, connection, Words::default());
+    let mut record = record_of(shared, connection, Words::default);
     record.status = rejection.reason().status();
     record.refused(rejection.reason(), rejection.detail());
     record.finish(0, None);
 }
 
-fn record_of(shared: &Shared, connection: &Connection, words: Words) -> Record {
+fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> Words) -> Record {
     Record::new(&shared.metrics, &shared.access_log, connection, words)
 }
 

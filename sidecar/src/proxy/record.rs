@@ -76,8 +76,7 @@ pub struct Record {
     started: Instant,
     connection: Connection,
     metrics: Metrics,
-    log: Option<(AccessLog, SystemTime)>,
-    words: Words,
+    log: Option<(AccessLog, SystemTime, Words)>,
     is_finished: bool,
     pub(super) status: u16,
     pub(super) route: Option<Arc<str>>,
@@ -133,15 +132,16 @@ impl Record {
         metrics: &Metrics,
         log: &AccessLog,
         connection: &Connection,
-        words: Words,
+        words: impl FnOnce() -> Words,
     ) -> Self {
         Self {
             id: request_id(),
             started: Instant::now(),
             connection: connection.clone(),
             metrics: metrics.clone(),
-            log: log.is_enabled().then(|| (log.clone(), clock::wall())),
-            words,
+            log: log
+                .is_enabled()
+                .then(|| (log.clone(), clock::wall(), words())),
             is_finished: false,
             status: 0,
             route: None,
@@ -205,10 +205,9 @@ impl Record {
                 reason: reason.unwrap_or_default(),
             })
             .inc();
-        let Some((log, time)) = &self.log else {
+        let Some((log, time, words)) = &self.log else {
             return;
         };
-        let words = &self.words;
         log.write(&Line {
             time: humantime::format_rfc3339_millis(*time).to_string(),
             request_id: &self.id,
