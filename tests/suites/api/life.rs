@@ -77,6 +77,26 @@ fn threat_56_verdicts_made_under_other_rules_are_not_used() {
 }
 
 #[test]
+fn threat_56_nor_is_one_made_with_an_algorithm_that_is_no_longer_allowed() {
+    let world = World::new();
+    let token = world.token();
+    assert_eq!(
+        world.h1(&Request::get("/orders").bearer(&token)).status,
+        200
+    );
+    let stricter = world
+        .configuration(ROUTES, "")
+        .replace("ES256, ES384, ", "ES384, ");
+    world.write(&stricter);
+    world.reload().unwrap();
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&token)),
+        401,
+        "alg_not_allowed",
+    );
+}
+
+#[test]
 fn a_change_of_rules_needs_no_new_keys() {
     let world = World::new();
     world.issuer.fail(Some(tollgate::demo::issuer::Failure {

@@ -120,6 +120,41 @@ fn what_is_no_answer_is_a_502() {
 }
 
 #[test]
+fn threat_36_no_trailer_says_what_a_field_may_not() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let world = world_before(&format!("\"{}\"", listener.local_addr().unwrap()));
+    let upstream = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        // Up to the empty line behind the trailers.
+        while !(seen.windows(5).any(|end| end == b"\r\n0\r\n") && seen.ends_with(b"\r\n\r\n")) {
+            stream.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .unwrap();
+        String::from_utf8(seen).unwrap().to_ascii_lowercase()
+    });
+    let mut stream = world.target().tls(&["http/1.1"]).unwrap();
+    let names = "x-user-id, X_User_Id, x-fine, x-forwarded-for, client-cert";
+    let trailers: String = names
+        .split(", ")
+        .map(|name| format!("{name}: eve\r\n"))
+        .collect();
+    let request = format!(
+        "POST /open HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\ntrailer: {names}\r\n\r\n\
+         3\r\nabc\r\n0\r\n{trailers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut stream).unwrap().status, 204);
+    let seen = upstream.join().unwrap();
+    let (_, trailers) = seen.split_once("\r\n0\r\n").unwrap();
+    assert_eq!(trailers, "x-fine: eve\r\n\r\n", "{seen}");
+}
+
+#[test]
 fn a_stream_does_not_outlive_its_token() {
     let endless = server(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
     let world = world_before(&format!("\"{endless}\""));
