@@ -151,7 +151,7 @@ impl Scene {
 
                   ┌─ node: Tollgate ────────────────────────────────────────┐
     client ──▶    │ {api:<21} TLS, token, headers (sidecar) ──▶ │ ──▶ api-1, api-2
-                  │ {database:<21} load balancing (XDP)        ──▶ │ ──▶ db-1, db-2
+                  │ {database:<21} load balancing (XDP)          ──▶ │ ──▶ db-1, db-2
                   └─────────────────────────────────────────────────────────┘
   configuration: {config}\n\n",
                 api = self.api.to_string(),
