@@ -5,8 +5,7 @@
 #![deny(unsafe_code)]
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
+    collections::HashSet,
     os::fd::BorrowedFd,
     path::Path,
     time::Duration,
@@ -45,7 +44,7 @@ use netlink::{Device, Netlink};
 use object::Object;
 use pins::Pins;
 use reconcile::{Effects, State};
-use routes::Wanted;
+use routes::{There, Wanted};
 use stats::{BackendStatus, ListenerStatus, ServiceStatus};
 
 /// Why the datapath was not opened.
@@ -216,10 +215,12 @@ impl Datapath {
         self.state.fits(model)?;
         let netlink = Netlink::open()?;
         let devices = netlink.devices().await?;
-        routes::refuse_host_addresses(&netlink, model, &devices).await?;
-        let wanted = Wanted::of(model, self.config.announce, &self.attached_of(devices));
-        let ways = neighbours::resolve(&netlink, &backends(model), &self.ways, true).await?;
-        routes::add(&netlink, &wanted)
+        let there = There::read(&netlink).await.map_err(RoutesError::from)?;
+        there.refuse_host_addresses(model, &devices)?;
+        let wanted = Wanted::of(model, self.config.announce, &self.attached_of(&devices));
+        let ways = neighbours::resolve(&netlink, model, &devices, &self.ways, true).await?;
+        there
+            .add(&netlink, &wanted, &devices)
             .await
             .map_err(RoutesError::from)?;
 
@@ -233,21 +234,25 @@ impl Datapath {
             self.pins.promote_next().map_err(AttachError::from)?;
             self.pending = false;
         }
-        routes::remove(&netlink, &wanted)
+        there
+            .remove(&netlink, &wanted)
             .await
             .map_err(RoutesError::from)?;
         Ok(applied)
     }
 
-    /// Looks up the next hops again and writes what changed. To be called every few seconds: a backend's MAC address
-    /// may change, and neighbours that nobody uses are forgotten.
+    /// Looks up the next hops again and writes what changed, then puts back routes and addresses that the kernel
+    /// dropped with an interface. To be called every few seconds: a backend's MAC address may change, and neighbours
+    /// that nobody uses are forgotten.
     ///
     /// # Errors
-    /// The kernel was not asked; the next hops stay as they are.
+    /// The kernel was not asked: the next hops stay as they are. Or something could not be put back: the next hops are
+    /// new, and the next call tries again.
     pub async fn refresh(&mut self) -> Result<(), NetlinkError> {
         let netlink = Netlink::open()?;
+        let devices = netlink.devices().await?;
         self.ways =
-            neighbours::resolve(&netlink, &backends(&self.model), &self.ways, false).await?;
+            neighbours::resolve(&netlink, &self.model, &devices, &self.ways, false).await?;
         let Self {
             state,
             object,
@@ -259,7 +264,9 @@ impl Datapath {
             &ways.hops,
             &mut Kernel(&mut object.counters),
         );
-        Ok(())
+        let attached = self.attached_of(&devices);
+        let wanted = Wanted::of(&self.model, self.config.announce, &attached);
+        routes::restore(&netlink, &wanted, &devices).await
     }
 
     /// What the datapath is doing. Counters that cannot be read say 0, with a warning in the log.
@@ -313,9 +320,9 @@ impl Datapath {
         Ok(())
     }
 
-    fn attached_of(&self, devices: Vec<Device>) -> Vec<Device> {
-        let named = |device: &Device| self.config.interfaces.contains(&device.name);
-        devices.into_iter().filter(named).collect()
+    fn attached_of(&self, devices: &[Device]) -> Vec<Device> {
+        let named = |device: &&Device| self.config.interfaces.contains(&device.name);
+        devices.iter().filter(named).cloned().collect()
     }
 
     fn service(&self, service: &model::Service) -> ServiceStatus {
@@ -388,7 +395,8 @@ pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
     let pins = Pins::remove_all(bpffs)?;
     let netlink = Netlink::open()?;
     detached(&netlink, &interfaces).await?;
-    let routes = routes::remove(&netlink, &Wanted::default()).await?;
+    let there = There::read(&netlink).await?;
+    let routes = there.remove(&netlink, &Wanted::default()).await?;
     Ok(Removed { pins, routes })
 }
 
@@ -408,15 +416,6 @@ async fn detached(netlink: &Netlink, interfaces: &[String]) -> Result<(), Netlin
         tokio::time::sleep(STEP).await;
     }
     Ok(())
-}
-
-fn backends(model: &Model) -> BTreeSet<IpAddr> {
-    model
-        .services
-        .iter()
-        .flat_map(|service| service.deliver.backends())
-        .map(|backend| backend.address)
-        .collect()
 }
 
 /// What a previous daemon left.

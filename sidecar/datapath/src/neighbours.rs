@@ -4,19 +4,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    pin::pin,
     time::Duration,
 };
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::{
-        neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState},
-        route::{RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
-    },
+use rtnetlink::packet_route::{
+    AddressFamily,
+    neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
 use crate::{
+    model::{Deliver, Model},
     netlink::{self, Device, Netlink, NetlinkError, neighbour_of, route_address},
     reconcile::Hops,
     tables::NextHop,
@@ -33,6 +33,8 @@ pub(crate) struct Ways {
     pub(crate) hops: Hops,
     /// In words, for each backend.
     pub(crate) words: BTreeMap<IpAddr, String>,
+    /// The next hops that did not answer, by interface.
+    silent: BTreeSet<(u32, IpAddr)>,
 }
 
 /// The way to one backend by the routing table.
@@ -49,58 +51,109 @@ enum Neighbour {
     Silent,
 }
 
-/// Looks up all ways; `wait`: backends that the kernel has yet to ask for are waited for a moment. A backend that was
+impl Way {
+    /// The neighbour that packets are handed to.
+    const fn next(&self) -> (u32, IpAddr) {
+        (self.device.index, self.via)
+    }
+}
+
+/// A backend whose neighbour is being looked for.
+struct Search<'a> {
+    backend: IpAddr,
+    way: Way,
+    first: Neighbour,
+    /// The next hop that it had.
+    known: Option<&'a NextHop>,
+}
+
+/// Looks up all ways; `wait`: neighbours that nothing is known of yet are waited for a moment. A backend that was
 /// known before and is only being asked for again keeps its next hop.
 pub(crate) async fn resolve(
     netlink: &Netlink,
-    backends: &BTreeSet<IpAddr>,
+    model: &Model,
+    devices: &[Device],
     before: &Ways,
     wait: bool,
 ) -> Result<Ways, NetlinkError> {
     let mut ways = Ways::default();
-    let devices = netlink.devices().await?;
-    let mut open: Vec<(IpAddr, Way)> = Vec::new();
-    for &backend in backends {
-        match way(netlink, backend, &devices).await? {
-            Ok(way) => open.push((backend, way)),
+    let table = Neighbours::read(netlink).await?;
+    let mut searches: Vec<Search<'_>> = Vec::new();
+    for (backend, same_segment) in backends(model) {
+        match way(netlink, backend, same_segment, devices).await? {
+            Ok(way) => searches.push(Search {
+                backend,
+                first: match table.find(&way) {
+                    // The last question has not been given up yet.
+                    Neighbour::Asked if before.silent.contains(&way.next()) => Neighbour::Silent,
+                    first => first,
+                },
+                known: before
+                    .hops
+                    .get(&backend)
+                    .filter(|hop| hop.ifindex == way.device.index),
+                way,
+            }),
             Err(why) => {
                 ways.words.insert(backend, why);
             }
         }
     }
-    let first = Neighbours::read(netlink).await?;
-    for (_, way) in &open {
-        // Asks if it must, and counts as use: an entry that goes stale is confirmed again.
-        first.kick(netlink, way).await;
+    // Asks if it must, and counts as use: an entry that goes stale is confirmed again. Once each: thousands of
+    // backends may be behind one gateway.
+    let next: BTreeMap<(u32, IpAddr), &Way> = searches
+        .iter()
+        .map(|search| (search.way.next(), &search.way))
+        .collect();
+    for way in next.into_values() {
+        table.kick(netlink, way).await;
     }
     let mut left = PATIENCE;
     let now = loop {
         let now = Neighbours::read(netlink).await?;
-        let asked = open
+        let asked = searches
             .iter()
-            .any(|(_, way)| now.find(way) == Neighbour::Asked);
+            .any(|one| judge(one.first, now.find(&one.way), one.known) == Neighbour::Asked);
         if !asked || !wait || left.is_zero() {
             break now;
         }
         tokio::time::sleep(STEP).await;
         left = left.saturating_sub(STEP);
     };
-    for (backend, way) in open {
-        let before = before.hops.get(&backend);
-        let before = before.filter(|hop| hop.ifindex == way.device.index);
-        let neighbour = judge(first.find(&way), now.find(&way), before);
-        ways.words.insert(backend, words(neighbour, &way));
-        if let (Neighbour::Known(destination), Some(source)) = (neighbour, way.device.mac) {
-            let hop = NextHop {
-                ifindex: way.device.index,
-                source,
-                destination,
-                mtu: way.mtu,
-            };
-            ways.hops.insert(backend, hop);
+    for search in searches {
+        let way = &search.way;
+        let neighbour = judge(search.first, now.find(way), search.known);
+        ways.words.insert(search.backend, words(neighbour, way));
+        match (neighbour, way.device.mac) {
+            (Neighbour::Known(destination), Some(source)) => {
+                let hop = NextHop {
+                    ifindex: way.device.index,
+                    source,
+                    destination,
+                    mtu: way.mtu,
+                };
+                ways.hops.insert(search.backend, hop);
+            }
+            (Neighbour::Silent, _) => {
+                ways.silent.insert(way.next());
+            }
+            _ => {}
         }
     }
     Ok(ways)
+}
+
+/// All backends, and whether a service reaches them by their MAC addresses. Next hops are by address: one that is
+/// reached both ways must be on the segment for both.
+fn backends(model: &Model) -> BTreeMap<IpAddr, bool> {
+    let mut all = BTreeMap::new();
+    for service in &model.services {
+        let same_segment = matches!(service.deliver, Deliver::L2(_));
+        for backend in service.deliver.backends() {
+            *all.entry(backend.address).or_insert(false) |= same_segment;
+        }
+    }
+    all
 }
 
 /// What to believe of a neighbour that was one thing before it was asked and is another now. Who had not answered before
@@ -129,45 +182,69 @@ fn words(neighbour: Neighbour, way: &Way) -> String {
 async fn way(
     netlink: &Netlink,
     backend: IpAddr,
+    same_segment: bool,
     devices: &[Device],
 ) -> Result<Result<Way, String>, NetlinkError> {
-    let request = match backend {
-        IpAddr::V4(ip) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-            .destination_prefix(ip, 32)
-            .build(),
-        IpAddr::V6(ip) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-            .destination_prefix(ip, 128)
-            .build(),
+    // Nothing but the destination: a strict kernel refuses table, protocol or type in a question.
+    let mut request = RouteMessage::default();
+    let (family, len, address) = match backend {
+        IpAddr::V4(ip) => (AddressFamily::Inet, 32, RouteAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(ip)),
     };
-    let route = match netlink
-        .handle
-        .route()
-        .get(request)
-        .execute()
-        .try_next()
-        .await
-    {
-        Ok(Some(route)) => route,
-        Ok(None) => return Ok(Err("no route".to_owned())),
-        Err(error) => {
-            return match netlink::code(&error) {
-                Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH | nix::libc::EINVAL) => {
-                    Ok(Err("no route".to_owned()))
-                }
-                _ => Err(NetlinkError::of(format!(
-                    "the route to {backend} was not looked up"
-                ))(error)),
-            };
+    request.header.address_family = family;
+    request.header.destination_prefix_length = len;
+    request
+        .attributes
+        .push(RouteAttribute::Destination(address));
+    let mut answer = pin!(netlink.handle.route().get(request).execute());
+    match answer.try_next().await {
+        Ok(Some(route)) => {
+            let way = way_of(&route, backend, devices);
+            Ok(way.and_then(|way| on_segment(way, backend, same_segment)))
         }
-    };
-    Ok(way_of(&route, backend, devices))
+        Ok(None) => Ok(Err(no_route(nix::libc::ENETUNREACH))),
+        Err(error) => match netlink::code(&error) {
+            // The kernel could not, whatever the route is.
+            None | Some(nix::libc::ENOMEM | nix::libc::ENOBUFS) => Err(NetlinkError::of(format!(
+                "the route to {backend} was not looked up"
+            ))(error)),
+            Some(number) => Ok(Err(no_route(number))),
+        },
+    }
+}
+
+/// What the kernel answers for a destination that has no way (`fib_props` in net/ipv4/fib_semantics.c): one backend's
+/// matter, the others have theirs.
+fn no_route(number: i32) -> String {
+    match number {
+        nix::libc::ENETUNREACH => "no route leads to it".to_owned(),
+        nix::libc::EHOSTUNREACH => "its route is unreachable".to_owned(),
+        nix::libc::EACCES => "its route is prohibited".to_owned(),
+        nix::libc::EINVAL => "its route is a blackhole".to_owned(),
+        _ => format!(
+            "its route was not found: {}",
+            std::io::Error::from_raw_os_error(number)
+        ),
+    }
+}
+
+/// A frame with the gateway's MAC address would reach the gateway, which sends the packet inside on by its
+/// destination, the VIP: back to here.
+fn on_segment(way: Way, backend: IpAddr, same_segment: bool) -> Result<Way, String> {
+    if same_segment && way.via != backend {
+        return Err(format!(
+            "{backend} is behind {}; l2 needs it on the same segment",
+            way.via
+        ));
+    }
+    Ok(way)
 }
 
 fn way_of(route: &RouteMessage, backend: IpAddr, devices: &[Device]) -> Result<Way, String> {
     match route.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => return Err("it is this host itself".to_owned()),
-        other => return Err(format!("its route is {other:?}")),
+        other => return Err(format!("its route is {other:?}").to_lowercase()),
     }
     let (mut index, mut via, mut mtu) = (None, backend, u32::MAX);
     for attribute in &route.attributes {

@@ -1,24 +1,30 @@
 //! The kernel's own tables of devices, addresses, routes and neighbours, as far as the datapath needs them (rtnetlink(7)).
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, pin::pin};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Error, Handle,
     packet_route::{
         AddressFamily,
-        address::{AddressAttribute, AddressMessage, AddressProtocol},
+        address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol},
         link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType},
     },
 };
 
 use crate::config::XdpMode;
 
-/// Who made a route, address or neighbour entry: 84 is nobody's in `/etc/iproute2/rt_protos`, so `tollgate down` removes
-/// exactly ours.
-pub const PROTOCOL: u8 = 84;
+/// Who made a route, address or neighbour entry. There is no registry but the lists of who took a number:
+/// linux/rtnetlink.h (0 to 18, 42, 84 OVN, 99, 186 to 192), iproute2's `rt_protos`, FRR (193 to 197), and by habit
+/// Calico 80 and Cilium 202. 137 is in none. It alone makes nothing ours: see `is_our_route` and its like.
+pub const PROTOCOL: u8 = 137;
+
+/// The loopback's index, the same in every network namespace (LOOPBACK_IFINDEX in the kernel's net/flow.h).
+pub(crate) const LOOPBACK: u32 = 1;
+/// RT_TABLE_LOCAL (linux/rtnetlink.h).
+pub(crate) const TABLE_LOCAL: u8 = 255;
 
 /// Why the kernel was not asked or did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,17 @@ pub enum NetlinkError {
         what: String,
         /// The kernel's words.
         source: Box<Error>,
+    },
+    /// A kernel setting that was not made.
+    #[error("{path} was not set to {value}")]
+    Setting {
+        /// The file of the setting.
+        path: String,
+        /// What it was to be.
+        value: &'static str,
+        /// The kernel's words.
+        #[source]
+        source: io::Error,
     },
 }
 
@@ -91,7 +108,9 @@ impl Drop for Netlink {
 
 impl Netlink {
     pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Socket)?;
+        // The kernel heeds a dump's filter only for who asks strictly, and then refuses what it does not know.
+        let (connection, handle, _) =
+            rtnetlink::new_connection_with_strict_check().map_err(NetlinkError::Socket)?;
         Ok(Self {
             handle,
             connection: tokio::spawn(connection),
@@ -118,22 +137,27 @@ impl Netlink {
             .map_err(NetlinkError::of("the addresses were not listed"))
     }
 
-    /// Our own local routes.
-    pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
+    /// Our own local routes. The kernel picks them by table, type and protocol, so a host with a million routes sends
+    /// a handful.
+    pub(crate) async fn our_routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut ours = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut dump = RouteMessage::default();
-            dump.header.address_family = family;
-            let routes = self.handle.route().get(dump).execute();
-            let routes: Vec<RouteMessage> = routes
-                .try_collect()
+            let mut filter = RouteMessage::default();
+            filter.header.address_family = family;
+            filter.header.table = TABLE_LOCAL;
+            filter.header.kind = RouteType::Local;
+            filter.header.protocol = RouteProtocol::Other(PROTOCOL);
+            let mut routes = pin!(self.handle.route().get(filter).execute());
+            while let Some(route) = routes
+                .try_next()
                 .await
-                .map_err(NetlinkError::of("the routes were not listed"))?;
-            ours.extend(
-                routes
-                    .into_iter()
-                    .filter(|route| route.header.protocol == RouteProtocol::Other(PROTOCOL)),
-            );
+                .map_err(NetlinkError::of("the routes were not listed"))?
+            {
+                // A kernel without IPv6 answers for the families that it has.
+                if route.header.address_family == family && is_our_route(&route) {
+                    ours.push(route);
+                }
+            }
         }
         Ok(ours)
     }
@@ -212,13 +236,39 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     find(true).or_else(|| find(false))
 }
 
-/// Whether an address is one that we gave.
+/// Whether an address is one that we gave: a host's IPv6 address that detects no duplicates and is no source.
 pub(crate) fn is_our_address(message: &AddressMessage) -> bool {
-    message
-        .attributes
-        .contains(&AddressAttribute::Protocol(AddressProtocol::Other(
-            PROTOCOL,
-        )))
+    let shape = AddressFlags::Nodad | AddressFlags::Deprecated;
+    let has = |wanted: &dyn Fn(&AddressAttribute) -> bool| message.attributes.iter().any(wanted);
+    message.header.family == AddressFamily::Inet6
+        && message.header.prefix_len == 128
+        && has(&|one| *one == AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)))
+        && has(&|one| matches!(one, AddressAttribute::Flags(flags) if flags.contains(shape)))
+}
+
+/// Whether a route is one that we made: in the local table, of one host, to the loopback.
+pub(crate) fn is_our_route(route: &RouteMessage) -> bool {
+    let header = &route.header;
+    let len = match header.address_family {
+        AddressFamily::Inet => 32,
+        AddressFamily::Inet6 => 128,
+        _ => return false,
+    };
+    let mut table = u32::from(header.table);
+    let mut device = None;
+    for attribute in &route.attributes {
+        match attribute {
+            // Tables beyond 255 stand here only.
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Oif(index) => device = Some(*index),
+            _ => {}
+        }
+    }
+    header.protocol == RouteProtocol::Other(PROTOCOL)
+        && header.kind == RouteType::Local
+        && header.destination_prefix_length == len
+        && table == u32::from(TABLE_LOCAL)
+        && device == Some(LOOPBACK)
 }
 
 /// The address that a neighbour entry is about.
@@ -239,11 +289,13 @@ pub(crate) fn neighbour_of(message: &NeighbourMessage) -> Option<IpAddr> {
 
 /// Whether a proxy entry is one that we made.
 pub(crate) fn is_our_proxy(message: &NeighbourMessage) -> bool {
-    message
-        .attributes
-        .contains(&NeighbourAttribute::Protocol(RouteProtocol::Other(
-            PROTOCOL,
-        )))
+    message.header.family == AddressFamily::Inet6
+        && message.header.flags.contains(NeighbourFlags::Proxy)
+        && message
+            .attributes
+            .contains(&NeighbourAttribute::Protocol(RouteProtocol::Other(
+                PROTOCOL,
+            )))
 }
 
 /// An address in a route's attribute.

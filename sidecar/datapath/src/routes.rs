@@ -6,7 +6,7 @@
 //! a source (no duplicate detection: every node of an ECMP group may have it).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -14,8 +14,8 @@ use std::{
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
-        address::{AddressAttribute, AddressFlags, AddressProtocol, CacheInfo},
-        neighbour::{NeighbourAttribute, NeighbourFlags},
+        address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo},
+        neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage},
         route::{RouteMessage, RouteProtocol, RouteScope, RouteType},
     },
 };
@@ -24,8 +24,8 @@ use crate::{
     config::Announce,
     model::{Deliver, Model},
     netlink::{
-        self, Device, Netlink, NetlinkError, PROTOCOL, address_of, destination_of, is_our_address,
-        is_our_proxy, neighbour_of,
+        self, Device, LOOPBACK, Netlink, NetlinkError, PROTOCOL, TABLE_LOCAL, address_of,
+        destination_of, is_our_address, is_our_proxy, neighbour_of,
     },
 };
 
@@ -83,163 +83,205 @@ impl Wanted {
     }
 }
 
-/// Refuses services on addresses of the host's own interfaces. Those of the loopback are no host addresses: VIPs
-/// announced by routing stand there.
-pub(crate) async fn refuse_host_addresses(
-    netlink: &Netlink,
-    model: &Model,
-    devices: &[Device],
-) -> Result<(), RoutesError> {
-    for message in netlink.addresses().await? {
-        let Some(address) = address_of(&message) else {
-            continue;
-        };
-        let owner = devices
-            .iter()
-            .find(|device| device.index == message.header.index);
-        let interface = owner.map_or("?", |device| device.name.as_str());
-        if is_our_address(&message) || interface == "lo" {
-            continue;
-        }
-        if let Some(service) = model
-            .services
-            .iter()
-            .find(|service| service.vip.ip == address)
-        {
-            return Err(RoutesError::HostAddress {
-                service: service.name.clone(),
-                address,
-                interface: interface.to_owned(),
-            });
-        }
-    }
-    Ok(())
+/// What the kernel has, read once for each time that it is compared with what shall be.
+pub(crate) struct There {
+    routes: Vec<(IpAddr, RouteMessage)>,
+    proxies: BTreeMap<(u32, Ipv6Addr), NeighbourMessage>,
+    owned: BTreeMap<(u32, Ipv6Addr), AddressMessage>,
+    /// The addresses that others gave, by interface index.
+    others: Vec<(u32, IpAddr)>,
 }
-
-/// Adds what is wanted and not there.
-pub(crate) async fn add(netlink: &Netlink, wanted: &Wanted) -> Result<(), NetlinkError> {
-    let there = There::read(netlink).await?;
-    let loopback = netlink
-        .devices()
-        .await?
-        .into_iter()
-        .find_map(|device| (device.name == "lo").then_some(device.index))
-        .unwrap_or(1);
-    for address in wanted.local.difference(&there.0.local) {
-        let route = local_route(*address, loopback);
-        let added = netlink.handle.route().add(route).execute().await;
-        ignore(added, nix::libc::EEXIST, || {
-            format!("the local route to {address} was not added")
-        })?;
-    }
-    for (index, address) in wanted.proxied.difference(&there.0.proxied) {
-        allow_proxy(netlink, *index).await?;
-        let mut request = netlink
-            .handle
-            .neighbours()
-            .add(*index, (*address).into())
-            .flags(NeighbourFlags::Proxy);
-        let protocol = NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
-        request.message_mut().attributes.push(protocol);
-        let added = request.execute().await;
-        ignore(added, nix::libc::EEXIST, || {
-            format!("the proxy entry for {address} was not added")
-        })?;
-    }
-    for (index, address) in wanted.owned.difference(&there.0.owned) {
-        let mut request = netlink.handle.address().add(*index, (*address).into(), 128);
-        request.message_mut().attributes.extend(unused_as_source());
-        let added = request.execute().await;
-        ignore(added, nix::libc::EEXIST, || {
-            format!("the address {address} was not added")
-        })?;
-    }
-    Ok(())
-}
-
-/// Removes what is ours and not wanted. Says how many.
-pub(crate) async fn remove(netlink: &Netlink, wanted: &Wanted) -> Result<usize, NetlinkError> {
-    let mut removed = 0;
-    for route in netlink.routes().await? {
-        let Some(address) = destination_of(&route) else {
-            continue;
-        };
-        if !wanted.local.contains(&address) {
-            let gone = netlink.handle.route().del(route).execute().await;
-            ignore(gone, nix::libc::ESRCH, || {
-                format!("the route to {address} was not removed")
-            })?;
-            removed += 1;
-        }
-    }
-    for proxy in netlink.neighbours(true).await? {
-        let Some(IpAddr::V6(address)) = neighbour_of(&proxy) else {
-            continue;
-        };
-        if is_our_proxy(&proxy) && !wanted.proxied.contains(&(proxy.header.ifindex, address)) {
-            let gone = netlink.handle.neighbours().del(proxy).execute().await;
-            ignore(gone, nix::libc::ENOENT, || {
-                format!("the proxy entry for {address} was not removed")
-            })?;
-            removed += 1;
-        }
-    }
-    for message in netlink.addresses().await? {
-        let Some(IpAddr::V6(address)) = address_of(&message) else {
-            continue;
-        };
-        if is_our_address(&message) && !wanted.owned.contains(&(message.header.index, address)) {
-            let gone = netlink.handle.address().del(message).execute().await;
-            ignore(gone, nix::libc::EADDRNOTAVAIL, || {
-                format!("the address {address} was not removed")
-            })?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
-/// What is there and ours.
-struct There(Wanted);
 
 impl There {
-    async fn read(netlink: &Netlink) -> Result<Self, NetlinkError> {
-        let mut there = Wanted::default();
-        there
-            .local
-            .extend(netlink.routes().await?.iter().filter_map(destination_of));
-        for proxy in netlink
-            .neighbours(true)
-            .await?
-            .iter()
-            .filter(|proxy| is_our_proxy(proxy))
-        {
-            if let Some(IpAddr::V6(address)) = neighbour_of(proxy) {
-                there.proxied.insert((proxy.header.ifindex, address));
+    pub(crate) async fn read(netlink: &Netlink) -> Result<Self, NetlinkError> {
+        let routes = netlink.our_routes().await?.into_iter();
+        let mut there = Self {
+            routes: routes
+                .filter_map(|route| Some((destination_of(&route)?, route)))
+                .collect(),
+            proxies: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            others: Vec::new(),
+        };
+        for proxy in netlink.neighbours(true).await? {
+            if let Some(IpAddr::V6(address)) = neighbour_of(&proxy)
+                && is_our_proxy(&proxy)
+            {
+                let place = (proxy.header.ifindex, address);
+                there.proxies.insert(place, proxy);
             }
         }
-        for message in netlink
-            .addresses()
-            .await?
-            .iter()
-            .filter(|one| is_our_address(one))
-        {
-            if let Some(IpAddr::V6(address)) = address_of(message) {
-                there.owned.insert((message.header.index, address));
+        for message in netlink.addresses().await? {
+            let index = message.header.index;
+            match address_of(&message) {
+                Some(IpAddr::V6(address)) if is_our_address(&message) => {
+                    there.owned.insert((index, address), message);
+                }
+                Some(address) => there.others.push((index, address)),
+                None => {}
             }
         }
-        Ok(Self(there))
+        Ok(there)
+    }
+
+    /// Refuses services on addresses of the host's own interfaces. Those of the loopback are no host addresses: VIPs
+    /// announced by routing stand there.
+    pub(crate) fn refuse_host_addresses(
+        &self,
+        model: &Model,
+        devices: &[Device],
+    ) -> Result<(), RoutesError> {
+        for &(index, address) in &self.others {
+            let mut services = model.services.iter();
+            if index == LOOPBACK {
+                continue;
+            }
+            if let Some(service) = services.find(|service| service.vip.ip == address) {
+                let owner = devices.iter().find(|device| device.index == index);
+                return Err(RoutesError::HostAddress {
+                    service: service.name.clone(),
+                    address,
+                    interface: owner.map_or_else(|| "?".to_owned(), |device| device.name.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what is wanted and not there. Does what it can, and names the first that it could not.
+    pub(crate) async fn add(
+        &self,
+        netlink: &Netlink,
+        wanted: &Wanted,
+        devices: &[Device],
+    ) -> Result<usize, NetlinkError> {
+        let mut added = 0;
+        let mut first = Ok(());
+        let mut note = |result: Result<(), NetlinkError>| match result {
+            Ok(()) => added += 1,
+            Err(error) if first.is_ok() => first = Err(error),
+            Err(_) => {}
+        };
+        for &address in &wanted.local {
+            if !self.routes.iter().any(|(there, _)| *there == address) {
+                note(add_route(netlink, address).await);
+            }
+        }
+        for &(index, address) in &wanted.proxied {
+            if !self.proxies.contains_key(&(index, address)) {
+                note(add_proxy(netlink, index, address, devices).await);
+            }
+        }
+        for &(index, address) in &wanted.owned {
+            if !self.owned.contains_key(&(index, address)) {
+                note(add_address(netlink, index, address).await);
+            }
+        }
+        first.map(|()| added)
+    }
+
+    /// Removes what is ours and not wanted. Says how many.
+    pub(crate) async fn remove(
+        self,
+        netlink: &Netlink,
+        wanted: &Wanted,
+    ) -> Result<usize, NetlinkError> {
+        let mut removed = 0;
+        for (address, route) in self.routes {
+            if !wanted.local.contains(&address) {
+                let gone = netlink.handle.route().del(route).execute().await;
+                ignore(gone, nix::libc::ESRCH, || {
+                    format!("the route to {address} was not removed")
+                })?;
+                removed += 1;
+            }
+        }
+        for (place, proxy) in self.proxies {
+            if !wanted.proxied.contains(&place) {
+                let gone = netlink.handle.neighbours().del(proxy).execute().await;
+                ignore(gone, nix::libc::ENOENT, || {
+                    format!("the proxy entry for {} was not removed", place.1)
+                })?;
+                removed += 1;
+            }
+        }
+        for (place, message) in self.owned {
+            if !wanted.owned.contains(&place) {
+                let gone = netlink.handle.address().del(message).execute().await;
+                ignore(gone, nix::libc::EADDRNOTAVAIL, || {
+                    format!("the address {} was not removed", place.1)
+                })?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 }
 
-fn local_route(address: IpAddr, loopback: u32) -> RouteMessage {
-    const TABLE_LOCAL: u32 = 255;
+/// Puts back what the kernel dropped: it forgets an interface's IPv6 addresses and proxy entries when the interface
+/// goes down, and the loopback's routes likewise. Takes nothing away, that is for the next model.
+pub(crate) async fn restore(
+    netlink: &Netlink,
+    wanted: &Wanted,
+    devices: &[Device],
+) -> Result<(), NetlinkError> {
+    if *wanted == Wanted::default() {
+        return Ok(());
+    }
+    let there = There::read(netlink).await?;
+    let restored = there.add(netlink, wanted, devices).await?;
+    if restored > 0 {
+        tracing::info!(
+            restored,
+            "routes, addresses or proxy entries were gone and are back"
+        );
+    }
+    Ok(())
+}
+
+async fn add_route(netlink: &Netlink, address: IpAddr) -> Result<(), NetlinkError> {
+    let added = netlink.handle.route().add(local_route(address));
+    ignore(added.execute().await, nix::libc::EEXIST, || {
+        format!("the local route to {address} was not added")
+    })
+}
+
+async fn add_proxy(
+    netlink: &Netlink,
+    index: u32,
+    address: Ipv6Addr,
+    devices: &[Device],
+) -> Result<(), NetlinkError> {
+    if let Some(device) = devices.iter().find(|device| device.index == index) {
+        allow_proxy(device)?;
+    }
+    let mut request = netlink
+        .handle
+        .neighbours()
+        .add(index, address.into())
+        .flags(NeighbourFlags::Proxy);
+    let protocol = NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
+    request.message_mut().attributes.push(protocol);
+    ignore(request.execute().await, nix::libc::EEXIST, || {
+        format!("the proxy entry for {address} was not added")
+    })
+}
+
+async fn add_address(netlink: &Netlink, index: u32, address: Ipv6Addr) -> Result<(), NetlinkError> {
+    let mut request = netlink.handle.address().add(index, address.into(), 128);
+    request.message_mut().attributes.extend(unused_as_source());
+    ignore(request.execute().await, nix::libc::EEXIST, || {
+        format!("the address {address} was not added")
+    })
+}
+
+fn local_route(address: IpAddr) -> RouteMessage {
     macro_rules! route {
         ($family:ty, $address:expr, $len:expr) => {
             RouteMessageBuilder::<$family>::new()
                 .destination_prefix($address, $len)
-                .output_interface(loopback)
-                .table_id(TABLE_LOCAL)
+                .output_interface(LOOPBACK)
+                .table_id(u32::from(TABLE_LOCAL))
                 .protocol(RouteProtocol::Other(PROTOCOL))
                 .scope(RouteScope::Host)
                 .kind(RouteType::Local)
@@ -263,13 +305,14 @@ fn unused_as_source() -> [AddressAttribute; 3] {
 }
 
 /// Lets an interface answer for its proxy entries. It answers for nothing else by it, so it is not taken back.
-async fn allow_proxy(netlink: &Netlink, index: u32) -> Result<(), NetlinkError> {
-    let devices = netlink.devices().await?;
-    let Some(device) = devices.iter().find(|device| device.index == index) else {
-        return Ok(());
-    };
+fn allow_proxy(device: &Device) -> Result<(), NetlinkError> {
     let path = format!("/proc/sys/net/ipv6/conf/{}/proxy_ndp", device.name);
-    fs::write(&path, "1").map_err(NetlinkError::Socket)
+    let value = "1";
+    fs::write(&path, value).map_err(|source| NetlinkError::Setting {
+        path,
+        value,
+        source,
+    })
 }
 
 /// Whether the kernel forwards IPv6 from this interface: only then does it answer for proxy entries.

@@ -21,7 +21,7 @@ use tollgate_tests::bpf::chain;
 /// A namespace with a bpffs of its own, which vanishes with it.
 pub(crate) struct Room {
     lab: Lab,
-    host: tollgate::demo::lab::Host,
+    pub(crate) host: tollgate::demo::lab::Host,
     folder: TempDir,
 }
 

@@ -12,5 +12,6 @@ mod agreement;
 mod budget;
 mod fixtures;
 mod life;
+mod routes;
 mod steer;
 mod verdicts;
