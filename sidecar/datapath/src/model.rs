@@ -1,9 +1,9 @@
 //! The services as the user meant them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -96,42 +96,110 @@ pub enum ModelError {
     /// Two services of one address.
     #[error("the services `{0}` and `{1}` share {2}; give one of them another address or port")]
     SharedVip(String, String, Vip),
-    /// The address is not one that clients could send to.
-    #[error(
-        "service `{0}`: {1} is not a unicast address with a port; give an address that clients can reach"
-    )]
-    BadVip(String, Vip),
-    /// Listeners are TCP.
-    #[error(
-        "service `{0}`: {1} is UDP, which no listener takes in this version; deliver it by `ipip` or `l2`"
-    )]
-    UdpListener(String, Vip),
-    /// The name does not fit the map.
-    #[error(
-        "service `{0}`: the listener's name `{1}` is longer than {LISTENER_NAME} bytes; choose a shorter one"
-    )]
-    ListenerName(String, String),
-    /// One backend twice.
-    #[error("service `{0}`: the backend {1} stands twice; give it a larger weight instead")]
-    SharedBackend(String, IpAddr),
-    /// The weight is out of range.
-    #[error(
-        "service `{0}`: the backend {1} has the weight {2}; allowed are 1 to 1000, `drain` takes a backend out"
-    )]
-    Weight(String, IpAddr, u32),
-    /// The MAC rewrite keeps the packet's family.
-    #[error(
-        "service `{0}`: `l2` reaches the backend {1} only if it is of the family of {2}; use `ipip`"
-    )]
-    Family(String, IpAddr, Vip),
+    /// A service for itself.
+    #[error("service `{0}`: {1}")]
+    Service(String, ServiceError),
     /// Too many services.
     #[error("{0} services are more than this version's {SERVICES}; move some to another node")]
     TooManyServices(usize),
+}
+
+/// Why a service cannot be done, whatever its name is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// Port 0.
+    #[error("the VIP {0} has no port; name one, 1 to 65535")]
+    NoPort(Vip),
+    /// Clients cannot send to it.
+    #[error("the VIP {0} cannot be balanced: {1}")]
+    Vip(Vip, Unfit),
+    /// Listeners are TCP.
+    #[error(
+        "the VIP {0} is UDP, which no listener takes in this version; deliver it by `ipip` or `l2`"
+    )]
+    UdpListener(Vip),
+    /// The name does not fit the map.
+    #[error("the listener's name `{0}` is not of 1 to {LISTENER_NAME} bytes; choose another")]
+    ListenerName(String),
+    /// Packets cannot be sent to it.
+    #[error("the backend {0} cannot be reached: {1}")]
+    Backend(IpAddr, Unfit),
+    /// The packets would come back.
+    #[error("the backend {0} is the service's own address; give the address of the backend's host")]
+    OwnBackend(IpAddr),
+    /// One backend twice.
+    #[error("the backend {0} stands twice; give it a larger weight instead")]
+    SharedBackend(IpAddr),
+    /// The weight is out of range.
+    #[error(
+        "`weight: {1}` of the backend {0} is out of range; allowed are 1 to 1000; `drain: true` takes a backend out"
+    )]
+    Weight(IpAddr, u32),
+    /// The MAC rewrite keeps the packet's family.
+    #[error(
+        "the VIP {1} and the backend {0} are of different IP versions; `l2` sends packets as they are, so use `ipip`"
+    )]
+    Family(IpAddr, Vip),
     /// Too many backends in one service.
     #[error(
-        "service `{0}` has {1} backends, more than this version's {BACKENDS_PER_SERVICE}; put a second tier behind it"
+        "{0} backends are more than this version's {BACKENDS_PER_SERVICE}; put a second tier behind it"
     )]
-    TooManyBackends(String, usize),
+    TooManyBackends(usize),
+}
+
+/// Why no packet from elsewhere comes to an address, or none goes to it (RFC 6890, the IANA special-purpose registries).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// `0.0.0.0/8`, `::`.
+    #[error("it names no host; give a unicast address")]
+    Unspecified,
+    /// `127.0.0.0/8`, `::1`.
+    #[error("it is a loopback address; give one of a network")]
+    Loopback,
+    /// `169.254.0.0/16`, `fe80::/10`.
+    #[error(
+        "it is a link-local address, which each interface has its own; give one that is routed"
+    )]
+    LinkLocal,
+    /// `224.0.0.0/4`, `ff00::/8`.
+    #[error("it is a multicast address; give a unicast address")]
+    Multicast,
+    /// `255.255.255.255`.
+    #[error("it is the broadcast address; give a unicast address")]
+    Broadcast,
+    /// `240.0.0.0/4`.
+    #[error("it is reserved, and hosts drop it (RFC 1112 section 4); give a unicast address")]
+    Reserved,
+    /// `::ffff:0:0/96`.
+    #[error("it is an IPv4 address in IPv6's clothes, which no wire carries; write {0}")]
+    Mapped(Ipv4Addr),
+}
+
+impl Unfit {
+    /// Whether an address can be sent to over a network.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn check(address: IpAddr) -> Result<(), Self> {
+        let unfit = match address {
+            IpAddr::V4(ip) if ip.octets()[0] == 0 => Self::Unspecified,
+            IpAddr::V4(ip) if ip.is_loopback() => Self::Loopback,
+            IpAddr::V4(ip) if ip.is_link_local() => Self::LinkLocal,
+            IpAddr::V4(ip) if ip.is_multicast() => Self::Multicast,
+            IpAddr::V4(ip) if ip.is_broadcast() => Self::Broadcast,
+            IpAddr::V4(ip) if ip.octets()[0] >= 240 => Self::Reserved,
+            IpAddr::V4(_) => return Ok(()),
+            IpAddr::V6(ip) if ip.is_unspecified() => Self::Unspecified,
+            IpAddr::V6(ip) if ip.is_loopback() => Self::Loopback,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::LinkLocal,
+            IpAddr::V6(ip) if ip.is_multicast() => Self::Multicast,
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(ip) => Self::Mapped(ip),
+                None => return Ok(()),
+            },
+        };
+        Err(unfit)
+    }
 }
 
 impl Model {
@@ -143,7 +211,7 @@ impl Model {
         if self.services.len() > SERVICES {
             return Err(ModelError::TooManyServices(self.services.len()));
         }
-        let mut vips: std::collections::HashMap<Vip, &str> = std::collections::HashMap::new();
+        let mut vips: HashMap<Vip, &str> = HashMap::new();
         for service in &self.services {
             if let Some(other) = vips.insert(service.vip, &service.name) {
                 return Err(ModelError::SharedVip(
@@ -152,45 +220,87 @@ impl Model {
                     service.vip,
                 ));
             }
-            service.check()?;
+            let named = |error| ModelError::Service(service.name.clone(), error);
+            service.check().map_err(named)?;
         }
         Ok(())
     }
 }
 
 impl Service {
-    fn check(&self) -> Result<(), ModelError> {
-        let name = || self.name.clone();
-        let vip = self.vip;
-        if vip.port == 0 || vip.ip.is_unspecified() || vip.ip.is_loopback() || vip.ip.is_multicast()
-        {
-            return Err(ModelError::BadVip(name(), vip));
+    fn check(&self) -> Result<(), ServiceError> {
+        self.vip.check()?;
+        self.deliver.check(self.vip)?;
+        let mut seen = HashSet::new();
+        for backend in self.deliver.backends() {
+            backend.check()?;
+            self.deliver.takes(self.vip, backend.address)?;
+            if !seen.insert(backend.address) {
+                return Err(ServiceError::SharedBackend(backend.address));
+            }
         }
-        if let Deliver::Listener(listener) = &self.deliver {
+        Ok(())
+    }
+}
+
+impl Vip {
+    /// Whether clients can send to it.
+    ///
+    /// # Errors
+    /// [`ServiceError::NoPort`], [`ServiceError::Vip`].
+    pub fn check(self) -> Result<(), ServiceError> {
+        if self.port == 0 {
+            return Err(ServiceError::NoPort(self));
+        }
+        Unfit::check(self.ip).map_err(|why| ServiceError::Vip(self, why))
+    }
+}
+
+impl Deliver {
+    /// Whether this can be done with a VIP's packets; the backends one by one are [`takes`](Self::takes)'s.
+    ///
+    /// # Errors
+    /// [`ServiceError::UdpListener`], [`ServiceError::ListenerName`], [`ServiceError::TooManyBackends`].
+    pub fn check(&self, vip: Vip) -> Result<(), ServiceError> {
+        if let Self::Listener(listener) = self {
             if vip.proto == Proto::Udp {
-                return Err(ModelError::UdpListener(name(), vip));
+                return Err(ServiceError::UdpListener(vip));
             }
             if listener.len() > LISTENER_NAME || listener.is_empty() {
-                return Err(ModelError::ListenerName(name(), listener.clone()));
+                return Err(ServiceError::ListenerName(listener.clone()));
             }
         }
-        let backends = self.deliver.backends();
-        if backends.len() > BACKENDS_PER_SERVICE {
-            return Err(ModelError::TooManyBackends(name(), backends.len()));
+        let backends = self.backends().len();
+        if backends > BACKENDS_PER_SERVICE {
+            return Err(ServiceError::TooManyBackends(backends));
         }
-        let mut seen = HashSet::new();
-        for backend in backends {
-            if !seen.insert(backend.address) {
-                return Err(ModelError::SharedBackend(name(), backend.address));
-            }
-            if !(1..=1000).contains(&backend.weight) {
-                return Err(ModelError::Weight(name(), backend.address, backend.weight));
-            }
-            if matches!(self.deliver, Deliver::L2(_))
-                && backend.address.is_ipv4() != vip.ip.is_ipv4()
-            {
-                return Err(ModelError::Family(name(), backend.address, vip));
-            }
+        Ok(())
+    }
+
+    /// Whether a VIP's packets can be brought to this backend so.
+    ///
+    /// # Errors
+    /// [`ServiceError::OwnBackend`], [`ServiceError::Family`].
+    pub fn takes(&self, vip: Vip, backend: IpAddr) -> Result<(), ServiceError> {
+        if backend == vip.ip {
+            return Err(ServiceError::OwnBackend(backend));
+        }
+        if matches!(self, Self::L2(_)) && backend.is_ipv4() != vip.ip.is_ipv4() {
+            return Err(ServiceError::Family(backend, vip));
+        }
+        Ok(())
+    }
+}
+
+impl Backend {
+    /// Whether it can be sent to, whatever the service.
+    ///
+    /// # Errors
+    /// [`ServiceError::Backend`], [`ServiceError::Weight`].
+    pub fn check(&self) -> Result<(), ServiceError> {
+        Unfit::check(self.address).map_err(|why| ServiceError::Backend(self.address, why))?;
+        if !(1..=1000).contains(&self.weight) {
+            return Err(ServiceError::Weight(self.address, self.weight));
         }
         Ok(())
     }
@@ -257,68 +367,4 @@ impl fmt::Display for Proto {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vip_reads_as_it_is_written() {
-        for text in ["203.0.113.10:443/tcp", "[2001:db8::1]:53/udp"] {
-            assert_eq!(
-                text.parse::<Vip>().map(|vip| vip.to_string()),
-                Ok(text.to_owned())
-            );
-        }
-        let error = |text: &str| text.parse::<Vip>().unwrap_err();
-        assert!(matches!(error("203.0.113.10:443"), VipError::NoProtocol(_)));
-        assert!(matches!(
-            error("203.0.113.10:443/sctp"),
-            VipError::Protocol(_)
-        ));
-        assert!(matches!(error("2001:db8::1:443/tcp"), VipError::Address(_)));
-        assert!(matches!(error("203.0.113.10:0/tcp"), VipError::AnyPort));
-    }
-
-    #[test]
-    fn what_no_map_expresses_is_refused() {
-        let backend = |address: &str, weight| Backend {
-            address: address.parse().unwrap(),
-            weight,
-            drain: false,
-        };
-        let check = |vip: &str, deliver| {
-            let service = Service {
-                name: "s".into(),
-                vip: vip.parse().unwrap(),
-                deliver,
-            };
-            Model {
-                services: vec![service],
-            }
-            .check()
-        };
-        let twice = vec![backend("10.0.0.1", 1), backend("10.0.0.1", 2)];
-        assert!(matches!(
-            check("192.0.2.1:80/tcp", Deliver::Ipip(twice)),
-            Err(ModelError::SharedBackend(..))
-        ));
-        let light = vec![backend("10.0.0.1", 0)];
-        assert!(matches!(
-            check("192.0.2.1:80/tcp", Deliver::L2(light)),
-            Err(ModelError::Weight(..))
-        ));
-        let mixed = vec![backend("fd00::1", 1)];
-        assert!(check("192.0.2.1:80/tcp", Deliver::Ipip(mixed.clone())).is_ok());
-        assert!(matches!(
-            check("192.0.2.1:80/tcp", Deliver::L2(mixed)),
-            Err(ModelError::Family(..))
-        ));
-        assert!(matches!(
-            check("192.0.2.1:80/udp", Deliver::Listener("edge".into())),
-            Err(ModelError::UdpListener(..))
-        ));
-        assert!(matches!(
-            check("127.0.0.1:80/tcp", Deliver::Listener("edge".into())),
-            Err(ModelError::BadVip(..))
-        ));
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ pub(crate) struct Ways {
     /// In words, for each backend.
     pub(crate) words: BTreeMap<IpAddr, String>,
     /// The next hops that did not answer, by interface.
-    silent: BTreeSet<(u32, IpAddr)>,
+    pub(crate) silent: BTreeSet<(u32, IpAddr)>,
 }
 
 /// The way to one backend by the routing table.

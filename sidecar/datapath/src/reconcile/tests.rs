@@ -257,7 +257,7 @@ fn a_thousand_services_fit_and_are_found() {
     let mut node = Node::new();
     let services: Vec<_> = (0..1024_u16)
         .map(|i| {
-            let vip = format!("10.{}.{}.1:443/tcp", i >> 8, i & 0xff);
+            let vip = format!("10.1{}.{}.1:443/tcp", i >> 8, i & 0xff);
             match i % 8 {
                 0 => service(&vip, Deliver::Ipip(backends([1]))),
                 _ => service(&vip, Deliver::Listener(format!("l{}", i % 5))),

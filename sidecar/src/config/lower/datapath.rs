@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use tollgate_datapath::model::{Backend, Deliver, Model, Proto, Service, Vip};
+use tollgate_datapath::model::{Backend, Deliver, Model, Service, ServiceError, Vip};
 use tollgate_datapath::{Announce, Config, XdpMode};
 
 use super::context::{Context, check_name, items, lacks_items, set};
@@ -109,15 +109,10 @@ fn service(
                 None
             }
         });
-    if let Some((at, vip)) = &vip
-        && (vip.ip.is_unspecified() || vip.ip.is_loopback() || vip.ip.is_multicast())
-    {
-        cx.report(
-            *at,
-            format!("the VIP {vip} cannot be balanced: it is not a unicast address of a network"),
-        );
+    if let Some((at, vip)) = &vip {
+        told(cx, *at, vip.check());
     }
-    let backends = backends(cx, raw);
+    let (places, backends): (Vec<_>, Vec<_>) = backends(cx, raw).into_iter().unzip();
     let listed = items(raw.backends.as_ref()).next().map(|(at, _)| at);
     let deliver = match cx.required(position, "deliver", raw.deliver.as_ref())? {
         (at, RawDeliver::Listener(listener)) => {
@@ -147,14 +142,10 @@ fn service(
     if raw.backends.is_none() && !matches!(deliver, Deliver::Listener(_)) {
         cx.report(position, "`backends` is missing here; write `backends: []` for a service that drops everything for now");
     }
-    if let (Deliver::L2(list), Some((at, vip))) = (&deliver, &vip) {
-        for backend in list {
-            if backend.address.is_ipv4() != vip.ip.is_ipv4() {
-                cx.report(
-                    *at,
-                    format!("the VIP {vip} and the backend {} are of different IP versions; `l2` sends packets as they are, so use `ipip`", backend.address),
-                );
-            }
+    if let Some((at, vip)) = &vip {
+        told(cx, *at, deliver.check(*vip));
+        for (at, backend) in places.iter().zip(deliver.backends()) {
+            told(cx, *at, deliver.takes(*vip, backend.address));
         }
     }
     Some(Service {
@@ -162,6 +153,13 @@ fn service(
         vip: vip?.1,
         deliver,
     })
+}
+
+/// Reports what the datapath itself would refuse, at its place.
+fn told(cx: &mut Context<'_>, at: Position, checked: Result<(), ServiceError>) {
+    if let Err(error) = checked {
+        cx.report(at, error.to_string());
+    }
 }
 
 /// The kernel hands a connection only to a socket that could have accepted it (bpf_sk_assign in bpf-helpers(7)).
@@ -172,12 +170,6 @@ fn steerable(
     listen: SocketAddr,
     listener: &str,
 ) {
-    if vip.proto != Proto::Tcp {
-        cx.report(
-            position,
-            format!("the VIP {vip} is not TCP; the listener `{listener}` takes TCP only"),
-        );
-    }
     if vip.ip.is_ipv6() && listen.is_ipv4() {
         cx.report(
             position,
@@ -186,32 +178,28 @@ fn steerable(
     }
 }
 
-fn backends(cx: &mut Context<'_>, raw: &RawService) -> Vec<Backend> {
-    let mut backends: Vec<Backend> = Vec::new();
+/// The backends, each with its address's place.
+fn backends(cx: &mut Context<'_>, raw: &RawService) -> Vec<(Position, Backend)> {
+    let mut backends: Vec<(Position, Backend)> = Vec::new();
     for (at, raw) in items(raw.backends.as_ref()) {
         cx.not_yet("port", raw.port.as_ref());
-        if let Some(backend) = backend(cx, at, raw) {
-            if backends
-                .iter()
-                .any(|other| other.address == backend.address)
-            {
-                cx.report(at, format!("the backend {} stands twice", backend.address));
+        if let Some((at, backend)) = backend(cx, at, raw) {
+            let mut others = backends.iter();
+            if others.any(|(_, other)| other.address == backend.address) {
+                told(cx, at, Err(ServiceError::SharedBackend(backend.address)));
             }
-            backends.push(backend);
+            backends.push((at, backend));
         }
     }
     backends
 }
 
-fn backend(cx: &mut Context<'_>, position: Position, raw: &RawBackend) -> Option<Backend> {
-    let weight = match set(raw.weight.as_ref()) {
-        None => 1,
-        Some((_, &weight)) if (1..=1000).contains(&weight) => weight,
-        Some((at, weight)) => {
-            cx.report(at, format!("`weight: {weight}` is out of range; allowed are 1 to 1000; `drain: true` takes a backend out"));
-            1
-        }
-    };
+fn backend(
+    cx: &mut Context<'_>,
+    position: Position,
+    raw: &RawBackend,
+) -> Option<(Position, Backend)> {
+    let weight = set(raw.weight.as_ref());
     let (at, text) = cx.required(position, "address", raw.address.as_ref())?;
     let Ok(address) = text.parse::<IpAddr>() else {
         cx.report(
@@ -220,9 +208,64 @@ fn backend(cx: &mut Context<'_>, position: Position, raw: &RawBackend) -> Option
         );
         return None;
     };
-    Some(Backend {
+    let backend = Backend {
         address,
-        weight,
+        weight: weight.map_or(1, |(_, weight)| *weight),
         drain: set(raw.drain.as_ref()).is_some_and(|(_, drain)| *drain),
-    })
+    };
+    let checked = backend.check();
+    let place = match (&checked, weight) {
+        (Err(ServiceError::Weight(..)), Some((place, _))) => place,
+        _ => at,
+    };
+    told(cx, place, checked);
+    Some((at, backend))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn what_the_datapath_refuses_is_a_mistake_with_its_place() {
+        let source = "version: 1
+datapath:
+  interfaces: [eth0]
+  services:
+    - name: a
+      vip: 240.0.0.1:80/tcp
+      deliver: ipip
+      backends:
+        - address: 169.254.1.1
+        - address: '::ffff:192.0.2.1'
+        - { address: 10.0.0.1, weight: 1001 }
+    - name: b
+      vip: 192.0.2.7:80/udp
+      deliver: l2
+      backends: [{ address: 192.0.2.7 }, { address: 'fd00::1' }, { address: 10.0.0.1 }, { address: 10.0.0.1 }]
+    - name: c
+      vip: '[fe80::1]:80/tcp'
+      deliver: ipip
+      backends: []
+";
+        let text = crate::config::parse(Path::new("t.yaml"), source, crate::app::CHECKS)
+            .unwrap_err()
+            .to_string();
+        for expected in [
+            "t.yaml:6:12: the VIP 240.0.0.1:80/tcp cannot be balanced: it is reserved",
+            "t.yaml:9:20: the backend 169.254.1.1 cannot be reached: it is a link-local address",
+            "t.yaml:10:20: the backend ::ffff:192.0.2.1 cannot be reached: it is an IPv4 address in IPv6's clothes, which no wire carries; write 192.0.2.1",
+            "t.yaml:11:40: `weight: 1001` of the backend 10.0.0.1 is out of range",
+            "t.yaml:15:29: the backend 192.0.2.7 is the service's own address",
+            "t.yaml:15:53: the VIP 192.0.2.7:80/udp and the backend fd00::1 are of different IP versions",
+            "t.yaml:15:100: the backend 10.0.0.1 stands twice",
+            "t.yaml:17:12: the VIP [fe80::1]:80/tcp cannot be balanced: it is a link-local address",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in:\n{text}");
+        }
+        assert!(
+            text.ends_with("9 mistakes in t.yaml"),
+            "these, and that there are no listeners:\n{text}"
+        );
+    }
 }

@@ -1,0 +1,145 @@
+use super::*;
+
+fn backend(address: &str, weight: u32) -> Backend {
+    Backend {
+        address: address.parse().unwrap(),
+        weight,
+        drain: false,
+    }
+}
+
+/// What is wrong with one service.
+fn check(vip: &str, deliver: Deliver) -> Result<(), ServiceError> {
+    let service = Service {
+        name: "s".into(),
+        vip: vip.parse().unwrap(),
+        deliver,
+    };
+    let model = Model {
+        services: vec![service],
+    };
+    model.check().map_err(|error| match error {
+        ModelError::Service(name, error) if name == "s" => error,
+        other => panic!("{other}"),
+    })
+}
+
+#[test]
+fn a_vip_reads_as_it_is_written() {
+    for text in ["203.0.113.10:443/tcp", "[2001:db8::1]:53/udp"] {
+        assert_eq!(
+            text.parse::<Vip>().map(|vip| vip.to_string()),
+            Ok(text.to_owned())
+        );
+    }
+    let error = |text: &str| text.parse::<Vip>().unwrap_err();
+    assert!(matches!(error("203.0.113.10:443"), VipError::NoProtocol(_)));
+    assert!(matches!(
+        error("203.0.113.10:443/sctp"),
+        VipError::Protocol(_)
+    ));
+    assert!(matches!(error("2001:db8::1:443/tcp"), VipError::Address(_)));
+    assert!(matches!(error("203.0.113.10:0/tcp"), VipError::AnyPort));
+}
+
+#[test]
+fn what_no_map_expresses_is_refused() {
+    let twice = vec![backend("10.0.0.1", 1), backend("10.0.0.1", 2)];
+    assert!(matches!(
+        check("192.0.2.1:80/tcp", Deliver::Ipip(twice)),
+        Err(ServiceError::SharedBackend(_))
+    ));
+    for weight in [0, 1001] {
+        assert!(matches!(
+            check(
+                "192.0.2.1:80/tcp",
+                Deliver::L2(vec![backend("10.0.0.1", weight)])
+            ),
+            Err(ServiceError::Weight(_, given)) if given == weight
+        ));
+    }
+    let mixed = vec![backend("fd00::1", 1)];
+    assert!(check("192.0.2.1:80/tcp", Deliver::Ipip(mixed.clone())).is_ok());
+    assert!(matches!(
+        check("192.0.2.1:80/tcp", Deliver::L2(mixed)),
+        Err(ServiceError::Family(..))
+    ));
+    assert!(matches!(
+        check("192.0.2.1:80/udp", Deliver::Listener("edge".into())),
+        Err(ServiceError::UdpListener(_))
+    ));
+    assert!(matches!(
+        check("192.0.2.1:80/tcp", Deliver::Listener(String::new())),
+        Err(ServiceError::ListenerName(_))
+    ));
+    for deliver in [Deliver::Ipip, Deliver::L2] {
+        assert_eq!(
+            check("192.0.2.1:80/tcp", deliver(vec![backend("192.0.2.1", 1)])),
+            Err(ServiceError::OwnBackend([192, 0, 2, 1].into()))
+        );
+    }
+    let service = |name: &str| Service {
+        name: name.into(),
+        vip: "192.0.2.1:80/tcp".parse().unwrap(),
+        deliver: Deliver::Ipip(Vec::new()),
+    };
+    let model = Model {
+        services: vec![service("a"), service("b")],
+    };
+    assert!(matches!(model.check(), Err(ModelError::SharedVip(..))));
+}
+
+#[test]
+fn addresses_that_cannot_be_sent_to_are_neither_vip_nor_backend() {
+    for (address, why) in [
+        ("0.0.0.0", Unfit::Unspecified),
+        ("0.1.2.3", Unfit::Unspecified),
+        ("127.0.0.1", Unfit::Loopback),
+        ("127.255.255.255", Unfit::Loopback),
+        ("169.254.0.0", Unfit::LinkLocal),
+        ("169.254.255.255", Unfit::LinkLocal),
+        ("224.0.0.1", Unfit::Multicast),
+        ("239.255.255.255", Unfit::Multicast),
+        ("240.0.0.0", Unfit::Reserved),
+        ("255.255.255.254", Unfit::Reserved),
+        ("255.255.255.255", Unfit::Broadcast),
+        ("::", Unfit::Unspecified),
+        ("::1", Unfit::Loopback),
+        ("fe80::1", Unfit::LinkLocal),
+        ("febf::1", Unfit::LinkLocal),
+        ("ff02::1", Unfit::Multicast),
+        (
+            "::ffff:192.0.2.1",
+            Unfit::Mapped(Ipv4Addr::new(192, 0, 2, 1)),
+        ),
+    ] {
+        let vip = SocketAddr::new(address.parse().unwrap(), 80);
+        let as_vip = check(&format!("{vip}/tcp"), Deliver::Ipip(Vec::new()));
+        assert!(
+            matches!(as_vip, Err(ServiceError::Vip(_, told)) if told == why),
+            "{address}: {as_vip:?}"
+        );
+        let as_backend = check(
+            "198.51.100.1:80/tcp",
+            Deliver::Ipip(vec![backend(address, 1)]),
+        );
+        assert!(
+            matches!(as_backend, Err(ServiceError::Backend(_, told)) if told == why),
+            "{address}: {as_backend:?}"
+        );
+    }
+    for address in [
+        "1.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "223.255.255.255",
+        "10.0.0.1",
+        "fec0::1",
+        "fd00::1",
+        "2001:db8::1",
+    ] {
+        assert_eq!(Unfit::check(address.parse().unwrap()), Ok(()), "{address}");
+    }
+    let mapped = Unfit::Mapped(Ipv4Addr::new(192, 0, 2, 1)).to_string();
+    assert!(mapped.ends_with("write 192.0.2.1"), "{mapped}");
+}
