@@ -23,9 +23,35 @@ pub const fn fold(sum: u64) -> u16 {
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
+/// The header checksum, as it loads, when the TTL gets one less (RFC 1624, equation 3): the word that begins with the TTL
+/// has 0x0100 less, so the complement of the sum has as much more, its carry added in.
+#[inline(always)]
+#[must_use]
+pub const fn one_less(checksum: u16) -> u16 {
+    const ONE: u32 = u16::from_ne_bytes([1, 0]) as u32;
+    let sum = checksum as u32 + ONE;
+    // 0xffff is what RFC 1624 says must not be made: the complement of minus zero.
+    (sum + (sum >= 0xffff) as u32) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_hop_less_is_what_the_whole_sum_says() {
+        for ttl in 1..=255_u8 {
+            for rest in [
+                0_u16, 1, 0x00ff, 0x0100, 0x1234, 0xfeff, 0xff00, 0xfffe, 0xffff,
+            ] {
+                let of = |ttl: u8| {
+                    let [a, b] = rest.to_be_bytes();
+                    !fold(sum(&[0x45, 0, ttl, 6, a, b]))
+                };
+                assert_eq!(one_less(of(ttl)), of(ttl - 1), "{ttl}, {rest:#x}");
+            }
+        }
+    }
 
     #[test]
     fn header_of_rfc1071_example() {

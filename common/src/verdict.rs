@@ -26,6 +26,8 @@ pub enum Verdict {
     Malformed = 9,
     /// The driver left no room before the packet for an outer header.
     NoHeadroom = 10,
+    /// Its TTL or hop limit does not allow to send it on.
+    Expired = 11,
 }
 
 /// What the kernel is told to do with the packet.
@@ -43,7 +45,7 @@ pub enum Disposition {
 
 impl Verdict {
     /// All of them, each at the index of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NotOurs,
         Self::Options,
         Self::Listener,
@@ -55,6 +57,7 @@ impl Verdict {
         Self::TooBig,
         Self::Malformed,
         Self::NoHeadroom,
+        Self::Expired,
     ];
 
     /// The word for it in status and metrics.
@@ -72,6 +75,7 @@ impl Verdict {
             Self::TooBig => "too_big",
             Self::Malformed => "malformed",
             Self::NoHeadroom => "no_headroom",
+            Self::Expired => "expired",
         }
     }
 
@@ -88,7 +92,8 @@ impl Verdict {
             | Self::NoNextHop
             | Self::TooBig
             | Self::Malformed
-            | Self::NoHeadroom => Disposition::Drop,
+            | Self::NoHeadroom
+            | Self::Expired => Disposition::Drop,
         }
     }
 }

@@ -10,6 +10,8 @@ use tollgate_common::{
 
 use crate::packet::{u16_at, u32_at, u64_at};
 
+/// The bit of a MAC address's first byte that says multicast or broadcast (IEEE 802, section 8.2).
+const GROUP: u8 = 1;
 const PORTS: usize = 4;
 const TCP_HEADER: u16 = 20;
 const UDP_HEADER: u16 = 8;
@@ -38,6 +40,10 @@ pub struct Segment {
     pub len: u16,
     /// TOS byte or traffic class.
     pub class: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Whether the frame went to a group of stations, or to all.
+    pub group: bool,
     /// Shortest IP packet that holds the headers it must have.
     pub least: u16,
 }
@@ -102,6 +108,8 @@ pub fn v4(head: &[u8; V4_HEAD]) -> Parsed {
         flow: Flow::V4(u32_at::<26, _>(head), ports),
         len: u16::from_be(u16_at::<16, _>(head)),
         class: head[15],
+        ttl: head[22],
+        group: head[0] & GROUP != 0,
         least: IPV4 as u16 + least,
     })
 }
@@ -130,6 +138,8 @@ pub fn v6(head: &[u8; V6_HEAD]) -> Parsed {
         flow: Flow::V6(u64_at::<22, _>(head), u64_at::<30, _>(head), ports),
         len,
         class: (u16::from_be(u16_at::<14, _>(head)) >> 4) as u8,
+        ttl: head[21],
+        group: head[0] & GROUP != 0,
         least: IPV6 as u16 + least,
     })
 }

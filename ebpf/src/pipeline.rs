@@ -76,6 +76,10 @@ fn judge(packet: &mut impl Packet, tables: &Tables, parsed: Parsed) -> Outcome {
             ..Outcome::of(Verdict::Listener)
         };
     }
+    // Every station got it: no host takes TCP so, and each node would send it on.
+    if segment.group {
+        return Outcome::of(Verdict::NotOurs);
+    }
     forward(packet, tables, cell, &segment)
 }
 

@@ -4,10 +4,14 @@
 use tollgate_common::{
     backend::{Backend, ETHERNET, IPV4, IPV6, Kind, Out},
     checksum,
+    flow::Flow,
     verdict::Verdict,
 };
 
-use crate::{packet::Packet, parse::Segment};
+use crate::{
+    packet::{Packet, u16_at},
+    parse::{Segment, V4_HEAD},
+};
 
 /// Rewrites the packet for `backend`. `entropy` varies the outer source (and flow label), so that the backend's
 /// receive queues share the load.
@@ -19,26 +23,43 @@ pub fn rewrite(
     out: Out,
     entropy: u32,
 ) -> Result<(), Verdict> {
-    let room = match out.kind {
-        Kind::L2 => 0,
-        Kind::Ipip4 => IPV4,
-        Kind::Ipip6 => IPV6,
+    // `l2` sends on the packet itself, so it counts as a hop (RFC 1812, section 5.3.1; RFC 8200, section 3): two nodes
+    // that name each other cannot loop for ever. A tunnel is one hop whose end is the backend.
+    let (room, least) = match out.kind {
+        Kind::L2 => (0, 2),
+        Kind::Ipip4 => (IPV4, 1),
+        Kind::Ipip6 => (IPV6, 1),
     };
+    if segment.ttl < least {
+        return Err(Verdict::Expired);
+    }
     if u32::from(segment.len) + room as u32 > u32::from(out.mtu) {
         return Err(Verdict::TooBig);
     }
     match out.kind {
-        Kind::L2 => l2(packet, backend),
+        Kind::L2 => l2(packet, segment, backend),
         Kind::Ipip4 => ipip4(packet, segment, backend, entropy),
         Kind::Ipip6 => ipip6(packet, segment, backend, entropy),
     }
 }
 
 #[inline(always)]
-fn l2(packet: &mut impl Packet, backend: &Backend) -> Result<(), Verdict> {
-    let head = packet.head_mut::<ETHERNET>().ok_or(Verdict::Malformed)?;
+fn l2(packet: &mut impl Packet, segment: &Segment, backend: &Backend) -> Result<(), Verdict> {
+    const V4_TTL: usize = 22;
+    const V4_CHECKSUM: usize = 24;
+    const V6_HOP_LIMIT: usize = 21;
+
+    let head = packet.head_mut::<V4_HEAD>().ok_or(Verdict::Malformed)?;
     put64(head, 0, word(backend, 0));
     put32(head, 8, word(backend, 1) as u32);
+    match segment.flow {
+        Flow::V4(..) => {
+            head[V4_TTL] = segment.ttl - 1;
+            let checksum = checksum::one_less(u16_at::<V4_CHECKSUM, _>(head));
+            put16(head, V4_CHECKSUM, checksum);
+        }
+        Flow::V6(..) => head[V6_HOP_LIMIT] = segment.ttl - 1,
+    }
     Ok(())
 }
 

@@ -49,6 +49,7 @@ struct Nothing;
 
 impl Effects for Nothing {
     fn reset(&mut self, _: u16) {}
+    fn forget(&mut self, _: u32) {}
     fn grace(&mut self) {}
 }
 

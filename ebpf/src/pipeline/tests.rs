@@ -75,6 +75,20 @@ fn frame(source: IpAddr, port: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The frame after a router: etherparse computes the checksum.
+fn one_hop_on(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    match frame[14] >> 4 {
+        4 => {
+            frame[22] -= 1;
+            let (header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap();
+            frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+        }
+        _ => frame[21] -= 1,
+    }
+    frame
+}
+
 /// The outer header of a tunnelled frame, as etherparse reads it, and the packet inside.
 fn outer(frame: &[u8]) -> (u8, usize, &[u8]) {
     let sliced = SlicedPacket::from_ethernet(frame).unwrap();
@@ -149,14 +163,14 @@ proptest! {
     }
 
     #[test]
-    fn l2_changes_nothing_but_the_macs(source in source(), port in any::<u16>()) {
+    fn l2_changes_the_macs_and_the_ttl(source in source(), port in any::<u16>()) {
         static TABLES: Tables = Tables::zero();
         let tables = tables(&TABLES, Header::l2(NEXT, NODE), Kind::L2, 1500);
         let before = frame(source, port, b"hello");
         let mut packet = Buffer::new(&before, ROOM);
         prop_assert_eq!(ingress(&mut packet, tables).verdict, Verdict::Sent);
         prop_assert_eq!(&packet.frame()[..12], &[NEXT, NODE].concat()[..]);
-        prop_assert_eq!(&packet.frame()[12..], &before[12..]);
+        prop_assert_eq!(&packet.frame()[12..], &one_hop_on(&before)[12..]);
     }
 
     #[test]
@@ -210,6 +224,16 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     let mut headless = fits.clone();
     headless[16..18].copy_from_slice(&39_u16.to_be_bytes());
     assert_eq!(verdict(&headless, ROOM), Verdict::Malformed);
+
+    let mut group = fits.clone();
+    group[0] |= 1;
+    assert_eq!(verdict(&group, ROOM), Verdict::NotOurs);
+
+    let mut last = fits.clone();
+    (last[22], last[24], last[25]) = (1, 0, 0);
+    assert_eq!(verdict(&last, ROOM), Verdict::Sent, "a tunnel is no hop");
+    last[22] = 0;
+    assert_eq!(verdict(&last, ROOM), Verdict::Expired);
 
     let mut options = fits.clone();
     options[14] = 0x46;

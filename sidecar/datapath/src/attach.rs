@@ -1,6 +1,12 @@
 //! Programs to interfaces and to the network namespace; adopted where a predecessor left links.
 
-use std::{fs::File, io, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use aya::programs::{
     ProgramError, SkLookup, Xdp, XdpMode as Flags,
@@ -16,6 +22,9 @@ use crate::{
     pins::{self, Pins, PinsError},
 };
 
+/// This thread's network namespace.
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
+
 /// How an interface was attached.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Attached {
@@ -25,8 +34,14 @@ pub struct Attached {
     pub mode: XdpMode,
     /// Whether the link is a predecessor's.
     pub adopted: bool,
-    /// Why this mode.
+    /// Why this mode, or why the program is not there any more.
     pub why: String,
+    /// The device's index.
+    #[serde(skip)]
+    pub index: u32,
+    /// The kernel's number of our program.
+    #[serde(skip)]
+    pub program: Option<u32>,
 }
 
 /// Why a program was not attached.
@@ -82,9 +97,26 @@ pub enum AttachError {
     /// The devices were not listed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The pins are about other devices.
+    #[error(
+        "{folder} belongs to the datapath of the network namespace {theirs}, and this is {ours}; give this one a folder of its own by `bpffs`, or run `tollgate down` there"
+    )]
+    OtherNamespace {
+        /// The folder of the pins.
+        folder: String,
+        /// The inode of the namespace that the pinned programs are attached to.
+        theirs: u64,
+        /// The inode of the namespace of this thread.
+        ours: u64,
+    },
     /// This thread's network namespace.
     #[error("the network namespace of this thread was not opened")]
     Namespace(#[source] io::Error),
+    /// What the kernel tells of a link.
+    #[error(
+        "/proc/thread-self/fdinfo was not read, where the kernel tells what a link is attached to"
+    )]
+    FdInfo(#[source] io::Error),
 }
 
 /// Attaches both programs, and pins links and programs.
@@ -98,6 +130,7 @@ pub fn all(
     mode: XdpMode,
     devices: &[Device],
 ) -> Result<Vec<Attached>, AttachError> {
+    follow_renames(pins, devices)?;
     let program = object.xdp()?;
     let attached = interfaces
         .iter()
@@ -124,6 +157,81 @@ pub fn all(
     Ok(attached)
 }
 
+/// Refuses pins of another network namespace. Those of one that is gone may be taken over.
+pub(crate) fn same_namespace(pins: &Pins) -> Result<(), AttachError> {
+    let pin = pins.sk_lookup_link();
+    if !pin.exists() {
+        return Ok(());
+    }
+    let theirs = fdinfo(&pin, "netns_ino")?.unwrap_or(0);
+    let ours = fs::metadata(NAMESPACE)
+        .map_err(AttachError::Namespace)?
+        .ino();
+    if theirs == 0 || theirs == ours {
+        return Ok(());
+    }
+    Err(AttachError::OtherNamespace {
+        folder: pins.links().display().to_string(),
+        theirs,
+        ours,
+    })
+}
+
+/// An interface that was renamed keeps its link: the pin gets its name.
+fn follow_renames(pins: &Pins, devices: &[Device]) -> Result<(), AttachError> {
+    let mut moved = Vec::new();
+    for pin in pins.xdp_links()? {
+        let Some(index) = fdinfo(&pin, "ifindex")? else {
+            continue;
+        };
+        let device = devices.iter().find(|one| u64::from(one.index) == index);
+        let Some(device) = device.filter(|device| pins.xdp_link(&device.name) != pin) else {
+            continue;
+        };
+        // Two may have swapped their names: none is put in another's place. No interface has a colon in its name.
+        let between = pins.xdp_link(&format!(":moved:{index}"));
+        pins::replace(&pin, &between)?;
+        moved.push((between, pins.xdp_link(&device.name)));
+    }
+    for (from, to) in moved {
+        pins::replace(&from, &to)?;
+    }
+    Ok(())
+}
+
+/// A number that the kernel tells of a pinned link, by a name: `ifindex`, 0 of a device that is gone; `netns_ino`, 0
+/// of a namespace that is gone. It stands in `/proc/PID/fdinfo` beside the link's own number.
+fn fdinfo(pin: &Path, name: &str) -> Result<Option<u64>, AttachError> {
+    const FDINFO: &str = "/proc/thread-self/fdinfo";
+    let failed = |error| AttachError::Link(pin.display().to_string(), Box::new(error));
+    let link: FdLink = PinnedLink::from_pin(pin).map_err(failed)?.into();
+    let id = u64::from(link.info().map_err(failed)?.id());
+    for entry in fs::read_dir(FDINFO).map_err(AttachError::FdInfo)? {
+        // A descriptor that another thread has closed meanwhile is none of ours.
+        let text = entry.and_then(|entry| fs::read_to_string(entry.path()));
+        let Ok(text) = text else { continue };
+        if number_of(&text, "link_id") == Some(id) {
+            return Ok(number_of(&text, name));
+        }
+    }
+    Ok(None)
+}
+
+fn number_of(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(key, value)| (key == name).then(|| value.trim().parse().ok())?)
+}
+
+/// The kernel's number of the program.
+fn number(program: &Xdp) -> Result<Option<u32>, AttachError> {
+    let info = program.info().map_err(|source| AttachError::Xdp {
+        interface: "tollgate_xdp".to_owned(),
+        source: Box::new(source),
+    })?;
+    Ok(Some(info.id()))
+}
+
 fn xdp(
     program: &mut Xdp,
     pins: &Pins,
@@ -138,17 +246,27 @@ fn xdp(
                 mode: now,
                 adopted: true,
                 why: "adopted with the link of the previous daemon".to_owned(),
+                index: device.index,
+                program: number(program)?,
             });
         }
+        let ours = fdinfo(&pin, "ifindex")? == Some(device.index.into());
         pins::remove(&pin)?;
-        let (link, mode, why) = after_detach(|| fresh(program, device, mode))?;
-        return attached(device, link, &pin, mode, why);
+        let fresh_one = after_detach(|| fresh(program, device, mode));
+        if let (Err(_), Some(before), true) = (&fresh_one, device.xdp, ours) {
+            // A mode that the device does not take: it goes on as it did.
+            let (link, mode, why) = after_detach(|| fresh(program, device, before))?;
+            attached(program, device, link, &pin, mode, why)?;
+        }
+        let (link, mode, why) = fresh_one?;
+        return attached(program, device, link, &pin, mode, why);
     }
     let (link, mode, why) = fresh(program, device, mode)?;
-    attached(device, link, &pin, mode, why)
+    attached(program, device, link, &pin, mode, why)
 }
 
 fn attached(
+    program: &Xdp,
     device: &Device,
     link: FdLink,
     pin: &Path,
@@ -162,6 +280,8 @@ fn attached(
         mode,
         adopted: false,
         why,
+        index: device.index,
+        program: number(program)?,
     })
 }
 
@@ -200,8 +320,11 @@ fn adopt(
     }
     let link = XdpLink::try_from(link).map_err(failed)?;
     match program.attach_to_link(link) {
-        // The handle that the program keeps goes with it; the pin keeps the link.
-        Ok(_) => Ok(Some(now)),
+        // The pin alone keeps the link: with a handle here it would outlive `tollgate down`.
+        Ok(id) => {
+            drop(program.take_link(id));
+            Ok(Some(now))
+        }
         // The device of the link went, and another has its name.
         Err(error) if errno(&error) == Some(nix::libc::ENOLINK) => Ok(None),
         Err(source) => Err(AttachError::Xdp {
@@ -277,7 +400,7 @@ fn attach(program: &mut Xdp, device: &Device, flags: Flags) -> Result<FdLink, At
 /// The new program is attached beside the old one, then takes the old one's pin: aya cannot replace a program behind a
 /// link of this kind. While both run they read the same maps, and a socket that one of them picks wins.
 fn sk_lookup(program: &mut SkLookup, pins: &Pins) -> Result<(), AttachError> {
-    let namespace = File::open("/proc/thread-self/ns/net").map_err(AttachError::Namespace)?;
+    let namespace = File::open(NAMESPACE).map_err(AttachError::Namespace)?;
     let refused = |error| AttachError::SkLookup(Box::new(error));
     let id = program.attach(namespace).map_err(refused)?;
     let link: FdLink = program.take_link(id).map_err(refused)?.into();

@@ -4,12 +4,7 @@
 //! on while no daemon runs, and the next one adopts it.
 #![deny(unsafe_code)]
 
-use std::{
-    collections::HashSet,
-    os::fd::BorrowedFd,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashSet, os::fd::BorrowedFd, path::Path, time::Duration};
 
 pub mod attach;
 pub mod config;
@@ -37,12 +32,14 @@ pub use reconcile::{Applied, PlanError};
 pub use routes::RoutesError;
 pub use stats::Status;
 
-use maps::{Counters, Mapping};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use maps::{Counters, Mapping, Sockets};
 use model::{Deliver, Model};
 use neighbours::Ways;
 use netlink::{Device, Netlink};
 use object::Object;
-use pins::Pins;
+use pins::{Lock, Pins};
 use reconcile::{Effects, State};
 use routes::{There, Wanted};
 use stats::{BackendStatus, ListenerStatus, ServiceStatus};
@@ -70,6 +67,9 @@ pub enum RegisterError {
     /// No number for the listener.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The socket takes no connections.
+    #[error("the socket of listener `{0}` does not listen; it must be a TCP socket that listens")]
+    NotListening(String),
     /// The map refuses the socket.
     #[error(
         "the socket of listener `{listener}` was not registered; it must be a TCP socket that listens"
@@ -92,6 +92,11 @@ pub enum ApplyError {
     /// Its addresses.
     #[error(transparent)]
     Routes(#[from] RoutesError),
+    /// Somebody removed what this daemon attached.
+    #[error(
+        "{} is not what this daemon pinned any more: `tollgate down` has removed it; start the daemon again to attach it anew", .0.display()
+    )]
+    Gone(std::path::PathBuf),
     /// The kernel's own tables.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -124,6 +129,8 @@ pub struct Removed {
 pub struct Datapath {
     config: Config,
     pins: Pins,
+    /// Held from before anything is read until the last write.
+    lock: Option<Lock>,
     object: Object,
     state: State,
     model: Model,
@@ -144,9 +151,11 @@ impl Datapath {
     /// # Errors
     /// [`OpenError`]; each says what to do.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let lock = Lock::take(&config.bpffs).await?;
         let pins = Pins::prepare(&config.bpffs)?;
+        attach::same_namespace(&pins)?;
         let found = Found::look(&pins);
-        let opened = Self::open_on(config, pins, found).await;
+        let opened = Self::open_on(config, pins, lock, found).await;
         if opened.is_err() && found == Found::Nothing {
             // A start that failed leaves nothing for the next one to adopt.
             Pins::remove_all(&config.bpffs)?;
@@ -154,20 +163,29 @@ impl Datapath {
         opened
     }
 
-    async fn open_on(config: &Config, pins: Pins, found: Found) -> Result<Self, OpenError> {
+    async fn open_on(
+        config: &Config,
+        pins: Pins,
+        lock: Lock,
+        found: Found,
+    ) -> Result<Self, OpenError> {
         let maps = match found {
             Found::OtherLayout => pins.make_next()?,
             Found::Nothing | Found::SameLayout => pins.maps(),
         };
         let object = Object::load(Some(&maps))?;
         object.tables.sign();
+        let state = State::read(&object.tables);
+        let mut ways = Ways::default();
+        ways.hops = state.hops(&object.tables);
         let mut datapath = Self {
             config: config.clone(),
-            state: State::read(&object.tables),
+            state,
             pins,
+            lock: Some(lock),
             object,
             model: Model::default(),
-            ways: Ways::default(),
+            ways,
             registered: HashSet::new(),
             attached: Vec::new(),
             adopted: found == Found::SameLayout,
@@ -194,6 +212,10 @@ impl Datapath {
         listener: &str,
         socket: BorrowedFd<'_>,
     ) -> Result<(), RegisterError> {
+        // The map would take a UDP socket too, and nobody would ever be accepted there.
+        if !getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
+            return Err(RegisterError::NotListening(listener.to_owned()));
+        }
         let number = self.state.listener(&self.object.tables, listener)?;
         self.object
             .sockets
@@ -206,27 +228,51 @@ impl Datapath {
         Ok(())
     }
 
+    /// Says whether [`apply`](Self::apply) would take the model, and changes nothing: sockets may be registered for it
+    /// after this.
+    ///
+    /// # Errors
+    /// [`ApplyError`], as `apply` would say it.
+    pub async fn check(&self, model: &Model) -> Result<(), ApplyError> {
+        self.standing()?;
+        self.state.fits(model)?;
+        let netlink = Netlink::open()?;
+        let devices = netlink.devices().await?;
+        let there = There::read(&netlink).await.map_err(RoutesError::from)?;
+        Ok(there.refuse_host_addresses(model, &devices)?)
+    }
+
     /// Makes the datapath do what the model says, and no more. Connections of services and backends that stay are not
-    /// disturbed.
+    /// disturbed. Sockets of listeners that it does not name are let go.
     ///
     /// # Errors
     /// [`ApplyError`]. A model that is refused for what it says leaves everything as it was.
     pub async fn apply(&mut self, model: &Model) -> Result<Applied, ApplyError> {
+        self.standing()?;
         self.state.fits(model)?;
         let netlink = Netlink::open()?;
         let devices = netlink.devices().await?;
         let there = There::read(&netlink).await.map_err(RoutesError::from)?;
         there.refuse_host_addresses(model, &devices)?;
+        if !self.pending && !self.broken(&devices).is_empty() {
+            self.attach().await?;
+        }
         let wanted = Wanted::of(model, self.config.announce, &self.attached_of(&devices));
         let ways = neighbours::resolve(&netlink, model, &devices, &self.ways, true).await?;
-        there
-            .add(&netlink, &wanted, &devices)
+        // An address is the host's only while the tables say whose connections are: else whoever listens on all
+        // addresses would get them.
+        let removed = there
+            .remove(&netlink, &wanted)
             .await
             .map_err(RoutesError::from)?;
+        if removed > 0 {
+            grace();
+        }
 
         let Self { state, object, .. } = self;
-        let mut effects = Kernel(&mut object.counters);
-        let applied = state.apply(&object.tables, model, &ways.hops, &mut effects)?;
+        let (tables, mut effects) = Kernel::of(object);
+        let applied = state.apply(tables, model, &ways.hops, &mut effects)?;
+        self.registered.retain(|name| self.state.has_listener(name));
         self.model.clone_from(model);
         self.ways = ways;
         if self.pending {
@@ -234,36 +280,52 @@ impl Datapath {
             self.pins.promote_next().map_err(AttachError::from)?;
             self.pending = false;
         }
+        let there = There::read(&netlink).await.map_err(RoutesError::from)?;
         there
-            .remove(&netlink, &wanted)
+            .add(&netlink, &wanted, &devices)
             .await
             .map_err(RoutesError::from)?;
         Ok(applied)
     }
 
+    /// Hands the datapath over: the next daemon may open it from here on. What is in the kernel stays as it is;
+    /// [`refresh`](Self::refresh) does nothing any more, [`apply`](Self::apply) fails.
+    pub fn rest(&mut self) {
+        self.lock = None;
+    }
+
     /// Looks up the next hops again and writes what changed, then puts back routes and addresses that the kernel
     /// dropped with an interface. To be called every few seconds: a backend's MAC address may change, and neighbours
-    /// that nobody uses are forgotten.
+    /// that nobody uses are forgotten. Attaches again what lost its program; status says why where that fails.
+    ///
+    /// Does nothing before the first [`apply`](Self::apply): what a predecessor left is right until a model says
+    /// otherwise. And nothing after `tollgate down`.
     ///
     /// # Errors
     /// The kernel was not asked: the next hops stay as they are. Or something could not be put back: the next hops are
     /// new, and the next call tries again.
     pub async fn refresh(&mut self) -> Result<(), NetlinkError> {
+        if !self.state.is_applied() {
+            return Ok(());
+        }
+        if let Err(gone) = self.standing() {
+            for one in &mut self.attached {
+                one.why = gone.to_string();
+            }
+            return Ok(());
+        }
         let netlink = Netlink::open()?;
         let devices = netlink.devices().await?;
-        self.ways =
-            neighbours::resolve(&netlink, &self.model, &devices, &self.ways, false).await?;
+        self.mend(&devices).await;
+        self.ways = neighbours::resolve(&netlink, &self.model, &devices, &self.ways, false).await?;
         let Self {
             state,
             object,
             ways,
             ..
         } = self;
-        state.refresh(
-            &object.tables,
-            &ways.hops,
-            &mut Kernel(&mut object.counters),
-        );
+        let (tables, mut effects) = Kernel::of(object);
+        state.refresh(tables, &ways.hops, &mut effects);
         let attached = self.attached_of(&devices);
         let wanted = Wanted::of(&self.model, self.config.announce, &attached);
         routes::restore(&netlink, &wanted, &devices).await
@@ -298,6 +360,57 @@ impl Datapath {
         &self.object.tables
     }
 
+    /// Whether the folder is still the one that this daemon locked.
+    fn standing(&self) -> Result<(), ApplyError> {
+        match &self.lock {
+            Some(lock) if lock.stands() => Ok(()),
+            _ => Err(ApplyError::Gone(self.config.bpffs.clone())),
+        }
+    }
+
+    /// The interfaces that do not run our program, and what they do instead.
+    fn broken(&self, devices: &[Device]) -> Vec<(usize, String)> {
+        let wrong = |one: &Attached| {
+            let Some(device) = devices.iter().find(|device| device.name == one.interface) else {
+                return Some("the interface is gone".to_owned());
+            };
+            match device.program {
+                _ if !self.pins.xdp_link(&one.interface).exists() => {
+                    Some("the pin of its link is gone".to_owned())
+                }
+                program if program == one.program && device.index == one.index => None,
+                Some(other) => Some(format!("another XDP program is attached, number {other}")),
+                None => Some("the program is detached".to_owned()),
+            }
+        };
+        let each = self.attached.iter().enumerate();
+        each.filter_map(|(at, one)| Some((at, wrong(one)?)))
+            .collect()
+    }
+
+    /// Attaches again what lost its program.
+    async fn mend(&mut self, devices: &[Device]) {
+        let broken = self.broken(devices);
+        if broken.is_empty() {
+            return;
+        }
+        let Err(error) = self.attach().await else {
+            return;
+        };
+        for (at, what) in broken {
+            let one = &mut self.attached[at];
+            let why = format!("{what}; attaching it again: {error}");
+            if one.why != why {
+                tracing::warn!(
+                    interface = one.interface,
+                    why,
+                    "packets pass by the datapath"
+                );
+                one.why = why;
+            }
+        }
+    }
+
     async fn attach(&mut self) -> Result<(), AttachError> {
         let devices = match Netlink::open() {
             Ok(netlink) => netlink.devices().await,
@@ -313,6 +426,7 @@ impl Datapath {
             mode,
             adopted,
             why,
+            ..
         } in &self.attached
         {
             tracing::info!(interface, ?mode, adopted, why, "XDP is attached");
@@ -392,11 +506,13 @@ impl Datapath {
 /// [`DownError`]; what was removed before stays removed.
 pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
     let interfaces = Pins::xdp_interfaces(bpffs)?;
-    let pins = Pins::remove_all(bpffs)?;
     let netlink = Netlink::open()?;
-    detached(&netlink, &interfaces).await?;
+    // The addresses first: once nothing steers, whoever listens on all addresses would get their connections.
     let there = There::read(&netlink).await?;
     let routes = there.remove(&netlink, &Wanted::default()).await?;
+    grace();
+    let pins = Pins::remove_all(bpffs)?;
+    detached(&netlink, &interfaces).await?;
     Ok(Removed { pins, routes })
 }
 
@@ -448,19 +564,45 @@ impl Found {
 }
 
 /// The effects on the kernel's own maps.
-struct Kernel<'a>(&'a mut Counters);
+struct Kernel<'a> {
+    counters: &'a mut Counters,
+    sockets: &'a mut Sockets,
+}
+
+impl<'a> Kernel<'a> {
+    /// And the tables beside them.
+    fn of(object: &'a mut Object) -> (&'a Mapping, Self) {
+        let Object {
+            tables,
+            counters,
+            sockets,
+            ..
+        } = object;
+        (tables, Self { counters, sockets })
+    }
+}
 
 impl Effects for Kernel<'_> {
     fn reset(&mut self, entry: u16) {
-        if let Err(error) = self.0.reset(entry) {
+        if let Err(error) = self.counters.reset(entry) {
             tracing::warn!(%error, entry, "a counter was not reset; it goes on from its last value");
         }
     }
 
+    fn forget(&mut self, listener: u32) {
+        // EINVAL: no socket stood there.
+        let _cleared = self.sockets.clear(listener);
+    }
+
     fn grace(&mut self) {
-        if maps::grace().is_err() {
-            // Many times as long as a packet takes.
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        grace();
+    }
+}
+
+/// Waits until no packet is being processed that may have seen what was before.
+fn grace() {
+    if maps::grace().is_err() {
+        // Many times as long as a packet takes.
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,8 +1,11 @@
 //! Where the programs, links and maps outlive the daemon: `prog/`, `link/` and `map/` in a folder on a BPF file system.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::sys::statfs::{FsType, statfs};
@@ -18,6 +21,11 @@ pub enum PinsError {
         "{} is not on a BPF file system, so nothing could outlive this process; run `mount -t bpf bpf /sys/fs/bpf` or let `bpffs` name a folder on one", .0.display()
     )]
     NotBpffs(PathBuf),
+    /// Another daemon has it.
+    #[error(
+        "{} is in use by another Tollgate daemon; stop that one, or give this one a folder of its own by `bpffs` (and a network namespace of its own)", .0.display()
+    )]
+    Locked(PathBuf),
     /// The system refuses.
     #[error("{}: {what}", path.display())]
     Io {
@@ -38,20 +46,70 @@ impl PinsError {
     }
 }
 
+/// The right to change what is pinned in a folder: one daemon has it at a time. It ends with the process, however that
+/// ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    folder: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Makes the folder and takes its lock. A predecessor that was just killed is given a moment to be gone.
+    pub(crate) async fn take(root: &Path) -> Result<Self, PinsError> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const STEP: Duration = Duration::from_millis(20);
+        let nearest = root.ancestors().find(|path| path.exists()).unwrap_or(root);
+        if !is_bpffs(nearest) {
+            return Err(PinsError::NotBpffs(nearest.to_owned()));
+        }
+        let mut left = PATIENCE;
+        loop {
+            fs::create_dir_all(root).map_err(PinsError::io("the folder was not made", root))?;
+            let folder =
+                File::open(root).map_err(PinsError::io("the folder was not opened", root))?;
+            match folder.try_lock() {
+                Ok(()) => {
+                    let path = root.to_owned();
+                    let lock = Self { folder, path };
+                    // Else `down` removed the folder between opening and locking.
+                    if lock.stands() {
+                        return Ok(lock);
+                    }
+                }
+                Err(TryLockError::WouldBlock) if left.is_zero() => {
+                    return Err(PinsError::Locked(root.to_owned()));
+                }
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(PinsError::io("the folder was not locked", root)(error));
+                }
+            }
+            tokio::time::sleep(STEP).await;
+            left = left.saturating_sub(STEP);
+        }
+    }
+
+    /// Whether the folder that is locked is still the one of this name.
+    pub(crate) fn stands(&self) -> bool {
+        let same = || {
+            let (mine, now) = (self.folder.metadata().ok()?, fs::metadata(&self.path).ok()?);
+            Some((mine.dev(), mine.ino()) == (now.dev(), now.ino()))
+        };
+        same().unwrap_or(false)
+    }
+}
+
 /// The folder of the pins.
 #[derive(Clone, Debug)]
 pub struct Pins(PathBuf);
 
 impl Pins {
-    /// Makes the folder and those inside it, if they are not there.
+    /// Makes the folders inside it, if they are not there. To be called with the [`Lock`] held.
     ///
     /// # Errors
     /// [`PinsError`].
-    pub fn prepare(root: &Path) -> Result<Self, PinsError> {
-        let nearest = root.ancestors().find(|path| path.exists()).unwrap_or(root);
-        if !is_bpffs(nearest) {
-            return Err(PinsError::NotBpffs(nearest.to_owned()));
-        }
+    pub(crate) fn prepare(root: &Path) -> Result<Self, PinsError> {
         let pins = Self(root.to_owned());
         // A set that was never put to use: its maker died on the way.
         pins.discard_next()?;

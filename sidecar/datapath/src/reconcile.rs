@@ -28,7 +28,7 @@ pub use record::Hops;
 pub(crate) use record::{Owner, owners};
 use record::{Placed, kind_of, owner};
 pub use write::Effects;
-use write::{copy_cell, write_cell, write_entry, write_owner, write_slots};
+use write::{copy_cell, next_hop, write_cell, write_entries, write_owner, write_slots};
 
 /// What had to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,14 +54,17 @@ pub enum PlanError {
     NoEntry,
     /// No room is left in the pool.
     #[error(
-        "service `{0}`: no {1} slots in one piece are left of {SLOTS}; move services with many backends to another node"
+        "service `{0}`: no {1} slots in one piece are left of {SLOTS} ({table}); let services have fewer backends, or move some to another node",
+        table = maglev::SIZES
     )]
     NoSlots(String, u32),
     /// No cell.
     #[error("service `{0}`: the service table has no place for {1}; move it to another node")]
     NoCell(String, crate::model::Vip),
     /// No number is left.
-    #[error("all {LISTENERS} listener numbers are taken; `{0}` has none")]
+    #[error(
+        "all {LISTENERS} listener numbers are taken, and `{0}` has none; take listeners out first, then put this one in"
+    )]
     NoListener(String),
 }
 
@@ -73,6 +76,8 @@ pub struct State {
     services: HashMap<Key, Placed>,
     entries: HashMap<Owner, u16>,
     listeners: Listeners,
+    /// Whether the entries are those of a model, not a predecessor's.
+    applied: bool,
 }
 
 /// What shall be, worked out before anything is written.
@@ -116,8 +121,15 @@ impl State {
                 key,
                 Placed {
                     action,
-                    region,
-                    steer: cell.steer.load(),
+                    // What the action does not read may be left from another one.
+                    region: match action {
+                        Action::Forward => region,
+                        Action::Steer | Action::Fragments => Region::default(),
+                    },
+                    steer: match action {
+                        Action::Steer => cell.steer.load(),
+                        Action::Forward | Action::Fragments => 0,
+                    },
                 },
             );
         }
@@ -164,9 +176,12 @@ impl State {
             effects.reset(*id);
             write_owner(tables, owner, *id);
         }
-        for (owner, id) in plan.fresh.iter().chain(&kept) {
-            write_entry(tables, owner, *id, hops, effects);
-        }
+        let each = plan
+            .fresh
+            .iter()
+            .chain(&kept)
+            .map(|(owner, id)| (owner, id));
+        write_entries(tables, each, hops, effects);
         plan.listeners.write(tables);
 
         let live: HashSet<u32> = self
@@ -186,6 +201,8 @@ impl State {
         for (moves, key, cell) in &plan.cells {
             for step in moves {
                 copy_cell(&tables.cells[step.from], &tables.cells[step.to]);
+                // Who has looked at the new place already still finds it at the old one.
+                effects.grace();
                 tables.cells[step.from].tag.store(0);
                 effects.grace();
             }
@@ -228,6 +245,11 @@ impl State {
         self.services = plan.services.into_values().collect();
         self.cuckoo = cuckoo;
         self.listeners = plan.listeners;
+        for number in self.listeners.keep(model) {
+            effects.forget(number);
+        }
+        self.listeners.write(tables);
+        self.applied = true;
         Ok(applied)
     }
 
@@ -239,11 +261,34 @@ impl State {
         self.plan(model).map(drop)
     }
 
-    /// Writes changed next hops into the entries.
+    /// Writes changed next hops into the entries. Before the first model does nothing: nobody has looked for the next
+    /// hops of entries that a predecessor left.
     pub fn refresh(&self, tables: &Tables, hops: &Hops, effects: &mut impl Effects) {
-        for (owner, id) in &self.entries {
-            write_entry(tables, owner, *id, hops, effects);
+        if self.applied {
+            write_entries(tables, &self.entries, hops, effects);
         }
+    }
+
+    /// Whether a model was applied.
+    #[must_use]
+    pub const fn is_applied(&self) -> bool {
+        self.applied
+    }
+
+    /// The next hops that the entries in use say.
+    #[must_use]
+    pub fn hops(&self, tables: &Tables) -> Hops {
+        let hop = |(owner, id): (&Owner, &u16)| {
+            let (address, _) = owner.backend?;
+            Some((address, next_hop(&tables.backends[usize::from(*id)])?))
+        };
+        self.entries.iter().filter_map(hop).collect()
+    }
+
+    /// Whether a listener has a number.
+    #[must_use]
+    pub fn has_listener(&self, name: &str) -> bool {
+        self.listeners.has(name)
     }
 
     /// The number of a listener; a new one for a name that has none yet.

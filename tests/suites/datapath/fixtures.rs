@@ -38,7 +38,7 @@ pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) enum Out {
     /// As it was.
     Same,
-    /// New MAC addresses, else as it was.
+    /// New MAC addresses and one hop less, else as it was.
     Macs,
     /// An outer header to this backend, inside it the packet as it was.
     Tunnel(IpAddr),
@@ -273,6 +273,70 @@ fn of(family: Family) -> Vec<Fixture> {
             Verdict::Malformed,
         ),
     ];
+    for (service, out) in [
+        ("80/tcp", Out::Tunnel(family.backend(21))),
+        ("85/tcp", Out::Tunnel(family.other().backend(25))),
+        ("81/tcp", Out::Macs),
+    ] {
+        let marked = with_class(family, to(2, service, b"hello"), 0xb9);
+        all.push(fixture("a traffic class", marked, Verdict::Sent, out));
+    }
+    let mut foreign = to(2, "81/tcp", b"hello");
+    foreign[..6].copy_from_slice(&[0x02, 0, 0, 0, 0, 0x77]);
+    all.push(fixture(
+        "to another station, on an interface that listens to all",
+        foreign,
+        Verdict::Sent,
+        Out::Macs,
+    ));
+    for (what, mac) in [
+        ("to a group of stations", [0x01, 0, 0x5e, 0, 0, 1]),
+        ("to all stations", [0xff; 6]),
+    ] {
+        let mut frame = to(2, "81/tcp", b"hello");
+        frame[..6].copy_from_slice(&mac);
+        all.push(same(what, frame, Verdict::NotOurs));
+    }
+    for (what, service, ttl, verdict, out) in [
+        (
+            "no hop left, to the segment",
+            "81/tcp",
+            0,
+            Verdict::Expired,
+            Out::Same,
+        ),
+        (
+            "the last hop, to the segment",
+            "81/tcp",
+            1,
+            Verdict::Expired,
+            Out::Same,
+        ),
+        (
+            "the last hop but one, to the segment",
+            "81/tcp",
+            2,
+            Verdict::Sent,
+            Out::Macs,
+        ),
+        (
+            "no hop left, to the tunnel",
+            "80/tcp",
+            0,
+            Verdict::Expired,
+            Out::Same,
+        ),
+        (
+            "the last hop, to the tunnel",
+            "80/tcp",
+            1,
+            Verdict::Sent,
+            Out::Tunnel(family.backend(21)),
+        ),
+    ] {
+        let frame = with_ttl(family, to(2, service, b"hello"), ttl);
+        all.push(fixture(what, frame, verdict, out));
+    }
     let padded = [to(2, "80/udp", b""), vec![0; 18]].concat();
     all.push(fixture(
         "a frame padded to Ethernet's least",
@@ -289,6 +353,34 @@ fn of(family: Family) -> Vec<Fixture> {
         )
     });
     all
+}
+
+fn with_class(family: Family, mut frame: Vec<u8>, class: u8) -> Vec<u8> {
+    match family {
+        Family::V4 => frame[15] = class,
+        Family::V6 => {
+            frame[14] = 0x60 | class >> 4;
+            frame[15] = class << 4 | frame[15] & 0xf;
+        }
+    }
+    checksummed(family, frame)
+}
+
+fn with_ttl(family: Family, mut frame: Vec<u8>, ttl: u8) -> Vec<u8> {
+    match family {
+        Family::V4 => frame[22] = ttl,
+        Family::V6 => frame[21] = ttl,
+    }
+    checksummed(family, frame)
+}
+
+/// With the IPv4 header's checksum as etherparse computes it.
+fn checksummed(family: Family, mut frame: Vec<u8>) -> Vec<u8> {
+    if family == Family::V4 {
+        let (header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap();
+        frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+    }
+    frame
 }
 
 fn cut(mut frame: Vec<u8>, len: usize) -> Vec<u8> {

@@ -439,3 +439,229 @@ fn a_host_address_is_refused_as_a_service() {
         assert!(error.contains("this host's own address on eth0"), "{error}");
     });
 }
+
+#[test]
+fn a_restart_disturbs_no_backend_that_lives() {
+    let mut room = Room::new();
+    let hosts: Vec<_> = ["one", "two"]
+        .iter()
+        .map(|name| room.lab.host(name).unwrap())
+        .collect();
+    let config = room.config();
+    let model = Model {
+        services: vec![Service {
+            name: "database".into(),
+            vip: "203.0.113.20:5432/tcp".parse().unwrap(),
+            deliver: Deliver::Ipip(
+                hosts
+                    .iter()
+                    .map(|host| Backend {
+                        address: host.v4.into(),
+                        weight: 1,
+                        drain: false,
+                    })
+                    .collect(),
+            ),
+        }],
+    };
+    room.run(|| async {
+        let mut first = Datapath::open(&config).await.unwrap();
+        first.apply(&model).await.unwrap();
+        let ids = ids(&first);
+        let map = aya::maps::MapData::from_pin(config.bpffs.join("map/tables")).unwrap();
+        let tables = Mapping::of(map.fd().as_fd()).unwrap();
+        for id in &ids {
+            assert_ne!(tables.backends[usize::from(*id)].out.load(), 0);
+        }
+        let words = move || -> Vec<u64> {
+            let entries = ids.iter().map(|id| &tables.backends[usize::from(*id)]);
+            entries
+                .flat_map(|entry| entry.header.iter().chain([&entry.out]))
+                .map(tollgate_common::pod::Word64::load)
+                .collect()
+        };
+        let before = words();
+        drop(first);
+        // The kernel has forgotten the neighbours, and asks anew.
+        let flushed = std::process::Command::new("ip")
+            .args(["neigh", "flush", "all"])
+            .status();
+        assert!(flushed.unwrap().success());
+
+        let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let watch = std::thread::spawn({
+            let done = std::sync::Arc::clone(&done);
+            let expected = before.clone();
+            move || {
+                let mut looks = 0_u64;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(words(), expected, "after {looks} looks");
+                    looks += 1;
+                }
+                looks
+            }
+        });
+        let mut second = Datapath::open(&config).await.unwrap();
+        assert!(second.status().adopted);
+        second.refresh().await.unwrap();
+        second.apply(&model).await.unwrap();
+        second.refresh().await.unwrap();
+        assert_eq!(second.status().verdicts["no_next_hop"], 0);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(watch.join().unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_folder_has_one_daemon_at_a_time() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        let mut first = Datapath::open(&config).await.unwrap();
+        let error = Datapath::open(&config).await.err().expect("it is in use");
+        let error = error.to_string();
+        assert!(
+            error.contains("is in use by another Tollgate daemon")
+                && error.contains(&*config.bpffs.to_string_lossy()),
+            "{error}"
+        );
+        first.rest();
+        let mut second = Datapath::open(&config).await.unwrap();
+        second.apply(&model()).await.unwrap();
+        let late = first.apply(&Model::default()).await;
+        assert!(late.is_err(), "it was handed over");
+        assert_eq!(ids(&second).len(), 4);
+    });
+}
+
+#[test]
+fn a_folder_of_another_namespace_is_refused() {
+    let mut room = Room::new();
+    let other = room.lab.host("other").unwrap();
+    let config = room.config();
+    let folder = room.pins();
+    room.run(|| async { drop(Datapath::open(&config).await.unwrap()) });
+    // The same mounts, another network: as after `nsenter --net`.
+    let theirs = other
+        .ns
+        .run(|| std::fs::File::open("/proc/thread-self/ns/net").unwrap());
+    let theirs = theirs.unwrap();
+    let error = room.run(|| async {
+        nix::sched::setns(&theirs, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        Datapath::open(&config)
+            .await
+            .err()
+            .map(|error| error.to_string())
+    });
+    let error = error.expect("refused");
+    assert!(
+        error.contains("belongs to the datapath of the network namespace")
+            && error.contains(&*folder.to_string_lossy()),
+        "{error}"
+    );
+}
+
+#[test]
+fn after_down_a_model_is_refused_and_no_address_comes_back() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.apply(&model()).await.unwrap();
+        tollgate_datapath::down(&config.bpffs).await.unwrap();
+        for outcome in [
+            datapath.check(&model()).await,
+            datapath.apply(&model()).await.map(drop),
+        ] {
+            let error = outcome.expect_err("nothing is attached").to_string();
+            assert!(error.contains("`tollgate down` has removed it"), "{error}");
+        }
+        datapath.refresh().await.unwrap();
+        let why = &datapath.status().interfaces[0].why;
+        assert!(why.contains("`tollgate down` has removed it"), "{why}");
+        let again = tollgate_datapath::down(&config.bpffs).await.unwrap();
+        assert_eq!((again.pins, again.routes), (0, 0));
+    });
+}
+
+#[test]
+fn down_detaches_an_adopted_datapath_while_its_daemon_lives() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        drop(Datapath::open(&config).await.unwrap());
+        let second = Datapath::open(&config).await.unwrap();
+        assert!(second.status().interfaces[0].adopted);
+        tollgate_datapath::down(&config.bpffs).await.unwrap();
+        assert_eq!(device(UPLINK).await.xdp, None);
+    });
+}
+
+fn ip(arguments: &[&str]) {
+    let ran = std::process::Command::new("ip").args(arguments).status();
+    assert!(ran.unwrap().success(), "ip {arguments:?}");
+}
+
+#[test]
+fn a_program_that_was_detached_is_attached_again() {
+    let room = Room::new();
+    let config = Config {
+        interfaces: vec!["v0".into()],
+        ..room.config()
+    };
+    room.run(|| async {
+        let make = ["link", "add", "v0", "type", "veth", "peer", "name", "v1"];
+        ip(&make);
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        datapath.apply(&model()).await.unwrap();
+        ip(&["link", "del", "v0"]);
+        datapath.refresh().await.unwrap();
+        let why = datapath.status().interfaces[0].why.clone();
+        assert!(why.contains("the interface is gone"), "{why}");
+        ip(&make);
+        datapath.refresh().await.unwrap();
+        assert!(device("v0").await.xdp.is_some());
+        let why = datapath.status().interfaces[0].why.clone();
+        assert!(!why.contains("gone"), "{why}");
+    });
+}
+
+#[test]
+fn a_renamed_interface_keeps_its_link() {
+    let room = Room::new();
+    let config = room.config();
+    room.run(|| async {
+        ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1"]);
+        let named = |name: &str| Config {
+            interfaces: vec![name.into()],
+            ..config.clone()
+        };
+        drop(Datapath::open(&named("v0")).await.unwrap());
+        ip(&["link", "set", "v0", "name", "uplink"]);
+        let datapath = Datapath::open(&named("uplink")).await.unwrap();
+        assert!(datapath.status().interfaces[0].adopted);
+        assert!(!config.bpffs.join("link/xdp_v0").exists());
+    });
+}
+
+#[test]
+fn a_mode_that_the_device_refuses_leaves_the_one_before() {
+    let room = Room::new();
+    let generic = Config {
+        interfaces: vec!["lo".into()],
+        xdp: XdpMode::Generic,
+        ..room.config()
+    };
+    let native = Config {
+        xdp: XdpMode::Native,
+        ..generic.clone()
+    };
+    room.run(|| async {
+        drop(Datapath::open(&generic).await.unwrap());
+        let error = Datapath::open(&native).await.err().expect("not native");
+        assert!(error.to_string().contains("lo does not take native XDP"));
+        assert_eq!(device("lo").await.xdp, Some(XdpMode::Generic));
+        let datapath = Datapath::open(&generic).await.unwrap();
+        assert!(datapath.status().interfaces[0].adopted);
+    });
+}

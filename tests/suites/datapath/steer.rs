@@ -215,19 +215,26 @@ fn a_registered_socket_stands_for_its_whole_reuseport_group() {
 fn only_a_listening_tcp_socket_is_registered() {
     let site = Site::new();
     let config = site.config();
-    let (opened, error) = inside(&site.node.ns, || async {
+    let (services, errors) = inside(&site.node.ns, || async {
         let mut datapath = Datapath::open(&config).await.unwrap();
         let udp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let tcp = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let _maybe = datapath.register("edge", udp.as_fd());
-        let error = datapath
-            .register("edge", tcp.as_fd())
-            .err()
-            .map(|error| error.to_string());
-        (true, error)
+        let mut refusal = |socket| {
+            let refused = datapath
+                .register("edge", socket)
+                .expect_err("not listening");
+            refused.to_string()
+        };
+        let refusals = [refusal(udp.as_fd()), refusal(tcp.as_fd())];
+        (datapath.status().services.len(), refusals)
     });
-    assert!(opened);
-    assert!(error.is_some_and(|error| error.contains("must be a TCP socket that listens")));
+    assert_eq!(services, 0);
+    for error in errors {
+        assert!(
+            error.contains("must be a TCP socket that listens"),
+            "{error}"
+        );
+    }
 }
 
 /// Nobody answers for the address at all.
@@ -271,4 +278,76 @@ fn neighbours_are_answered_on_a_host() {
 #[test]
 fn neighbours_are_answered_on_a_router() {
     neighbours_are_answered(true);
+}
+
+/// Somebody who listens on all addresses gets no connection of a virtual one: not while it comes, not while it goes,
+/// not when the datapath is taken down.
+#[test]
+fn nobody_else_gets_a_connection_while_addresses_come_and_go() {
+    const ROUNDS: usize = 8;
+    let site = Site::new();
+    let config = site.config();
+    let vips: Vec<IpAddr> = (100..200)
+        .map(|last| Ipv4Addr::new(203, 0, 113, last).into())
+        .collect();
+    for vip in &vips {
+        site.client.on_link(Prefix::host(*vip)).unwrap();
+    }
+    let _trap = site.greeter("trap", "0.0.0.0:443".parse().unwrap(), false);
+    let edge = site.greeter("edge", "[::]:8443".parse().unwrap(), false);
+    let full = Model {
+        services: vips
+            .iter()
+            .map(|ip| Service {
+                name: ip.to_string(),
+                vip: format!("{ip}:443/tcp").parse().unwrap(),
+                deliver: Deliver::Listener("edge".to_owned()),
+            })
+            .collect(),
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (trapped, steered) = std::thread::scope(|scope| {
+        let clients: Vec<_> = vips
+            .chunks(25)
+            .map(|vips| {
+                let (site, done) = (&site, &done);
+                scope.spawn(move || {
+                    let (mut trapped, mut steered) = (0, 0);
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        for vip in vips {
+                            match site
+                                .greeting_within(*vip, 443, Duration::from_millis(20))
+                                .as_deref()
+                            {
+                                Ok("trap") => trapped += 1,
+                                Ok("edge") => steered += 1,
+                                _ => {}
+                            }
+                        }
+                    }
+                    (trapped, steered)
+                })
+            })
+            .collect();
+        inside(&site.node.ns, || async {
+            let mut datapath = Datapath::open(&config).await.unwrap();
+            for _ in 0..ROUNDS {
+                datapath.register("edge", edge.as_fd()).unwrap();
+                datapath.apply(&full).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                datapath.apply(&Model::default()).await.unwrap();
+            }
+            datapath.register("edge", edge.as_fd()).unwrap();
+            datapath.apply(&full).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            tollgate_datapath::down(&config.bpffs).await.unwrap();
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
+    assert!(steered > 0, "the clients did connect");
+    assert_eq!(trapped, 0, "of {steered}");
 }

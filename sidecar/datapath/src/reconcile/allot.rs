@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_common::{
     limits::{BACKENDS, LISTENER_NAME, LISTENERS, SLOTS},
+    pod::Word64,
     service::Region,
     tables::Tables,
 };
+
+use crate::model::{Deliver, Model};
 
 /// The numbers of backend entries that are free.
 pub(super) struct Numbers {
@@ -69,37 +72,68 @@ impl Pool {
     }
 }
 
-/// The listeners' numbers.
+/// The listeners' numbers. A number whose listener went is free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Listeners(Vec<String>);
+pub(super) struct Listeners(BTreeMap<u32, String>);
 
 impl Listeners {
     pub(super) fn read(tables: &Tables) -> Self {
-        let names = tables.listeners.iter().map(|words| {
+        let named = |(number, words): (usize, &[Word64; LISTENER_NAME / 8])| {
             let bytes: Vec<u8> = words
                 .iter()
                 .flat_map(|word| word.load().to_le_bytes())
                 .take_while(|b| *b != 0)
                 .collect();
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        Self(names.take_while(|name| !name.is_empty()).collect())
+            let name = String::from_utf8_lossy(&bytes).into_owned();
+            (!name.is_empty()).then_some((number as u32, name))
+        };
+        Self(
+            tables
+                .listeners
+                .iter()
+                .enumerate()
+                .filter_map(named)
+                .collect(),
+        )
     }
 
     /// The number of a listener, a new one if it has none yet; `None`: all are taken.
     pub(super) fn number(&mut self, name: &str) -> Option<u32> {
-        if let Some(number) = self.0.iter().position(|known| known == name) {
-            return Some(number as u32);
+        if let Some((number, _)) = self.0.iter().find(|(_, known)| *known == name) {
+            return Some(*number);
         }
-        if self.0.len() == LISTENERS || name.len() > LISTENER_NAME || name.is_empty() {
+        if name.len() > LISTENER_NAME || name.is_empty() {
             return None;
         }
-        self.0.push(name.to_owned());
-        Some(self.0.len() as u32 - 1)
+        let free = (0..LISTENERS as u32).find(|number| !self.0.contains_key(number))?;
+        self.0.insert(free, name.to_owned());
+        Some(free)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.values().any(|known| known == name)
+    }
+
+    /// Frees the numbers of listeners that the model does not name, and says which.
+    pub(super) fn keep(&mut self, model: &Model) -> Vec<u32> {
+        let named: BTreeSet<&str> = model
+            .services
+            .iter()
+            .filter_map(|service| match &service.deliver {
+                Deliver::Listener(name) => Some(name.as_str()),
+                Deliver::Ipip(_) | Deliver::L2(_) => None,
+            })
+            .collect();
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(_, name)| named.contains(name.as_str()));
+        self.0 = kept;
+        gone.into_keys().collect()
     }
 
     pub(super) fn write(&self, tables: &Tables) {
-        for (name, words) in self.0.iter().zip(&tables.listeners) {
+        for (number, words) in (0..).zip(&tables.listeners) {
+            let name = self.0.get(&number).map_or("", String::as_str);
             let mut bytes = [0; LISTENER_NAME];
             bytes[..name.len()].copy_from_slice(name.as_bytes());
             for (word, chunk) in words.iter().zip(bytes.as_chunks::<8>().0) {

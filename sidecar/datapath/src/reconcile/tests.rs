@@ -6,12 +6,17 @@ use crate::{maps::Mapping, model::Backend, tables::NextHop};
 #[derive(Default)]
 struct Record {
     reset: Vec<u16>,
+    forgotten: Vec<u32>,
     graces: usize,
 }
 
 impl Effects for Record {
     fn reset(&mut self, entry: u16) {
         self.reset.push(entry);
+    }
+
+    fn forget(&mut self, listener: u32) {
+        self.forgotten.push(listener);
     }
 
     fn grace(&mut self) {
@@ -270,4 +275,105 @@ fn a_thousand_services_fit_and_are_found() {
     }
     node.restart();
     assert_eq!(node.apply(&services).unwrap().added, 0);
+}
+
+#[test]
+fn what_a_predecessor_left_is_not_refreshed_before_the_first_model() {
+    let mut node = Node::new();
+    let services = [service(
+        "203.0.113.20:80/tcp",
+        Deliver::Ipip(backends(1..=4)),
+    )];
+    node.apply(&services).unwrap();
+    let words = |node: &Node| -> Vec<u64> {
+        node.ids(&services[0])
+            .iter()
+            .flat_map(|id| {
+                let entry = &node.tables.backends[usize::from(*id)];
+                entry.header.iter().chain([&entry.out])
+            })
+            .map(tollgate_common::pod::Word64::load)
+            .collect()
+    };
+    let before = words(&node);
+    node.restart();
+    node.effects = Record::default();
+    assert_eq!(node.state.hops(&node.tables), hops(&services));
+    node.state
+        .refresh(&node.tables, &HashMap::new(), &mut node.effects);
+    assert_eq!(words(&node), before);
+    // The hops that were read back are enough for a first model.
+    let read = node.state.hops(&node.tables);
+    let model = Model {
+        services: services.to_vec(),
+    };
+    node.state
+        .apply(&node.tables, &model, &read, &mut node.effects)
+        .unwrap();
+    assert_eq!(words(&node), before);
+    assert_eq!(node.effects.graces, 1, "only the one after what went");
+}
+
+#[test]
+fn a_hundred_changed_entries_wait_for_one_grace() {
+    let mut node = Node::new();
+    let services = [service(
+        "203.0.113.20:80/tcp",
+        Deliver::Ipip(backends(1..=100)),
+    )];
+    node.apply(&services).unwrap();
+    let mut moved = hops(&services);
+    for hop in moved.values_mut() {
+        (hop.ifindex, hop.source) = (9, [8; 6]);
+    }
+    node.effects = Record::default();
+    node.state.refresh(&node.tables, &moved, &mut node.effects);
+    assert_eq!(node.effects.graces, 1);
+    assert_eq!(node.state.hops(&node.tables), moved);
+    // Another MAC address of the next hop alone is one word.
+    for hop in moved.values_mut() {
+        hop.destination = [7; 6];
+    }
+    node.state.refresh(&node.tables, &moved, &mut node.effects);
+    assert_eq!(node.effects.graces, 1);
+    assert_eq!(node.state.hops(&node.tables), moved);
+}
+
+#[test]
+fn who_saw_the_action_before_finds_what_it_reads() {
+    let mut node = Node::new();
+    let vip = "203.0.113.20:80/tcp";
+    let forward = service(vip, Deliver::Ipip(backends([1])));
+    let steer = service(vip, Deliver::Listener("edge".into()));
+    let other = service("203.0.113.21:80/tcp", Deliver::Listener("first".into()));
+    let key = tables::key(forward.vip);
+    node.apply(&[other.clone(), steer.clone()]).unwrap();
+    let steered = node.tables.find(key).unwrap().0.steer.load();
+    assert_ne!(steered >> 32, 0);
+    node.apply(&[other.clone(), forward.clone()]).unwrap();
+    let cell = node.tables.find(key).unwrap().0;
+    assert_eq!(cell.steer.load(), steered);
+    let region = cell.region.load();
+    assert_ne!(region, 0);
+    node.apply(&[other.clone(), steer]).unwrap();
+    assert_eq!(node.tables.find(key).unwrap().0.region.load(), region);
+    // A new daemon takes what nobody reads for nothing: the slots are free.
+    node.restart();
+    assert_eq!(node.state.services[&key].region, Region::default());
+}
+
+#[test]
+fn names_of_listeners_that_went_are_free_again() {
+    let mut node = Node::new();
+    for round in 0..3 * LISTENERS {
+        let one = service(
+            "203.0.113.20:80/tcp",
+            Deliver::Listener(format!("listener-{round}")),
+        );
+        node.apply(&[one]).unwrap();
+        if round % 100 == 0 {
+            node.restart();
+        }
+    }
+    assert_eq!(node.effects.forgotten.len(), 3 * LISTENERS - 1);
 }
