@@ -12,7 +12,7 @@ pub const SERVICES: usize = 1024;
 /// Backend entries, number 0 ("none") among them: a power of two, at most 2^15 (a slot holds 15 bits).
 pub const BACKENDS: usize = 16_384;
 
-/// Backends of one service. Beyond it the shares of the largest Maglev table get coarser than about 2 %.
+/// Backends of one service. At so many the shares of the largest Maglev table are up to 7 % off.
 pub const BACKENDS_PER_SERVICE: usize = 1024;
 
 /// Slots of all services together (16 MiB): a power of two. Slot 0 is never given away and always says "none".

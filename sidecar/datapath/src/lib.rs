@@ -177,7 +177,7 @@ impl Datapath {
         object.tables.sign();
         let state = State::read(&object.tables);
         let mut ways = Ways::default();
-        ways.hops = state.hops(&object.tables);
+        ways.hops.extend(state.hops(&object.tables));
         let mut datapath = Self {
             config: config.clone(),
             state,

@@ -350,12 +350,12 @@ fn who_saw_the_action_before_finds_what_it_reads() {
     node.apply(&[other.clone(), steer.clone()]).unwrap();
     let steered = node.tables.find(key).unwrap().0.steer.load();
     assert_ne!(steered >> 32, 0);
-    node.apply(&[other.clone(), forward.clone()]).unwrap();
+    node.apply(&[other.clone(), forward]).unwrap();
     let cell = node.tables.find(key).unwrap().0;
     assert_eq!(cell.steer.load(), steered);
     let region = cell.region.load();
     assert_ne!(region, 0);
-    node.apply(&[other.clone(), steer]).unwrap();
+    node.apply(&[other, steer]).unwrap();
     assert_eq!(node.tables.find(key).unwrap().0.region.load(), region);
     // A new daemon takes what nobody reads for nothing: the slots are free.
     node.restart();

@@ -26,23 +26,23 @@ pub struct Member {
 
 /// The number of slots for a service with so many backends, drained ones among them; always a prime.
 ///
-/// A small service pays with little memory for even shares and few flows moved when a backend goes; as many services of
-/// up to four backends as a node takes have room together. The steps are far apart because a change of the number deals
-/// all flows anew; that from one backend to two costs nothing, for half of the flows have to go then whatever the table.
+/// A small service pays with little memory for even shares and few flows moved when a backend goes: with 4 093 slots one
+/// of four would take more than 1 % of the others' flows with it. The steps are far apart because a change of the number
+/// deals all flows anew; that from one backend to two costs nothing, for half of the flows have to go then whatever the
+/// table.
 #[must_use]
 pub const fn slots_for(backends: usize) -> u32 {
     match backends {
         0 => 0,
         1 => 251,
-        2..=4 => 4_093,
-        5..=8 => 16_381,
+        2..=8 => 16_381,
         _ => 65_537,
     }
 }
 
 /// [`slots_for`] in words.
 pub(crate) const SIZES: &str =
-    "a service takes 251 for one backend, 4 093 for up to 4, 16 381 for up to 8, 65 537 for more";
+    "a service takes 251 for one backend, 16 381 for up to 8, 65 537 for more";
 
 /// The table: `len` slots, each with a backend's number. Empty if nobody takes flows.
 #[must_use]
