@@ -156,6 +156,7 @@ async fn serve(
                     refreshes = false;
                     // A socket is closed when the last of its handles is: none may be kept here.
                     current.clear();
+                    datapath.rest();
                 }
                 Some(Order::Apply(model, sockets, answer)) => {
                     let done = apply(&mut datapath, &model, &sockets).await;
@@ -189,6 +190,8 @@ async fn serve(
 }
 
 async fn apply(datapath: &mut Datapath, model: &Model, sockets: &Sockets) -> Result<(), String> {
+    // Nothing is touched for a model that cannot be.
+    datapath.check(model).await.map_err(|error| told(&error))?;
     // Sockets first: a service that is steered before its socket is known would drop what arrives.
     register(datapath, sockets)?;
     datapath.apply(model).await.map_err(|error| told(&error))?;

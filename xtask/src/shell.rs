@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Why a verb ends with exit code 1, in a sentence for the person at the terminal.
@@ -24,10 +25,17 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The repository this xtask was built from.
+/// The repository that `cargo xtask` was called in. Cargo says so when it runs xtask; what it said when it built it may be
+/// about another checkout with the same target directory.
 pub(crate) fn root() -> &'static Path {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let manifest = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        manifest
+            .parent()
+            .map_or_else(|| manifest.clone(), Path::to_owned)
+    });
+    &ROOT
 }
 
 /// Where this build's binaries land: beside xtask itself, whatever target directory cargo was told to use.

@@ -19,6 +19,12 @@ mod text;
 pub(crate) fn run() -> Outcome {
     let tree = Tree::read(root())
         .map_err(|error| Failure::new(format!("tidy cannot read the sources: {error}")))?;
+    if tree.files.is_empty() {
+        return Err(Failure::new(format!(
+            "tidy found no source below {}; is that the repository?",
+            root().display()
+        )));
+    }
     for (file, lines) in text::long_files(&tree) {
         println!(
             "hint: {file} has {lines} lines; past {} ask what could stand alone",

@@ -8,6 +8,7 @@ use std::{collections::HashSet, os::fd::BorrowedFd, path::Path, time::Duration};
 
 pub mod attach;
 pub mod config;
+mod error;
 #[expect(
     unsafe_code,
     reason = "shared memory is mapped in this one file; the rest sees atomics"
@@ -25,6 +26,7 @@ pub mod tables;
 
 pub use attach::{AttachError, Attached};
 pub use config::{Announce, Config, XdpMode};
+pub use error::{ApplyError, DownError, OpenError, RegisterError};
 pub use netlink::NetlinkError;
 pub use object::ObjectError;
 pub use pins::PinsError;
@@ -43,78 +45,6 @@ use pins::{Lock, Pins};
 use reconcile::{Effects, State};
 use routes::{There, Wanted};
 use stats::{BackendStatus, ListenerStatus, ServiceStatus};
-
-/// Why the datapath was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder of the pins.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// The object.
-    #[error(transparent)]
-    Object(#[from] ObjectError),
-    /// An interface or the namespace.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// The kernel's own tables.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-}
-
-/// Why a socket was not registered.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// No number for the listener.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The socket takes no connections.
-    #[error("the socket of listener `{0}` does not listen; it must be a TCP socket that listens")]
-    NotListening(String),
-    /// The map refuses the socket.
-    #[error(
-        "the socket of listener `{listener}` was not registered; it must be a TCP socket that listens"
-    )]
-    Socket {
-        /// The listener.
-        listener: String,
-        /// The map's words.
-        #[source]
-        source: Box<aya::maps::MapError>,
-    },
-}
-
-/// Why a model was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// It does not fit.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// Its addresses.
-    #[error(transparent)]
-    Routes(#[from] RoutesError),
-    /// Somebody removed what this daemon attached.
-    #[error(
-        "{} is not what this daemon pinned any more: `tollgate down` has removed it; start the daemon again to attach it anew", .0.display()
-    )]
-    Gone(std::path::PathBuf),
-    /// The kernel's own tables.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The new maps were filled, but not put in the old ones' place.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-}
-
-/// Why not everything was removed.
-#[derive(Debug, thiserror::Error)]
-pub enum DownError {
-    /// A pin.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// A route, address or proxy entry.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-}
 
 /// What [`down`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

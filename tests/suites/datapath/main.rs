@@ -12,6 +12,7 @@ mod agreement;
 mod budget;
 mod fixtures;
 mod life;
+mod room;
 mod routes;
 mod steer;
 mod verdicts;

@@ -9,7 +9,7 @@ use tollgate_datapath::{
 };
 use tollgate_tests::bpf::chain;
 
-use crate::life::{Room, inside};
+use crate::room::{Room, inside};
 
 /// Runs `ip` and gives what it wrote.
 fn ip(arguments: &str) -> String {

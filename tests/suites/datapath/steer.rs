@@ -15,7 +15,7 @@ use tollgate_datapath::{
     model::{Backend, Deliver, Model, Service},
 };
 
-use crate::life::inside;
+use crate::room::inside;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
