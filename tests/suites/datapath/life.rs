@@ -278,7 +278,9 @@ fn next_hops_are_found_lost_and_found_again() {
     assert_ne!(out, 0);
 
     // The host goes, and is silent from here on: the kernel takes a namespace down some time after its last handle.
-    inside(&backend.ns, || async { ip(&["link", "set", UPLINK, "down"]) });
+    inside(&backend.ns, || async {
+        ip(&["link", "set", UPLINK, "down"]);
+    });
     drop(backend);
     // The kernel finds out only when it asks, so its entry is made to look as if it had.
     let failed = room.run(|| async {
