@@ -128,38 +128,20 @@ fn what_makes_the_message_cannot_be_nominated() {
     );
 }
 
-/// A head of 64 KiB holds thousands of options: what they cost must not be multiplied by the number of fields.
+/// A head of 64 KiB holds thousands of options, and as many repetitions. What they cost is a benchmark's business.
 #[test]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the cost is what is tested; the crate itself reads no clock"
-)]
-fn many_nominations_cost_a_search_each() {
+fn thousands_of_nominations_take_what_they_name_and_no_more() {
     let options = "x-field-aaaa,x-field-bbbb,".repeat(2_500);
-    let fastest = |count: u8| {
-        let names: Vec<_> = (0..count)
-            .map(|n| format!("x-field-{}", u32::from(n) + 1000))
-            .collect();
-        let mut lines = vec![
-            ("Connection", options.as_str()),
-            ("X-Field-AAAA", "1"),
-            ("x-field-aaaa", "2"),
-        ];
-        lines.extend(names.iter().map(|name| (name.as_str(), "v")));
-        let fields = request(&lines);
-        let once = |_| {
-            let mut fields = fields.clone();
-            let begun = std::time::Instant::now();
-            hop_by_hop(&mut fields);
-            let took = begun.elapsed();
-            assert_eq!(fields.len(), usize::from(count));
-            took
-        };
-        (0..5).map(once).min().unwrap()
-    };
-    // Fields times options would make this 20 times as much and more.
-    let (few, many) = (fastest(1), fastest(96));
-    assert!(many < few * 8, "{few:?} with 1 field, {many:?} with 96");
+    let names: Vec<_> = (0..96).map(|n| format!("x-field-{}", n + 1000)).collect();
+    let mut lines = vec![
+        ("Connection", options.as_str()),
+        ("X-Field-AAAA", "1"),
+        ("x-field-aaaa", "2"),
+    ];
+    lines.extend(names.iter().map(|name| (name.as_str(), "v")));
+    let mut fields = request(&lines);
+    hop_by_hop(&mut fields);
+    assert_eq!(field_names(&fields), names);
 }
 
 #[test]
