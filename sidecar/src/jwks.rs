@@ -139,7 +139,12 @@ async fn fetch(
     };
     // A set without a usable key is an error: an IdP that publishes one is broken, not rotated, and the last good set
     // stays.
-    let set = KeySet::from_jwks(&document).map_err(|error| error.to_string())?;
+    let set = match settings.source {
+        // What the operator keeps may hold shared secrets; what anyone can fetch may not.
+        Source::Inline(_) | Source::File(_) => KeySet::from_local_jwks(&document),
+        Source::Url(_) | Source::Discover => KeySet::from_jwks(&document),
+    }
+    .map_err(|error| error.to_string())?;
     Ok((set, max_age))
 }
 

@@ -61,7 +61,7 @@ listeners:
     routes:
       - { name: a, token: none, upstream: api, require: { expr: 'true' } }
       - { name: b, token: { issuers: [corp], sources: [{ cookie: sid }] }, upstream: api }
-issuers: { corp: { issuer: 'https://x.test', jwks: discover, audiences: [a], algorithms: [HS256] } }
+issuers: { corp: { issuer: 'https://x.test', jwks: discover, audiences: [a], algorithms: [ES256K] } }
 upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } } }
 ",
     );
@@ -70,7 +70,7 @@ upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } 
         "trusted_forwarders",
         "expr",
         "cookie",
-        "HS256",
+        "ES256K",
         "h2",
         "health",
     ] {

@@ -25,13 +25,21 @@ pub enum Algorithm {
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
+    /// ECDSA on P-521 with SHA-512.
+    ES512,
     /// Ed25519.
     EdDSA,
+    /// HMAC with SHA-256: whoever can check a token can make one.
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::RS256,
         Self::RS384,
         Self::RS512,
@@ -40,7 +48,11 @@ impl Algorithm {
         Self::PS512,
         Self::ES256,
         Self::ES384,
+        Self::ES512,
         Self::EdDSA,
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
     ];
 
     /// The name of RFC 7518, with case.
@@ -54,8 +66,18 @@ impl Algorithm {
             Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
             Self::EdDSA => "EdDSA",
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
         }
+    }
+
+    /// Whether it signs and verifies with one shared secret. Such algorithms are never a default: they must
+    /// be named.
+    pub const fn is_symmetric(self) -> bool {
+        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
     }
 
     /// The algorithm of that exact name. Never allocates: the name comes from a stranger.
@@ -85,7 +107,7 @@ pub enum AlgorithmError {
     None,
     /// No algorithm of RFC 7518.
     #[error(
-        "{0} is no signature algorithm; there are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+        "{0} is no signature algorithm; there are {all}", all = Algorithms::ALL
     )]
     Unknown(String),
 }
@@ -95,9 +117,7 @@ impl FromStr for Algorithm {
 
     fn from_str(name: &str) -> Result<Self, AlgorithmError> {
         Self::named(name).ok_or_else(|| match name {
-            "HS256" | "HS384" | "HS512" | "ES512" | "ES256K" | "Ed25519" | "Ed448" => {
-                AlgorithmError::NotAvailable(name.to_owned())
-            }
+            "ES256K" | "Ed25519" | "Ed448" => AlgorithmError::NotAvailable(name.to_owned()),
             _ if name.eq_ignore_ascii_case("none") => AlgorithmError::None,
             _ => AlgorithmError::Unknown(quote(name)),
         })
@@ -111,6 +131,9 @@ pub struct Algorithms(u16);
 impl Algorithms {
     /// No algorithm.
     pub const EMPTY: Self = Self(0);
+
+    /// Every algorithm.
+    pub const ALL: Self = Self((1 << Algorithm::ALL.len()) - 1);
 
     /// What a key of type RSA can do.
     pub(crate) const RSA: Self = Self(
@@ -193,9 +216,11 @@ mod tests {
             assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
         }
         assert_eq!(
-            "HS256".parse::<Algorithm>(),
-            Err(AlgorithmError::NotAvailable("HS256".into()))
+            "ES256K".parse::<Algorithm>(),
+            Err(AlgorithmError::NotAvailable("ES256K".into()))
         );
+        let unknown = "RSA-OAEP".parse::<Algorithm>().unwrap_err().to_string();
+        assert!(unknown.ends_with("EdDSA, HS256, HS384, HS512"), "{unknown}");
         assert_eq!("nOnE".parse::<Algorithm>(), Err(AlgorithmError::None));
         assert!(matches!(
             "rs256".parse::<Algorithm>(),
@@ -203,5 +228,7 @@ mod tests {
         ));
         assert_eq!(Algorithms::default().to_string(), "RS256, ES256, EdDSA");
         assert!(!Algorithms::default().contains(Algorithm::PS256));
+        assert!(!Algorithms::default().iter().any(Algorithm::is_symmetric));
+        assert_eq!(Algorithms::ALL.iter().count(), Algorithm::ALL.len());
     }
 }

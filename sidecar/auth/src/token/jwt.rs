@@ -273,7 +273,7 @@ fn examine_for(
     let key = set
         .find(kid, algorithm)
         .map_err(|miss| explain(miss, kid, algorithm, issuer))?;
-    key.verify_sig(jws.signed, &jws.signature).map_err(|_| {
+    key.verify(jws.signed, &jws.signature).map_err(|_| {
         Refusal::new(
             Reason::SignatureInvalid,
             format!(

@@ -1,14 +1,15 @@
 //! The keys of an issuer as its JWKS (RFC 7517) gives them.
 
+mod material;
+
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse};
 use serde_json::{Map, Value};
 
+use self::material::Material;
+pub(crate) use self::material::Verifier;
 pub use super::algorithm::{Algorithm, AlgorithmError, Algorithms};
 use super::json::{self, Limits};
 use crate::refusal::quote;
@@ -72,12 +73,35 @@ fn first_why(skipped: &[SkippedKey]) -> String {
         .unwrap_or_default()
 }
 
+/// A usable key, described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyInfo<'a> {
+    /// Its name, as the JWKS gives it.
+    pub kid: Option<&'a str>,
+    /// What it verifies.
+    pub algorithms: Algorithms,
+    /// `RSA`, `EC`, `OKP` or `oct` (RFC 7518 section 6.1).
+    pub kind: &'static str,
+    /// Its size: of the modulus, the curve, the secret.
+    pub bits: usize,
+}
+
 #[derive(Debug)]
 struct Key {
     kid: Option<String>,
-    /// One parsed form an algorithm: aws-lc-rs ties padding and digest to the key.
-    forms: Vec<(Algorithm, ParsedPublicKey)>,
+    /// One for each algorithm.
+    forms: Vec<(Algorithm, Verifier)>,
     fits: Algorithms,
+    kind: (&'static str, usize),
+}
+
+/// Who wrote a JWKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Whoever answers at a URL.
+    Remote,
+    /// The operator, who keeps it from others.
+    Local,
 }
 
 /// Why no key was found.
@@ -93,14 +117,27 @@ pub(crate) enum Miss {
 }
 
 impl KeySet {
-    /// Reads a JWKS. Keys that cannot be used are skipped one by one ([`Self::skipped`]): symmetric ones,
-    /// those for encryption, of unknown types and curves, malformed, too weak, or published together
-    /// with their private half.
+    /// Reads a JWKS that was fetched. Keys that cannot be used are skipped one by one
+    /// ([`Self::skipped`]): symmetric ones, those for encryption, of unknown types and curves, malformed,
+    /// too weak, or published together with their private half.
     ///
     /// # Errors
     /// [`JwksError`] if it is too large, is no JWKS, or holds no key that can be used; the caller keeps
     /// the keys it had.
     pub fn from_jwks(json: &[u8]) -> Result<Self, JwksError> {
+        Self::read(json, Origin::Remote)
+    }
+
+    /// Reads a JWKS that the operator wrote (`file`, `inline`): as [`Self::from_jwks`], and symmetric keys
+    /// are taken too. They verify HS256, HS384 and HS512 alone, which an issuer must name.
+    ///
+    /// # Errors
+    /// As [`Self::from_jwks`].
+    pub fn from_local_jwks(json: &[u8]) -> Result<Self, JwksError> {
+        Self::read(json, Origin::Local)
+    }
+
+    fn read(json: &[u8], origin: Origin) -> Result<Self, JwksError> {
         if json.len() > MAX_JWKS_BYTES {
             return Err(JwksError::TooLarge(json.len()));
         }
@@ -116,7 +153,7 @@ impl KeySet {
         let mut prints = Vec::with_capacity(list.len());
         for value in list {
             let kid = value.get("kid").and_then(Value::as_str).map(quote);
-            match read(value, &keys) {
+            match read(value, &keys, origin) {
                 Ok((key, print)) => {
                     keys.push(key);
                     prints.push(print);
@@ -152,6 +189,16 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// The usable keys in the order of the JWKS.
+    pub fn entries(&self) -> impl Iterator<Item = KeyInfo<'_>> {
+        self.keys.iter().map(|key| KeyInfo {
+            kid: key.kid.as_deref(),
+            algorithms: key.fits,
+            kind: key.kind.0,
+            bits: key.kind.1,
+        })
+    }
+
     /// The names of the usable keys that have one.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(|k| k.kid.as_deref())
@@ -168,11 +215,7 @@ impl KeySet {
     }
 
     /// The key for a token: by its name, or without one the only key that fits the algorithm.
-    pub(crate) fn find(
-        &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<&ParsedPublicKey, Miss> {
+    pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Verifier, Miss> {
         let Some(kid) = kid else {
             let mut fitting = self.keys.iter().filter_map(|k| k.form(algorithm));
             return match (fitting.next(), fitting.count()) {
@@ -205,7 +248,7 @@ impl PartialEq for KeySet {
 impl Eq for KeySet {}
 
 impl Key {
-    fn form(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+    fn form(&self, algorithm: Algorithm) -> Option<&Verifier> {
         self.forms
             .iter()
             .find(|(a, _)| *a == algorithm)
@@ -214,11 +257,11 @@ impl Key {
 }
 
 /// Reads one key, or says why it is skipped. Its print goes into the fingerprint of the set.
-fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
+fn read(value: Value, before: &[Key], origin: Origin) -> Result<(Key, [u8; 32]), String> {
     let Value::Object(members) = &value else {
         return Err("it is no object".into());
     };
-    refuse_unusable(members)?;
+    refuse_unusable(members, origin)?;
     let name = members
         .get("alg")
         .and_then(Value::as_str)
@@ -262,18 +305,25 @@ fn read(value: Value, before: &[Key]) -> Result<(Key, [u8; 32]), String> {
     }
     let forms = material.parse(fits)?;
     let print = material.print(kid.as_deref(), fits);
-    Ok((Key { kid, forms, fits }, print))
+    let key = Key {
+        kid,
+        forms,
+        fits,
+        kind: material.kind(),
+    };
+    Ok((key, print))
 }
 
-fn refuse_unusable(members: &Map<String, Value>) -> Result<(), String> {
+fn refuse_unusable(members: &Map<String, Value>, origin: Origin) -> Result<(), String> {
     match members.get("kty").and_then(Value::as_str) {
         Some("RSA" | "EC" | "OKP") => {}
+        Some("oct") if origin == Origin::Local => {}
         Some("oct") => {
             return Err("it is symmetric (oct): whoever can read it can forge tokens".into());
         }
         Some(other) => {
             return Err(format!(
-                "its kty is {}; RSA, EC and OKP are supported",
+                "its kty is {}; RSA, EC and OKP are supported, and oct where you write the set yourself",
                 quote(other)
             ));
         }
@@ -286,156 +336,6 @@ fn refuse_unusable(members: &Map<String, Value>) -> Result<(), String> {
         );
     }
     Ok(())
-}
-
-/// The public numbers of a key, checked for size.
-enum Material {
-    Rsa {
-        n: Vec<u8>,
-        e: Vec<u8>,
-    },
-    /// An uncompressed point (SEC 1 section 2.3.3), or the 32 bytes of an Ed25519 key.
-    Point(Vec<u8>),
-}
-
-impl Material {
-    fn read(parameters: &AlgorithmParameters) -> Result<(Algorithms, Self), String> {
-        match parameters {
-            AlgorithmParameters::RSA(rsa) => Ok((
-                Algorithms::RSA,
-                rsa_numbers(number("n", &rsa.n)?, number("e", &rsa.e)?)?,
-            )),
-            AlgorithmParameters::EllipticCurve(ec) => {
-                let (algorithm, size) = match ec.curve {
-                    EllipticCurve::P256 => (Algorithm::ES256, 32),
-                    EllipticCurve::P384 => (Algorithm::ES384, 48),
-                    _ => {
-                        return Err(
-                            "its curve is not available in this version; P-256 and P-384 are"
-                                .into(),
-                        );
-                    }
-                };
-                let mut point = vec![4];
-                point.extend(coordinate("x", &ec.x, size)?);
-                point.extend(coordinate("y", &ec.y, size)?);
-                Ok(([algorithm].into_iter().collect(), Self::Point(point)))
-            }
-            AlgorithmParameters::OctetKeyPair(okp) if okp.curve == EllipticCurve::Ed25519 => {
-                let point = coordinate("x", &okp.x, 32)?;
-                Ok(([Algorithm::EdDSA].into_iter().collect(), Self::Point(point)))
-            }
-            _ => Err(
-                "its parameters are incomplete, or its curve is not available in this version"
-                    .into(),
-            ),
-        }
-    }
-
-    fn parse(&self, fits: Algorithms) -> Result<Vec<(Algorithm, ParsedPublicKey)>, String> {
-        fits.iter()
-            .map(|algorithm| match self.parse_for(algorithm) {
-                Ok(form) => Ok((algorithm, form)),
-                Err(e) => Err(format!("its numbers are no key for {algorithm}: {e}")),
-            })
-            .collect()
-    }
-
-    fn parse_for(
-        &self,
-        algorithm: Algorithm,
-    ) -> Result<ParsedPublicKey, aws_lc_rs::error::KeyRejected> {
-        let rsa: &'static RsaParameters = match algorithm {
-            Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-            Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-            Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-            Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
-            Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
-            Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
-            Algorithm::ES256 => {
-                return ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, self.point());
-            }
-            Algorithm::ES384 => {
-                return ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, self.point());
-            }
-            Algorithm::EdDSA => return ParsedPublicKey::new(&signature::ED25519, self.point()),
-        };
-        match self {
-            Self::Rsa { n, e } => RsaPublicKeyComponents { n, e }.to_parsed_public_key(rsa),
-            // Not reached: `read` pairs types and algorithms. A point is no RSA key in any case.
-            Self::Point(point) => ParsedPublicKey::new(rsa, point),
-        }
-    }
-
-    fn point(&self) -> &[u8] {
-        match self {
-            Self::Point(point) => point,
-            Self::Rsa { .. } => &[],
-        }
-    }
-
-    fn print(&self, kid: Option<&str>, fits: Algorithms) -> [u8; 32] {
-        let mut print = digest::Context::new(&digest::SHA256);
-        let mut part = |bytes: &[u8]| {
-            print.update(&(bytes.len() as u64).to_be_bytes());
-            print.update(bytes);
-        };
-        part(&[u8::from(kid.is_some())]);
-        part(kid.unwrap_or_default().as_bytes());
-        fits.iter().for_each(|a| part(a.name().as_bytes()));
-        match self {
-            Self::Rsa { n, e } => {
-                part(n);
-                part(e);
-            }
-            Self::Point(point) => part(point),
-        }
-        bytes32(&print.finish())
-    }
-}
-
-/// A key of 2048 to 8192 bits whose exponent is odd and from 65537 to 2^32. Smaller exponents are a
-/// liability with sloppy padding, larger ones make every verification slow at the sender's choice.
-fn rsa_numbers(n: Vec<u8>, e: Vec<u8>) -> Result<Material, String> {
-    let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
-    if !(2048..=8192).contains(&bits) {
-        return Err(format!(
-            "its modulus has {bits} bits; 2048 to 8192 are accepted"
-        ));
-    }
-    let exponent = e
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, &b| sum << 8 | u64::from(b));
-    if e.len() > 5 || !(65_537..=1 << 32).contains(&exponent) || exponent % 2 == 0 {
-        return Err("its exponent is even, below 65537 or over 2^32".into());
-    }
-    Ok(Material::Rsa { n, e })
-}
-
-/// A big-endian number. Leading zeros break RFC 7518 section 2 but are common and harmless.
-fn number(name: &str, text: &str) -> Result<Vec<u8>, String> {
-    let bytes = decode(name, text)?;
-    let zeros = bytes.iter().take_while(|&&b| b == 0).count();
-    Ok(bytes[zeros..].to_vec())
-}
-
-fn coordinate(name: &str, text: &str, size: usize) -> Result<Vec<u8>, String> {
-    let bytes = decode(name, text)?;
-    if bytes.len() == size {
-        Ok(bytes)
-    } else {
-        Err(format!(
-            "its {name} has {} bytes; its curve has {size}",
-            bytes.len()
-        ))
-    }
-}
-
-fn decode(name: &str, text: &str) -> Result<Vec<u8>, String> {
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| format!("its {name} is no strict base64url"))
 }
 
 fn bytes32(digest: &digest::Digest) -> [u8; 32] {

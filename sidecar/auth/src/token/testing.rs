@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
@@ -23,6 +24,7 @@ pub(crate) enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
+    Secret(Vec<u8>),
 }
 
 /// A key pair with a name, bound to an algorithm.
@@ -37,16 +39,21 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new(algorithm: Algorithm, kid: &'static str) -> Self {
         let (pair, encoding) = match algorithm {
-            Algorithm::ES256 | Algorithm::ES384 => {
-                let curve = if algorithm == Algorithm::ES256 {
-                    &signature::ECDSA_P256_SHA256_FIXED_SIGNING
-                } else {
-                    &signature::ECDSA_P384_SHA384_FIXED_SIGNING
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+                let mut secret = vec![0; 64];
+                aws_lc_rs::rand::fill(&mut secret).unwrap();
+                let key = EncodingKey::from_secret(&secret);
+                (Pair::Secret(secret), key)
+            }
+            Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 => {
+                let curve = match algorithm {
+                    Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+                    Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+                    _ => &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
                 };
                 let pair = EcdsaKeyPair::generate(curve).unwrap();
-                let key =
-                    EncodingKey::from_ec_pem(&pem(pair.to_pkcs8v1().unwrap().as_ref())).unwrap();
-                (Pair::Ec(pair), key)
+                let der = pair.to_pkcs8v1().unwrap();
+                (Pair::Ec(pair), EncodingKey::from_ec_der(der.as_ref()))
             }
             Algorithm::EdDSA => {
                 let pair = Ed25519KeyPair::generate().unwrap();
@@ -68,8 +75,16 @@ impl Signer {
         }
     }
 
-    /// The public key, with its `kid` and `alg`.
+    /// The public key (of HS*, the secret), with its `kid` and `alg`.
     pub(crate) fn jwk(&self) -> Value {
+        if let (Algorithm::ES512, Pair::Ec(pair)) = (self.algorithm, &self.pair) {
+            // Which jsonwebtoken does not know.
+            let point = pair.public_key().as_ref();
+            return json!({
+                "kty": "EC", "crv": "P-521", "x": b64(&point[1..67]), "y": b64(&point[67..]),
+                "kid": self.kid, "alg": "ES512",
+            });
+        }
         let oracle = self.algorithm.name().parse().unwrap();
         let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&self.encoding, oracle).unwrap();
         let mut jwk = serde_json::to_value(jwk).unwrap();
@@ -108,6 +123,16 @@ impl Signer {
         match &self.pair {
             Pair::Ec(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
             Pair::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+            Pair::Secret(secret) => {
+                let digest = match algorithm {
+                    Algorithm::HS256 => hmac::HMAC_SHA256,
+                    Algorithm::HS384 => hmac::HMAC_SHA384,
+                    _ => hmac::HMAC_SHA512,
+                };
+                hmac::sign(&hmac::Key::new(digest, secret), message)
+                    .as_ref()
+                    .to_vec()
+            }
             Pair::Rsa(pair) => {
                 let encoding = match algorithm {
                     Algorithm::RS256 => &signature::RSA_PKCS1_SHA256,
@@ -133,13 +158,16 @@ pub(crate) fn payload() -> Value {
     })
 }
 
-/// The rule that accepts it: every algorithm, no skew.
+/// The rule that accepts it: every algorithm but the symmetric ones, no skew.
 pub(crate) fn issuer() -> Issuer {
     Issuer {
         name: "corp".into(),
         issuer: "https://login.example.com".into(),
         audiences: vec!["orders-api".into()],
-        algorithms: Algorithm::ALL.into_iter().collect(),
+        algorithms: Algorithm::ALL
+            .into_iter()
+            .filter(|algorithm| !algorithm.is_symmetric())
+            .collect(),
         clock_skew: Duration::ZERO,
         token_type: TokenType::Any,
         max_bytes: DEFAULT_MAX_BYTES,
@@ -151,7 +179,7 @@ pub(crate) fn jwks(keys: &[Value]) -> Vec<u8> {
 }
 
 pub(crate) fn key_set(keys: &[Value]) -> KeySet {
-    KeySet::from_jwks(&jwks(keys)).unwrap()
+    KeySet::from_local_jwks(&jwks(keys)).unwrap()
 }
 
 pub(crate) fn candidate<'a>(issuer: &'a Arc<Issuer>, set: &'a KeySet) -> Candidate<'a> {

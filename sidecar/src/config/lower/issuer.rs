@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_auth::token::jwt::{Issuer, TokenType};
-use tollgate_auth::token::keys::{Algorithm, Algorithms, KeySet};
+use tollgate_auth::token::keys::{Algorithm, AlgorithmError, Algorithms, KeySet};
 
 use super::context::{Context, items, lacks_items, names, set};
 use crate::config::diagnostic::Position;
@@ -91,15 +91,23 @@ fn algorithms(cx: &mut Context<'_>, raw: &RawIssuer) -> Algorithms {
     };
     let mut chosen = Vec::new();
     for (position, name) in items(Some(list)) {
-        match (name.parse::<Algorithm>(), name.as_str()) {
-            (Ok(algorithm), _) => chosen.push(algorithm),
-            (Err(_), "HS256" | "HS384" | "HS512" | "ES512") => cx.report(
+        match name.parse::<Algorithm>() {
+            Ok(algorithm) if algorithm.is_symmetric() && is_remote(raw) => cx.report(
+                position,
+                format!("`{name}` is symmetric: whoever can fetch its key can make tokens, so the keys of this issuer must stand in `file` or `inline`; or name another algorithm"),
+            ),
+            Ok(algorithm) => chosen.push(algorithm),
+            Err(AlgorithmError::None) => cx.report(
+                position,
+                format!("`{name}` is never accepted: such tokens are not signed; remove it"),
+            ),
+            Err(AlgorithmError::NotAvailable(_)) => cx.report(
                 position,
                 format!("the algorithm `{name}` is not available in this version; remove it"),
             ),
-            (Err(_), _) => cx.report(
+            Err(AlgorithmError::Unknown(_)) => cx.report(
                 position,
-                format!("unknown algorithm `{name}`; known: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"),
+                format!("unknown algorithm `{name}`; known: {}", Algorithms::ALL),
             ),
         }
     }
@@ -110,6 +118,13 @@ fn algorithms(cx: &mut Context<'_>, raw: &RawIssuer) -> Algorithms {
         );
     }
     chosen.into_iter().collect()
+}
+
+fn is_remote(raw: &RawIssuer) -> bool {
+    matches!(
+        set(raw.jwks.as_ref()),
+        Some((_, RawJwks::Discover | RawJwks::Url(_)))
+    )
 }
 
 fn key_settings(cx: &mut Context<'_>, raw: Option<&RawKeys>, refreshed: bool) -> KeySettings {
@@ -212,7 +227,7 @@ fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: 
 }
 
 fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) {
-    if let Err(error) = KeySet::from_jwks(content) {
+    if let Err(error) = KeySet::from_local_jwks(content) {
         cx.report(position, format!("{what} cannot be used: {error}"));
     }
 }

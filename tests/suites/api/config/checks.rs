@@ -329,3 +329,26 @@ fn idle_connections_have_their_time() {
         );
     }
 }
+
+/// threats.md 5: a secret that anyone can fetch is none.
+#[test]
+fn threat_05_shared_secrets_are_named_and_never_fetched() {
+    let issuer = "jwks: discover, audiences: [api], keys: {}";
+    let with = |jwks: &str, algorithms: &str| {
+        format!("jwks: {jwks}, audiences: [api], algorithms: [{algorithms}], keys: {{}}")
+    };
+    for jwks in ["discover", "{ url: 'https://login.test/keys' }"] {
+        mistake(issuer, &with(jwks, "HS256"), "`HS256` is symmetric");
+    }
+    mistake(issuer, &with("discover", "none"), "never accepted");
+    mistake(issuer, &with("discover", "RSA1_5"), "unknown algorithm");
+    let secret = "A".repeat(43);
+    let inline = format!("{{ inline: {{ keys: [{{ kty: oct, k: {secret} }}] }} }}");
+    let config = valid(issuer, &with(&inline, "HS256, ES512"));
+    assert_eq!(
+        config.issuers[0].rules.algorithms.to_string(),
+        "ES512, HS256"
+    );
+    let short = inline.replace(&secret, "c2hvcnQ");
+    mistake(issuer, &with(&short, "HS256"), "32 are the least");
+}

@@ -12,8 +12,15 @@ struct World {
 
 impl World {
     fn of(signers: &[&Signer]) -> Self {
+        let mut issuer = issuer();
+        // What a signer needs is named.
+        issuer.algorithms = issuer
+            .algorithms
+            .iter()
+            .chain(signers.iter().map(|signer| signer.algorithm))
+            .collect();
         Self {
-            issuer: Arc::new(issuer()),
+            issuer: Arc::new(issuer),
             set: key_set(&signers.iter().map(|s| s.jwk()).collect::<Vec<_>>()),
         }
     }
@@ -508,7 +515,8 @@ fn minted(signer: &Signer, changes: &Value) -> String {
 
 #[test]
 fn parity_every_algorithm_of_jsonwebtoken() {
-    for algorithm in Algorithm::ALL {
+    let theirs = |algorithm: &Algorithm| *algorithm != Algorithm::ES512;
+    for algorithm in Algorithm::ALL.into_iter().filter(theirs) {
         let signer = Signer::new(algorithm, "k");
         let world = World::of(&[&signer]);
         let theirs = minted(&signer, &json!({}));

@@ -1,5 +1,7 @@
 use super::*;
 use crate::token::testing::{Signer, b64, jwks, key_set};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 /// Why the only key of a JWKS is skipped.
@@ -17,11 +19,26 @@ fn every_type_of_key_is_read() {
         Signer::new(Algorithm::RS256, "r"),
         Signer::new(Algorithm::ES256, "e2"),
         Signer::new(Algorithm::ES384, "e3"),
+        Signer::new(Algorithm::ES512, "e5"),
         Signer::new(Algorithm::EdDSA, "ed"),
     ];
     let set = key_set(&signers.iter().map(Signer::jwk).collect::<Vec<_>>());
-    assert_eq!(set.kids().collect::<Vec<_>>(), ["r", "e2", "e3", "ed"]);
-    assert!(set.skipped().is_empty() && set.len() == 4 && set.has_kid("e3"));
+    assert_eq!(
+        set.kids().collect::<Vec<_>>(),
+        ["r", "e2", "e3", "e5", "ed"]
+    );
+    assert!(set.skipped().is_empty() && set.len() == 5 && set.has_kid("e3"));
+    let kinds: Vec<_> = set.entries().map(|key| (key.kind, key.bits)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("RSA", 2048),
+            ("EC", 256),
+            ("EC", 384),
+            ("EC", 521),
+            ("OKP", 256)
+        ]
+    );
     for signer in &signers {
         assert!(set.find(Some(signer.kid), signer.algorithm).is_ok());
         // The only one of its kind is also found without a name.
@@ -41,7 +58,8 @@ fn t04_t06_type_alg_use_and_key_ops_decide() {
     assert!(why(rsa.jwk_with(&json!({"key_ops": ["encrypt", "sign"]}))).contains("verify"));
     assert!(why(rsa.jwk_with(&json!({"alg": "ES256"}))).contains("cannot do"));
     assert!(why(rsa.jwk_with(&json!({"alg": "RSA-OAEP"}))).contains("no signature algorithm"));
-    assert!(why(rsa.jwk_with(&json!({"alg": "HS256"}))).contains("not available"));
+    assert!(why(rsa.jwk_with(&json!({"alg": "HS256"}))).contains("cannot do"));
+    assert!(why(rsa.jwk_with(&json!({"alg": "ES256K"}))).contains("not available"));
     assert!(why(rsa.jwk_with(&json!({"alg": 5}))).contains("no JWK"));
     for change in [
         json!({"use": "sig"}),
@@ -92,13 +110,57 @@ fn t05_symmetric_and_private_keys_are_ignored() {
     let good = Signer::new(Algorithm::ES256, "good");
     let oct = json!({"kty": "oct", "kid": "s\u{0}", "k": "c2VjcmV0"});
     let leaked = good.jwk_with(&json!({"kid": "leaked", "d": "AA"}));
-    let set = key_set(&[oct, leaked, good.jwk()]);
+    let set = KeySet::from_jwks(&jwks(&[oct, leaked, good.jwk()])).unwrap();
     assert_eq!(set.kids().collect::<Vec<_>>(), ["good"]);
     let [symmetric, private] = set.skipped() else {
         panic!("{:?}", set.skipped())
     };
     assert!(symmetric.why.contains("symmetric") && symmetric.kid.as_deref() == Some(r#""s\u{0}""#));
     assert!(private.why.contains("private half"));
+}
+
+/// What the operator wrote may hold a secret; what was fetched may not (threats.md 5).
+#[test]
+fn t05_a_local_set_may_hold_secrets_that_are_long_enough() {
+    let oct = |bytes: usize, more: &Value| {
+        let jwk = json!({"kty": "oct", "kid": "s", "k": b64(vec![7; bytes])});
+        crate::token::testing::merged(jwk, more)
+    };
+    let local = |jwk: Value| KeySet::from_local_jwks(&jwks(&[jwk]));
+    for (bytes, algorithms) in [
+        (32, "HS256"),
+        (47, "HS256"),
+        (48, "HS256, HS384"),
+        (64, "HS256, HS384, HS512"),
+    ] {
+        let set = local(oct(bytes, &json!({}))).unwrap();
+        let [key] = set.entries().collect::<Vec<_>>()[..] else {
+            panic!("{set:?}")
+        };
+        assert_eq!(key.algorithms.to_string(), algorithms);
+        assert_eq!((key.kind, key.bits), ("oct", bytes * 8));
+        // A secret is for nothing else, and stays out of what is printed.
+        for algorithm in Algorithm::ALL {
+            let fits = key.algorithms.contains(algorithm);
+            assert_eq!(set.find(Some("s"), algorithm).is_ok(), fits, "{algorithm}");
+        }
+        assert!(!format!("{set:?}").contains("7, 7, 7"));
+        assert!(KeySet::from_jwks(&jwks(&[oct(bytes, &json!({}))])).is_err());
+    }
+    for (jwk, expected) in [
+        (oct(31, &json!({})), "31 bytes"),
+        (oct(0, &json!({})), "0 bytes"),
+        (oct(32, &json!({"alg": "HS512"})), "cannot do"),
+        (oct(64, &json!({"alg": "RS256"})), "cannot do"),
+        (oct(64, &json!({"use": "enc"})), "encryption"),
+    ] {
+        match local(jwk) {
+            Err(JwksError::NothingUsable(skipped)) => {
+                assert!(skipped[0].why.contains(expected), "{skipped:?}");
+            }
+            other => panic!("not skipped: {other:?}"),
+        }
+    }
 }
 
 #[test]
