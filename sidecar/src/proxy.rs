@@ -1,5 +1,6 @@
 //! A request, top to bottom: one flat function from head to answer. Each phase says what it may still answer.
 
+mod authenticate;
 pub mod connection;
 pub mod record;
 pub mod rejection;
@@ -14,16 +15,15 @@ use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
-use tollgate_auth::token::cache::{VerdictCache, fingerprint};
+use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
-use tollgate_auth::token::source;
 use tollgate_http::{RequestHead, ResponseHead};
 
+use self::authenticate::authenticate;
 use self::connection::Connection;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
-use crate::snapshot::issuer::{IssuerState, Refetch};
-use crate::snapshot::{Route, Snapshot, TokenRule};
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::AccessLog;
 pub use crate::upstream::body::Incoming;
 use crate::upstream::body::{Progress, RequestBody};
@@ -169,16 +169,16 @@ async fn forward(
     // 400, 401, 503. What `Connection` names is gone before the token is looked for: a token is meant for this hop only
     // if the client did not say otherwise.
     hop_by_hop(&mut head.fields);
-    let claims = match &route.token {
+    let verdict = match &route.token {
         None => None,
-        Some(rule) => authenticate(shared, rule, &mut head, record).await?,
+        Some(rule) => authenticate(&shared.verdicts, shared.clock, rule, &mut head, record).await?,
     };
 
     // 401, 403. A requirement is never met by nobody, even where the token is optional.
-    match &claims {
-        Some(claims) => {
-            record.identified(claims);
-            route.require.permit(claims)?;
+    match &verdict {
+        Some(verdict) => {
+            record.identified(verdict);
+            route.require.permit(verdict.claims())?;
         }
         None if !route.require.is_empty() => {
             let why = "this route requires something of the token, and there is none";
@@ -190,11 +190,14 @@ async fn forward(
     // 403, 431. Scrub first: a client must not be able to write our headers, even on routes without a token.
     scrub(&mut head.fields, &listener.managed);
     unvouched(&mut head.fields);
-    inject(route, claims.as_deref(), &mut head)?;
+    if let Some(verdict) = &verdict {
+        let lines = shared.verdicts.headers(verdict, &route.inject)?;
+        head.fields.extend(lines.iter().cloned());
+    }
     introduce(connection, record.request_id(), &mut head);
 
     // 502, 503, 504
-    let ends_at = ends_at(route, claims.as_deref());
+    let ends_at = ends_at(route, verdict.as_ref().map(Verdict::claims));
     let progress = Arc::<Progress>::default();
     record.progress = Some(Arc::clone(&progress));
     record.upstream = Some(Arc::clone(&route.upstream.config().name));
@@ -206,87 +209,6 @@ async fn forward(
         return Err(Rejection::Unusable(answer.endpoint, why));
     }
     Ok((answer.head, answer.body, ends_at))
-}
-
-async fn authenticate(
-    shared: &Shared,
-    rule: &TokenRule,
-    head: &mut RequestHead,
-    record: &mut Record,
-) -> Result<Option<Arc<Claims>>, Rejection> {
-    let Some(found) = source::find(&head.fields, &rule.sources)? else {
-        if rule.required {
-            return Err(Refusal::new(
-                Reason::TokenMissing,
-                "no token where this route looks for one",
-            )
-            .into());
-        }
-        return Ok(None);
-    };
-    if record.is_logged() {
-        record.token = Some(fingerprint(found.token));
-    }
-    let mut verdict = check(shared, &rule.issuers, found.token);
-    if unknown_key(&verdict) {
-        // The key may have been published a moment ago. Asking is bounded; a flood of made-up kids is refused at once.
-        // Only the issuer that the token names is asked: to every other one it is a stranger's token.
-        for issuer in &rule.issuers {
-            if !unknown_key(&check(shared, std::slice::from_ref(issuer), found.token)) {
-                continue;
-            }
-            if issuer.refetch().await == Refetch::Ended {
-                verdict = check(shared, &rule.issuers, found.token);
-            }
-            if let (true, Some(why)) = (unknown_key(&verdict), &issuer.keys().last_error) {
-                // It may well be a good token: the client should try again, not throw it away.
-                let why = format!("the token's key is not here, and the last fetch failed: {why}");
-                verdict = Err(Refusal::new(Reason::KeysUnavailable, why));
-            }
-        }
-    }
-    if !rule.forward {
-        source::strip(&mut head.fields, &rule.sources);
-    }
-    Ok(Some(verdict?))
-}
-
-fn unknown_key(verdict: &Result<Arc<Claims>, Refusal>) -> bool {
-    matches!(verdict, Err(refusal) if refusal.reason == Reason::KeyUnknown)
-}
-
-fn check(
-    shared: &Shared,
-    issuers: &[Arc<IssuerState>],
-    token: &[u8],
-) -> Result<Arc<Claims>, Refusal> {
-    let now = (shared.clock)();
-    match issuers {
-        // The common case, without an allocation.
-        [issuer] => {
-            let keys = issuer.keys();
-            shared
-                .verdicts
-                .check(token, &[issuer.candidate(&keys, now)], now)
-        }
-        issuers => {
-            let keys: Vec<_> = issuers.iter().map(|issuer| issuer.keys()).collect();
-            let candidates: Vec<_> = issuers
-                .iter()
-                .zip(&keys)
-                .map(|(issuer, keys)| issuer.candidate(keys, now))
-                .collect();
-            shared.verdicts.check(token, &candidates, now)
-        }
-    }
-}
-
-fn inject(route: &Route, claims: Option<&Claims>, head: &mut RequestHead) -> Result<(), Rejection> {
-    if let Some(claims) = claims {
-        let block = route.inject.render(claims)?;
-        head.fields.extend(block.iter().cloned());
-    }
-    Ok(())
 }
 
 /// Says who the client is and how it came; whatever the client said of that itself was scrubbed.

@@ -11,12 +11,13 @@ mod json;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+pub(crate) mod sha256;
 pub mod source;
 #[cfg(test)]
 mod testing;
 
 pub use algorithm::{Algorithm, AlgorithmError, Algorithms};
-pub use cache::{CacheStats, VerdictCache, fingerprint};
+pub use cache::{CacheStats, Fingerprint, Look, Verdict, VerdictCache};
 pub use claims::{ClaimPath, Claims};
 pub use jwt::{Candidate, Issuer, Keys, TokenType, verify};
 pub use keys::{JwksError, KeySet, SkippedKey};

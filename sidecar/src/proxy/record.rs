@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_auth::reason::Reason;
+use tollgate_auth::token::cache::{Fingerprint, Verdict};
 use tollgate_auth::token::claims::Claims;
 use tollgate_http::{Fields, RequestHead, Version};
 
@@ -80,13 +81,14 @@ pub struct Record {
     is_finished: bool,
     pub(super) status: u16,
     pub(super) route: Option<Arc<str>>,
-    pub(super) token: Option<String>,
+    /// Of a token that was refused.
+    pub(super) token: Option<Fingerprint>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) progress: Option<Arc<Progress>>,
     reason: Option<Reason>,
     detail: Option<String>,
-    claims: Option<Arc<Claims>>,
+    verdict: Option<Verdict>,
 }
 
 /// The status of a request whose client did not wait for one; nginx's, and only ever seen in logs and metrics.
@@ -151,7 +153,7 @@ impl Record {
             progress: None,
             reason: None,
             detail: None,
-            claims: None,
+            verdict: None,
         }
     }
 
@@ -170,8 +172,8 @@ impl Record {
         fields.set("x-request-id", self.id.clone());
     }
 
-    pub(super) fn identified(&mut self, claims: &Arc<Claims>) {
-        self.claims = Some(Arc::clone(claims));
+    pub(super) fn identified(&mut self, verdict: &Verdict) {
+        self.verdict = Some(verdict.clone());
     }
 
     pub(super) fn refused(&mut self, reason: Reason, detail: Option<String>) {
@@ -208,6 +210,8 @@ impl Record {
         let Some((log, time, words)) = &self.log else {
             return;
         };
+        let claims = self.verdict.as_ref().map(Verdict::claims);
+        let accepted = self.verdict.as_ref().map(Verdict::fingerprint);
         log.write(&Line {
             time: humantime::format_rfc3339_millis(*time).to_string(),
             request_id: &self.id,
@@ -222,9 +226,9 @@ impl Record {
             route: self.route.as_deref(),
             reason,
             detail: self.detail.as_deref(),
-            subject: self.claims.as_ref().and_then(|claims| claims.subject()),
-            issuer: self.claims.as_ref().map(|claims| &**claims.issuer_name()),
-            token: self.token.as_deref(),
+            subject: claims.and_then(Claims::subject),
+            issuer: claims.map(|claims| &**claims.issuer_name()),
+            token: accepted.or(self.token).as_ref().map(Fingerprint::as_str),
             upstream: self.upstream.as_deref(),
             endpoint: self.endpoint,
             duration_us: micros_since(self.started),

@@ -11,6 +11,7 @@ use super::filter::{Filter, Filters};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::claims::{ClaimPath, Claims};
+use crate::token::sha256::sha256;
 
 /// The most that all identity headers of a request may take: names, values, and four bytes a line for
 /// colon, space and line end.
@@ -32,18 +33,31 @@ pub struct Injection {
 }
 
 /// The injections of a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InjectSet(Vec<Injection>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectSet {
+    injections: Vec<Injection>,
+    identity: [u8; 32],
+}
 
 impl InjectSet {
     /// The set, in the order in which the headers will stand.
     pub fn new(injections: Vec<Injection>) -> Self {
-        Self(injections)
+        // What is derived names every field, so none that is added later can be forgotten here.
+        let identity = sha256(format!("{injections:?}").as_bytes());
+        Self {
+            injections,
+            identity,
+        }
     }
 
     /// The injections.
     pub fn injections(&self) -> &[Injection] {
-        &self.0
+        &self.injections
+    }
+
+    /// The same for sets that say the same, and for no others: ready headers are found by it.
+    pub fn identity(&self) -> &[u8; 32] {
+        &self.identity
     }
 
     /// The header lines for `claims`. A claim that is absent, `null`, or a scalar that its filters drop
@@ -53,9 +67,9 @@ impl InjectSet {
     /// # Errors
     /// [`Reason::ClaimUnencodable`], [`Reason::IdentityTooLarge`]: never a part of the identity.
     pub fn render(&self, claims: &Claims) -> Result<Arc<[Field]>, Refusal> {
-        let mut lines = Vec::with_capacity(self.0.len());
+        let mut lines = Vec::with_capacity(self.injections.len());
         let mut total = 0;
-        for injection in &self.0 {
+        for injection in &self.injections {
             let Some(value) = injection.value(claims)? else {
                 continue;
             };
@@ -74,6 +88,13 @@ impl InjectSet {
             });
         }
         Ok(lines.into())
+    }
+}
+
+impl Default for InjectSet {
+    /// Nothing is told.
+    fn default() -> Self {
+        Self::new(Vec::new())
     }
 }
 

@@ -1,42 +1,57 @@
 //! Verdicts remembered, so that a token is verified once and not with each request.
 //!
-//! An entry stands for the whole token (found by its SHA-256, then compared byte for byte), the issuer,
-//! the generation of its keys and the epoch of its rule. A new key set or a new rule therefore leaves
-//! every older verdict unreachable at once; the memory bound sweeps it out. What depends on the moment,
-//! time and audience, is never part of an entry: it is compared at every hit.
+//! Two levels. The first: the whole token, the epoch of the rule and the generation of the keys name an
+//! entry with the verified claims. A new key set or a new rule therefore leaves every older verdict
+//! unreachable at once; the memory bound sweeps it out. What depends on the moment, time and audience, is
+//! never part of an entry: it is compared at every hit. The second: an entry holds the identity headers of
+//! each inject set that asked for them, ready to be appended, so that a request with a known token encodes
+//! nothing. Equal inject sets share them, across routes and reloads.
 //!
 //! Refusals that depend on the token alone (its form, a bad signature under a known key) are kept in a
 //! small cache of their own and for seconds only, so that a flood of garbage neither evicts good tokens
 //! nor is verified over and over. An unknown `kid`, missing keys, time and audience are never kept.
 //!
-//! Two workers that see a new token at the same moment both verify it. Letting one wait for the other
-//! (moka's `get_with`) would park a whole worker and every connection on it, to save some tens of
-//! microseconds once in the life of a token.
+//! A token that several workers see for the first time at once is verified by one of them; the others
+//! wait for it as a future ([`Waiting`]), with their worker free for other connections.
+//!
+//! Memory: both caches are bounded in bytes. An entry counts its token, its claims as they lie in memory,
+//! its ready headers, and 512 bytes for all around them; a token of an identity provider (900 bytes,
+//! 13 claims) takes about 4 KiB, so that 64 MiB hold some 14 000.
 
+mod entry;
+mod flight;
+
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use moka::sync::Cache;
+use tollgate_http::fields::Field;
 
+use self::entry::{Bad, Good, Key, Scope, Sought};
+use self::flight::{Flights, Part};
 use super::claims::Claims;
 use super::jwt::{self, Candidate, Keys};
+use crate::header::inject::InjectSet;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::time::UnixTime;
 
+pub use self::entry::Fingerprint;
+pub use self::flight::Waiting;
+
 /// How long a refusal is kept.
 pub const NEGATIVE_TTL: Duration = Duration::from_secs(10);
-
-/// What an entry costs beside its token and claims: key, hash table, list nodes, counters.
-const ENTRY_OVERHEAD: usize = 256;
 
 /// Remembers verdicts within a bound of memory. Shared by all workers.
 #[derive(Debug)]
 pub struct VerdictCache {
     good: Cache<Key, Arc<Good>>,
     bad: Cache<Key, Arc<Bad>>,
+    flights: Flights,
+    /// Keyed anew in each process, so that nobody outside can aim at one place of the tables.
+    prints: RandomState,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -54,33 +69,60 @@ pub struct CacheStats {
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    token: [u8; 32],
-    scope: Scope,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Scope {
-    /// Refused for its form, which no rule or key changes.
-    Form,
-    Issuer {
-        name: Arc<str>,
-        generation: u64,
-        epoch: u64,
-    },
-}
-
+/// What [`VerdictCache::look`] gives.
 #[derive(Debug)]
-struct Good {
-    token: Box<[u8]>,
-    claims: Arc<Claims>,
+pub enum Look {
+    /// The verdict.
+    Done(Checked),
+    /// Another worker verifies this very token. Await it, then [`VerdictCache::check`].
+    Wait(Waiting),
 }
 
+/// A verdict, and what was learnt on the way to it.
 #[derive(Debug)]
-struct Bad {
-    token: Box<[u8]>,
-    refusal: Refusal,
+pub struct Checked {
+    /// Accepted, or why not.
+    pub verdict: Result<Verdict, Refusal>,
+    /// Whose token it says to be: an index into the candidates. Unsaid where the verdict was remembered, or
+    /// the token is refused before that is known.
+    pub named: Option<usize>,
+    /// Said when a signature was found good in this very call, whatever else was wrong with the token.
+    pub fresh: Option<Fresh>,
+}
+
+/// A signature that was found good a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// Whose it is: an index into the candidates.
+    pub candidate: usize,
+    /// When the token says that it was issued.
+    pub issued_at: Option<UnixTime>,
+}
+
+/// An accepted token.
+#[derive(Clone, Debug)]
+pub struct Verdict(Arc<Good>);
+
+impl Checked {
+    fn known(verdict: Result<Verdict, Refusal>) -> Self {
+        Self {
+            verdict,
+            named: None,
+            fresh: None,
+        }
+    }
+}
+
+impl Verdict {
+    /// What it claims.
+    pub fn claims(&self) -> &Claims {
+        &self.0.claims
+    }
+
+    /// Its name in logs.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint
+    }
 }
 
 impl VerdictCache {
@@ -88,57 +130,64 @@ impl VerdictCache {
     /// for refusals.
     pub fn new(max_bytes: u64) -> Self {
         let for_bad = (max_bytes / 8).min(4 << 20);
-        let weight = |bytes: usize| u32::try_from(bytes + ENTRY_OVERHEAD).unwrap_or(u32::MAX);
         Self {
             good: Cache::builder()
                 .max_capacity(max_bytes - for_bad)
-                .weigher(move |_, v: &Arc<Good>| weight(v.token.len() + v.claims.weight()))
+                .weigher(|_, good: &Arc<Good>| good.weight())
                 .build(),
             bad: Cache::builder()
                 .max_capacity(for_bad)
-                .weigher(move |_, v: &Arc<Bad>| weight(v.token.len() + v.refusal.detail.len()))
+                .weigher(|key: &Key, bad: &Arc<Bad>| bad.weight(key))
                 .time_to_live(NEGATIVE_TTL)
                 .build(),
+            flights: Flights::default(),
+            prints: RandomState::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
-    /// The verdict on `token`: the same as [`jwt::verify`] gives, remembered or not.
+    /// The verdict on `token`, the same as [`jwt::verify`] gives, remembered or not; or the word to wait
+    /// for the worker that is verifying it.
+    pub fn look(&self, token: &[u8], candidates: &[Candidate<'_>], now: UnixTime) -> Look {
+        let sought = match self.recall(token, candidates, now) {
+            Recalled::Known(verdict) => {
+                return Look::Done(Checked::known(verdict));
+            }
+            Recalled::Unknown(sought) => sought,
+        };
+        match self.flights.join(sought.print) {
+            // Another may have led, and ended, since the cache was asked.
+            Part::Lead(_leading) => Look::Done(self.check(token, candidates, now)),
+            Part::Wait(waiting) => Look::Wait(waiting),
+        }
+    }
+
+    /// The verdict on `token` without waiting for anybody.
+    pub fn check(&self, token: &[u8], candidates: &[Candidate<'_>], now: UnixTime) -> Checked {
+        match self.recall(token, candidates, now) {
+            Recalled::Known(verdict) => Checked::known(verdict),
+            Recalled::Unknown(sought) => self.learn(sought, candidates, now),
+        }
+    }
+
+    /// The identity headers of an accepted token: [`InjectSet::render`], done once.
     ///
     /// # Errors
-    /// As [`jwt::verify`].
-    pub fn check(
-        &self,
-        token: &[u8],
-        candidates: &[Candidate<'_>],
-        now: UnixTime,
-    ) -> Result<Arc<Claims>, Refusal> {
-        jwt::admit(token, candidates)?;
-        let hash = sha256(token);
-        for candidate in candidates {
-            let Some(key) = Key::of(hash, candidate) else {
-                continue;
-            };
-            if let Some(entry) = self.good.get(&key).filter(|e| *e.token == *token) {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                jwt::in_force(&entry.claims, candidate.issuer, now)?;
-                return Ok(Arc::clone(&entry.claims));
-            }
+    /// As [`InjectSet::render`]; a refusal is not remembered.
+    pub fn headers(&self, verdict: &Verdict, set: &InjectSet) -> Result<Arc<[Field]>, Refusal> {
+        let Verdict(entry) = verdict;
+        if let Some(lines) = entry.block(set.identity()) {
+            return Ok(lines);
         }
-        let form = Key {
-            token: hash,
-            scope: Scope::Form,
-        };
-        let scoped = candidates.iter().filter_map(|c| Key::of(hash, c));
-        for key in scoped.chain([form]) {
-            if let Some(entry) = self.bad.get(&key).filter(|e| *e.token == *token) {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Err(entry.refusal.clone());
-            }
+        let lines = set.render(&entry.claims)?;
+        entry.keep_block(*set.identity(), &lines);
+        // It has grown: put in its own place it is weighed again, unless it was swept out meanwhile.
+        let there = self.good.get(&entry.key);
+        if there.is_some_and(|there| Arc::ptr_eq(&there, entry)) {
+            self.good.insert(entry.key.clone(), Arc::clone(entry));
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        self.learn(token, hash, candidates, now)
+        Ok(lines)
     }
 
     /// What the cache has done and holds.
@@ -151,96 +200,116 @@ impl VerdictCache {
         }
     }
 
-    fn learn(
+    fn recall<'t>(
         &self,
-        token: &[u8],
-        hash: [u8; 32],
+        token: &'t [u8],
         candidates: &[Candidate<'_>],
         now: UnixTime,
-    ) -> Result<Arc<Claims>, Refusal> {
-        let (at, claims) = match jwt::examine(token, candidates) {
+    ) -> Recalled<'t> {
+        // Before anything of its size is touched.
+        if let Err(refusal) = jwt::admit(token, candidates) {
+            return Recalled::Known(Err(refusal));
+        }
+        let form = Sought {
+            print: self.prints.hash_one(token),
+            token,
+            scope: Scope::Form,
+        };
+        for candidate in candidates {
+            let Some(scope) = scope(candidate) else {
+                continue;
+            };
+            if let Some(entry) = self.good.get(&Sought { scope, ..form })
+                && *entry.claims.issuer_name() == candidate.issuer.name
+            {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                let verdict = jwt::in_force(&entry.claims, candidate.issuer, now);
+                return Recalled::Known(verdict.map(|()| Verdict(entry)));
+            }
+        }
+        let scopes = candidates.iter().filter_map(scope).chain([Scope::Form]);
+        for scope in scopes {
+            if let Some(entry) = self.bad.get(&Sought { scope, ..form }) {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return Recalled::Known(Err(entry.refusal.clone()));
+            }
+        }
+        Recalled::Unknown(form)
+    }
+
+    fn learn(&self, form: Sought<'_>, candidates: &[Candidate<'_>], now: UnixTime) -> Checked {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let (at, claims) = match jwt::examine(form.token, candidates) {
             Ok(verified) => verified,
             Err(failure) => {
                 let candidate = failure.candidate.map(|at| &candidates[at]);
-                if let Some(key) = Key::of_refusal(hash, candidate, failure.refusal.reason) {
+                if let Some(scope) = kept(candidate, failure.refusal.reason) {
                     let refusal = failure.refusal.clone();
-                    self.bad.insert(
-                        key,
-                        Arc::new(Bad {
-                            token: token.into(),
-                            refusal,
-                        }),
-                    );
+                    let key = Sought { scope, ..form }.owned();
+                    self.bad.insert(key, Arc::new(Bad { refusal }));
                 }
-                return Err(failure.refusal);
+                return Checked {
+                    verdict: Err(failure.refusal),
+                    named: failure.candidate,
+                    fresh: None,
+                };
             }
         };
-        let claims = Arc::new(claims);
+        let candidate = &candidates[at];
+        let fresh = Some(Fresh {
+            candidate: at,
+            issued_at: claims.issued_at(),
+        });
         // Before the insertion: a token that is out of time or not for us is not worth the memory.
-        jwt::in_force(&claims, candidates[at].issuer, now)?;
-        if let Some(key) = Key::of(hash, &candidates[at]) {
-            let good = Good {
-                token: token.into(),
-                claims: Arc::clone(&claims),
+        if let Err(refusal) = jwt::in_force(&claims, candidate.issuer, now) {
+            return Checked {
+                verdict: Err(refusal),
+                named: Some(at),
+                fresh,
             };
-            self.good.insert(key, Arc::new(good));
         }
-        Ok(claims)
-    }
-}
-
-impl Key {
-    /// `None` without keys: a verdict then has nothing to stand on.
-    fn of(token: [u8; 32], candidate: &Candidate<'_>) -> Option<Self> {
-        let Keys::Ready { generation, .. } = candidate.keys else {
-            return None;
+        let Some(scope) = scope(candidate) else {
+            // Not reached: nothing verifies without keys.
+            let why = "the token was verified without keys";
+            return Checked::known(Err(Refusal::new(Reason::KeysUnavailable, why)));
         };
-        Some(Self {
-            token,
-            scope: Scope::Issuer {
-                name: Arc::clone(&candidate.issuer.name),
-                generation,
-                epoch: candidate.epoch,
-            },
-        })
-    }
-
-    /// Where a refusal is kept, if it may be.
-    fn of_refusal(
-        token: [u8; 32],
-        candidate: Option<&Candidate<'_>>,
-        reason: Reason,
-    ) -> Option<Self> {
-        match (candidate, reason) {
-            (None, Reason::TokenMalformed | Reason::HeaderUnsupported) => Some(Self {
-                token,
-                scope: Scope::Form,
-            }),
-            (
-                Some(candidate),
-                Reason::SignatureInvalid | Reason::ClaimMissing | Reason::ClaimMalformed,
-            ) => Self::of(token, candidate),
-            _ => None,
+        let key = Sought { scope, ..form }.owned();
+        let entry = Arc::new(Good::new(key.clone(), claims));
+        self.good.insert(key, Arc::clone(&entry));
+        Checked {
+            verdict: Ok(Verdict(entry)),
+            named: Some(at),
+            fresh,
         }
     }
 }
 
-/// A short name of a token for logs: the first 12 hex digits of its SHA-256. It names a token to whoever
-/// has it, and tells nothing to anyone else.
-pub fn fingerprint(token: &[u8]) -> String {
-    use std::fmt::Write as _;
-    sha256(token)[..6]
-        .iter()
-        .fold(String::with_capacity(12), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+enum Recalled<'t> {
+    Known(Result<Verdict, Refusal>),
+    Unknown(Sought<'t>),
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
+/// `None` without keys: a verdict then has nothing to stand on.
+fn scope(candidate: &Candidate<'_>) -> Option<Scope> {
+    match candidate.keys {
+        Keys::Ready { generation, .. } => Some(Scope::Rule {
+            epoch: candidate.epoch,
+            generation,
+        }),
+        Keys::Unavailable | Keys::Stale => None,
+    }
+}
+
+/// Where a refusal is kept, if it may be.
+fn kept(candidate: Option<&Candidate<'_>>, reason: Reason) -> Option<Scope> {
+    match (candidate, reason) {
+        (None, Reason::TokenMalformed | Reason::HeaderUnsupported) => Some(Scope::Form),
+        (
+            Some(candidate),
+            Reason::SignatureInvalid | Reason::ClaimMissing | Reason::ClaimMalformed,
+        ) => scope(candidate),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

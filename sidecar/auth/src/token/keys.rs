@@ -4,7 +4,6 @@ mod material;
 
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
 use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse};
 use serde_json::{Map, Value};
 
@@ -12,6 +11,7 @@ use self::material::Material;
 pub(crate) use self::material::Verifier;
 pub use super::algorithm::{Algorithm, AlgorithmError, Algorithms};
 use super::json::{self, Limits};
+use super::sha256::Parts;
 use crate::refusal::quote;
 
 /// The largest JWKS that is read, in bytes.
@@ -165,12 +165,12 @@ impl KeySet {
             return Err(JwksError::NothingUsable(skipped));
         }
         prints.sort_unstable();
-        let mut whole = digest::Context::new(&digest::SHA256);
-        prints.iter().for_each(|print| whole.update(print));
+        let mut whole = Parts::new();
+        prints.iter().for_each(|print| whole.add(print));
         Ok(Self {
             keys,
             skipped,
-            fingerprint: bytes32(&whole.finish()),
+            fingerprint: whole.finish(),
         })
     }
 
@@ -336,12 +336,6 @@ fn refuse_unusable(members: &Map<String, Value>, origin: Origin) -> Result<(), S
         );
     }
     Ok(())
-}
-
-fn bytes32(digest: &digest::Digest) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest.as_ref());
-    out
 }
 
 #[cfg(test)]

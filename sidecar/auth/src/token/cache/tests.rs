@@ -1,4 +1,6 @@
 use super::*;
+use crate::header::encode::Encoding;
+use crate::header::inject::Injection;
 use crate::token::jwt::{Issuer, verify};
 use crate::token::keys::{Algorithm, KeySet};
 use crate::token::testing::{NOW, Signer, candidate, issuer, key_set};
@@ -35,7 +37,8 @@ impl World {
         let cached = self
             .cache
             .check(token.as_bytes(), &[candidate], now)
-            .map(|c| c.json().clone());
+            .verdict
+            .map(|v| v.claims().json().clone());
         let cold = verify(token.as_bytes(), &[candidate], now).map(|c| c.json().clone());
         assert_eq!(cached, cold);
         cached.err().map(|r| r.reason)
@@ -242,7 +245,7 @@ fn too_large_tokens_are_not_even_hashed() {
         world.check(&token, world.candidate(), NOW),
         Some(Reason::TokenTooLarge)
     );
-    let refusal = world.cache.check(b"a.b.c", &[], NOW).unwrap_err();
+    let refusal = world.cache.check(b"a.b.c", &[], NOW).verdict.unwrap_err();
     assert_eq!(refusal.reason, Reason::IssuerMismatch);
     assert_eq!(world.hits_and_misses(), (0, 0));
 }
@@ -267,30 +270,153 @@ fn memory_is_bounded() {
     );
 }
 
-/// The hash finds an entry, and the whole token decides: another token behind the same hash is no hit.
+/// threats.md 53: an epoch that two rules share by mistake does not let one's token pass for the other's.
 #[test]
-fn t53_the_whole_token_is_compared() {
+fn t53_a_verdict_belongs_to_its_issuer() {
     let world = World::new();
-    let (mine, other) = (
-        world.signer.token(&json!({})),
-        world.signer.token(&json!({"sub": "u2"})),
-    );
-    let claims = verify(other.as_bytes(), &[world.candidate()], NOW).unwrap();
-    let key = Key::of(sha256(mine.as_bytes()), &world.candidate()).unwrap();
-    let planted = Good {
-        token: other.as_bytes().into(),
-        claims,
-    };
-    world.cache.good.insert(key, Arc::new(planted));
-    let claims = world
-        .cache
-        .check(mine.as_bytes(), &[world.candidate()], NOW)
-        .unwrap();
-    assert_eq!(claims.subject(), Some("u1"));
+    let token = world.signer.token(&json!({}));
+    assert_eq!(world.check(&token, world.candidate(), NOW), None);
+    let other = Arc::new(Issuer {
+        name: "other".into(),
+        ..(*world.issuer).clone()
+    });
+    let candidate = candidate(&other, &world.set);
+    let checked = world.cache.check(token.as_bytes(), &[candidate], NOW);
+    let issuer = Arc::clone(checked.verdict.unwrap().claims().issuer_name());
+    assert_eq!(&*issuer, "other");
+}
+
+fn set(names: &[&'static str]) -> InjectSet {
+    let injections = names.iter().map(|&name| Injection {
+        name: name.into(),
+        claim: "sub".into(),
+        encoding: Encoding::String,
+        only: None,
+        except: None,
+    });
+    InjectSet::new(injections.collect())
 }
 
 #[test]
-fn fingerprints_are_short_and_say_nothing() {
-    assert_eq!(fingerprint(b""), "e3b0c44298fc");
-    assert_eq!(fingerprint(b"abc").len(), 12);
+fn headers_are_made_once_for_equal_sets_and_never_for_another() {
+    let world = World::new();
+    let token = world.signer.token(&json!({}));
+    let verdict = || {
+        let checked = world
+            .cache
+            .check(token.as_bytes(), &[world.candidate()], NOW);
+        checked.verdict.unwrap()
+    };
+    let headers = |set: &InjectSet| world.cache.headers(&verdict(), set).unwrap();
+    let (one, again, two) = (set(&["x-user"]), set(&["x-user"]), set(&["x-user", "x-id"]));
+    let first = headers(&one);
+    assert!(Arc::ptr_eq(&first, &headers(&again)));
+    assert_eq!((first.len(), headers(&two).len()), (1, 2));
+    assert!(Arc::ptr_eq(&first, &headers(&one)));
+    // Another token of the same set has its own.
+    let other = world.signer.token(&json!({"sub": "u2"}));
+    let other = world
+        .cache
+        .check(other.as_bytes(), &[world.candidate()], NOW);
+    let lines = world.cache.headers(&other.verdict.unwrap(), &one).unwrap();
+    assert_eq!(
+        (&*first[0].value, &*lines[0].value),
+        (&b"u1"[..], &b"u2"[..])
+    );
+}
+
+#[test]
+fn headers_count_against_the_memory() {
+    let world = World::new();
+    let token = world.signer.token(&json!({"sub": "s".repeat(4000)}));
+    let weighed = || {
+        world.cache.good.run_pending_tasks();
+        world.cache.stats().bytes
+    };
+    let checked = world
+        .cache
+        .check(token.as_bytes(), &[world.candidate()], NOW);
+    let verdict = checked.verdict.unwrap();
+    let before = weighed();
+    world.cache.headers(&verdict, &set(&["x-user"])).unwrap();
+    assert!((4000..5000).contains(&(weighed() - before)));
+    // However many sets there are, few blocks are kept of one token.
+    let names: Vec<&'static str> = (0..40).map(|n| &*format!("x-{n}").leak()).collect();
+    for name in &names {
+        world.cache.headers(&verdict, &set(&[name])).unwrap();
+    }
+    assert!((weighed() - before) / 4000 <= 8, "{}", weighed());
+    // One that was swept out is not put back.
+    world.cache.good.invalidate_all();
+    world.cache.headers(&verdict, &set(&["x-late"])).unwrap();
+    weighed();
+    assert_eq!(world.cache.stats().entries, 0);
+}
+
+#[test]
+fn what_was_learnt_is_told_once() {
+    let world = World::new();
+    let fresh = |token: &str| {
+        let checked = world
+            .cache
+            .check(token.as_bytes(), &[world.candidate()], NOW);
+        checked.fresh.map(|fresh| fresh.issued_at)
+    };
+    let iat = NOW.as_secs() - 10;
+    let token = world.signer.token(&json!({}));
+    assert_eq!(fresh(&token), Some(Some(UnixTime::from_secs(iat))));
+    assert_eq!(fresh(&token), None);
+    // A clock that is ahead shows in tokens that are refused for it.
+    let late = NOW + Duration::from_secs(100);
+    let token = world.signer.token(&json!({"iat": late.as_secs()}));
+    assert_eq!(fresh(&token), Some(Some(late)));
+    let forged = format!("{}AAAA", &token[..token.len() - 4]);
+    assert_eq!(fresh(&forged), None);
+}
+
+/// Eight threads meet a hundred tokens at once, each token first seen by all: each is verified once.
+#[test]
+fn a_token_seen_by_all_at_once_is_verified_once() {
+    const THREADS: usize = 8;
+    let world = World::new();
+    let tokens: Vec<_> = (0..100)
+        .map(|n| world.signer.token(&json!({"sub": format!("u{n}")})))
+        .collect();
+    let start = std::sync::Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for token in &tokens {
+                    start.wait();
+                    let token = token.as_bytes();
+                    let verdict = match world.cache.look(token, &[world.candidate()], NOW) {
+                        Look::Done(checked) => checked.verdict,
+                        Look::Wait(waiting) => {
+                            block_on(waiting);
+                            world.cache.check(token, &[world.candidate()], NOW).verdict
+                        }
+                    };
+                    assert!(verdict.is_ok());
+                }
+            });
+        }
+    });
+    let (hits, misses) = world.hits_and_misses();
+    assert_eq!((hits, misses), (700, 100));
+}
+
+/// A runtime of one future.
+fn block_on(waiting: Waiting) {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut waiting = std::pin::pin!(waiting);
+    while waiting.as_mut().poll(&mut context).is_pending() {
+        std::thread::park();
+    }
 }

@@ -1,14 +1,13 @@
 //! The numbers of one key: checked for size, then parsed once for each algorithm that it may be used with.
 
-use aws_lc_rs::digest;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve};
 
-use super::bytes32;
 use crate::token::algorithm::{Algorithm, Algorithms};
+use crate::token::sha256::Parts;
 
 /// A key made ready for one algorithm.
 #[derive(Debug)]
@@ -173,22 +172,18 @@ impl Material {
     }
 
     pub(super) fn print(&self, kid: Option<&str>, fits: Algorithms) -> [u8; 32] {
-        let mut print = digest::Context::new(&digest::SHA256);
-        let mut part = |bytes: &[u8]| {
-            print.update(&(bytes.len() as u64).to_be_bytes());
-            print.update(bytes);
-        };
-        part(&[u8::from(kid.is_some())]);
-        part(kid.unwrap_or_default().as_bytes());
-        fits.iter().for_each(|a| part(a.name().as_bytes()));
+        let mut print = Parts::new();
+        print.add(&[u8::from(kid.is_some())]);
+        print.add(kid.unwrap_or_default().as_bytes());
+        fits.iter().for_each(|a| print.add(a.name().as_bytes()));
         match self {
             Self::Rsa { n, e } => {
-                part(n);
-                part(e);
+                print.add(n);
+                print.add(e);
             }
-            Self::Point(bytes) | Self::Secret(bytes) => part(bytes),
+            Self::Point(bytes) | Self::Secret(bytes) => print.add(bytes),
         }
-        bytes32(&print.finish())
+        print.finish()
     }
 }
 

@@ -1,0 +1,243 @@
+//! What is remembered of a token, and under which name.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use moka::Equivalent;
+use tollgate_http::fields::Field;
+
+use crate::refusal::Refusal;
+use crate::token::claims::Claims;
+use crate::token::sha256::sha256;
+
+/// What an entry costs beside its token, claims and header blocks: key, hash table, list nodes, counters.
+const OVERHEAD: usize = 512;
+
+/// Header blocks kept of one token; beyond, the oldest goes. As many inject sets rarely meet one token.
+const MAX_BLOCKS: usize = 8;
+
+/// The name of an entry. Its hash is that of the print and the scope, equality that of the whole token.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) print: u64,
+    pub(super) token: Arc<[u8]>,
+    pub(super) scope: Scope,
+}
+
+/// A name to look for, without owning it.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'t> {
+    pub(super) print: u64,
+    pub(super) token: &'t [u8],
+    pub(super) scope: Scope,
+}
+
+/// What a verdict stands on beside the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Scope {
+    /// Refused for its form, which no rule or key changes.
+    Form,
+    /// One rule and one set of keys.
+    Rule { epoch: u64, generation: u64 },
+}
+
+impl Sought<'_> {
+    pub(super) fn owned(&self) -> Key {
+        Key {
+            print: self.print,
+            token: self.token.into(),
+            scope: self.scope,
+        }
+    }
+}
+
+impl Key {
+    fn sought(&self) -> Sought<'_> {
+        Sought {
+            print: self.print,
+            token: &self.token,
+            scope: self.scope,
+        }
+    }
+}
+
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.print.hash(state);
+        self.scope.hash(state);
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.sought().hash(state);
+    }
+}
+
+impl Equivalent<Key> for Sought<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.scope == key.scope && *self.token == *key.token
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.sought().equivalent(other)
+    }
+}
+
+impl Eq for Key {}
+
+/// Never prints the token.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("bytes", &self.token.len())
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A verified token.
+#[derive(Debug)]
+pub(super) struct Good {
+    pub(super) key: Key,
+    pub(super) claims: Claims,
+    pub(super) fingerprint: Fingerprint,
+    blocks: ArcSwap<Vec<Block>>,
+}
+
+/// The identity headers of one inject set, ready.
+#[derive(Clone, Debug)]
+struct Block {
+    set: [u8; 32],
+    lines: Arc<[Field]>,
+}
+
+impl Good {
+    pub(super) fn new(key: Key, claims: Claims) -> Self {
+        Self {
+            fingerprint: Fingerprint::of(&key.token),
+            key,
+            claims,
+            blocks: ArcSwap::default(),
+        }
+    }
+
+    /// The ready headers of the inject set with this identity.
+    pub(super) fn block(&self, set: &[u8; 32]) -> Option<Arc<[Field]>> {
+        let blocks = self.blocks.load();
+        let found = blocks.iter().find(|block| block.set == *set)?;
+        Some(Arc::clone(&found.lines))
+    }
+
+    pub(super) fn keep_block(&self, set: [u8; 32], lines: &Arc<[Field]>) {
+        self.blocks.rcu(|blocks| {
+            let gone = (blocks.len() + 1).saturating_sub(MAX_BLOCKS);
+            let kept = blocks.iter().skip(gone).filter(|block| block.set != set);
+            let new = Block {
+                set,
+                lines: Arc::clone(lines),
+            };
+            kept.cloned().chain([new]).collect::<Vec<_>>()
+        });
+    }
+
+    /// Roughly the memory that it takes, in bytes.
+    pub(super) fn weight(&self) -> u32 {
+        let blocks = self.blocks.load();
+        let blocks: usize = blocks.iter().map(Block::weight).sum();
+        weight(self.key.token.len() + self.claims.weight() + blocks)
+    }
+}
+
+impl Block {
+    fn weight(&self) -> usize {
+        let lines = self.lines.iter();
+        // A name is shared with the configuration.
+        let values: usize = lines
+            .map(|line| size_of::<Field>() + line.value.len())
+            .sum();
+        size_of::<Self>() + values
+    }
+}
+
+/// A refused token.
+#[derive(Debug)]
+pub(super) struct Bad {
+    pub(super) refusal: Refusal,
+}
+
+impl Bad {
+    /// Roughly the memory that it takes, in bytes.
+    pub(super) fn weight(&self, key: &Key) -> u32 {
+        weight(key.token.len() + self.refusal.detail.len())
+    }
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
+}
+
+/// A short name of a token for logs: the first 12 hex digits of its SHA-256. It names a token to whoever
+/// has it, and tells nothing to anyone else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 12]);
+
+impl Fingerprint {
+    /// The fingerprint of `token`.
+    pub fn of(token: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let hash = sha256(token);
+        let digit = |at: usize| DIGITS[usize::from(hash[at / 2] >> (4 * (1 - at % 2)) & 15)];
+        Self(std::array::from_fn(digit))
+    }
+
+    /// Its digits.
+    pub fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_short_and_say_nothing() {
+        assert_eq!(Fingerprint::of(b"").as_str(), "e3b0c44298fc");
+        assert_eq!(Fingerprint::of(b"abc").to_string(), "ba7816bf8f01");
+    }
+
+    /// The hash finds, and the whole token decides (threats.md 53).
+    #[test]
+    fn t53_equal_prints_are_not_equal_tokens() {
+        let key = |print, token: &[u8], epoch| Key {
+            print,
+            token: token.into(),
+            scope: Scope::Rule {
+                epoch,
+                generation: 1,
+            },
+        };
+        assert_eq!(key(1, b"a", 1), key(1, b"a", 1));
+        assert_ne!(key(1, b"a", 1), key(1, b"b", 1));
+        assert_ne!(key(1, b"a", 1), key(1, b"a", 2));
+        assert!(!format!("{:?}", key(1, b"secret", 1)).contains("secret"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Who asks: the token found, verified or recognised.
+
+use std::sync::Arc;
+
+use tollgate_auth::reason::Reason;
+use tollgate_auth::refusal::Refusal;
+use tollgate_auth::time::UnixTime;
+use tollgate_auth::token::cache::{Checked, Fingerprint, Look, Verdict, VerdictCache};
+use tollgate_auth::token::jwt::Candidate;
+use tollgate_auth::token::source;
+use tollgate_http::RequestHead;
+
+use super::record::Record;
+use super::rejection::Rejection;
+use crate::snapshot::TokenRule;
+use crate::snapshot::issuer::{IssuerState, Refetch};
+
+/// The verdict on the token of a request; `None` if there is none and none is asked for.
+///
+/// # Errors
+///
+/// 400, 401, 503.
+pub(super) async fn authenticate(
+    verdicts: &VerdictCache,
+    clock: fn() -> UnixTime,
+    rule: &TokenRule,
+    head: &mut RequestHead,
+    record: &mut Record,
+) -> Result<Option<Verdict>, Rejection> {
+    let Some(found) = source::find(&head.fields, &rule.sources)? else {
+        if rule.required {
+            return Err(Refusal::new(
+                Reason::TokenMissing,
+                "no token where this route looks for one",
+            )
+            .into());
+        }
+        return Ok(None);
+    };
+    let asked = Asked {
+        verdicts,
+        clock,
+        issuers: &rule.issuers,
+        token: found.token,
+    };
+    let verdict = asked.verdict().await.inspect_err(|_| {
+        // An accepted token brings its fingerprint along.
+        if record.is_logged() {
+            record.token = Some(Fingerprint::of(found.token));
+        }
+    })?;
+    if !rule.forward {
+        source::strip(&mut head.fields, &rule.sources);
+    }
+    Ok(Some(verdict))
+}
+
+/// A token and what decides about it.
+struct Asked<'r> {
+    verdicts: &'r VerdictCache,
+    clock: fn() -> UnixTime,
+    issuers: &'r [Arc<IssuerState>],
+    token: &'r [u8],
+}
+
+impl Asked<'_> {
+    async fn verdict(&self) -> Result<Verdict, Refusal> {
+        let checked = self.look().await;
+        let stranger = match &checked.verdict {
+            Err(refusal) if refusal.reason == Reason::KeyUnknown => checked.named,
+            _ => None,
+        };
+        // The key may have been published a moment ago. Asking is bounded; a flood of made-up kids is refused at once.
+        // Only the issuer that the token names is asked: to every other one it is a stranger's token.
+        let Some(issuer) = stranger.and_then(|at| self.issuers.get(at)) else {
+            return checked.verdict;
+        };
+        let verdict = match issuer.refetch().await {
+            Refetch::Ended => self.look().await.verdict,
+            Refetch::Late | Refetch::Denied => checked.verdict,
+        };
+        if let (Err(refusal), Some(why)) = (&verdict, &issuer.keys().last_error)
+            && refusal.reason == Reason::KeyUnknown
+        {
+            // It may well be a good token: the client should try again, not throw it away.
+            let why = format!("the token's key is not here, and the last fetch failed: {why}");
+            return Err(Refusal::new(Reason::KeysUnavailable, why));
+        }
+        verdict
+    }
+
+    /// Verified once for all workers that see the token for the first time at this moment.
+    async fn look(&self) -> Checked {
+        let look =
+            self.with_candidates(|candidates, now| self.verdicts.look(self.token, candidates, now));
+        match look {
+            Look::Done(checked) => checked,
+            Look::Wait(waiting) => {
+                waiting.await;
+                self.with_candidates(|candidates, now| {
+                    self.verdicts.check(self.token, candidates, now)
+                })
+            }
+        }
+    }
+
+    fn with_candidates<T>(&self, ask: impl FnOnce(&[Candidate<'_>], UnixTime) -> T) -> T {
+        let now = (self.clock)();
+        match self.issuers {
+            // The common case, without an allocation.
+            [issuer] => {
+                let keys = issuer.keys();
+                ask(&[issuer.candidate(&keys, now)], now)
+            }
+            issuers => {
+                let keys: Vec<_> = issuers.iter().map(|issuer| issuer.keys()).collect();
+                let candidates: Vec<_> = issuers
+                    .iter()
+                    .zip(&keys)
+                    .map(|(issuer, keys)| issuer.candidate(keys, now))
+                    .collect();
+                ask(&candidates, now)
+            }
+        }
+    }
+}
