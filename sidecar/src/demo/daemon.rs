@@ -1,5 +1,6 @@
 //! The daemon as its operator sees it: a process, its admin socket, its health.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -30,6 +31,8 @@ pub struct Launch {
     pub logs: PathBuf,
     /// The namespace that it runs in; `None` is where the caller is.
     pub place: Option<Arc<Netns>>,
+    /// What its environment has beyond the caller's: names and values.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 /// A running daemon; dropping it kills it.
@@ -69,6 +72,7 @@ impl Daemon {
         command
             .args(["run", "--config"])
             .arg(&launch.config)
+            .envs(launch.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(append(ACCESS_LOG)?)
             .stderr(append(LOG)?);

@@ -111,6 +111,7 @@ impl Scene {
             socket,
             logs: directory.path().to_owned(),
             place: stage.node,
+            env: Vec::new(),
         };
         let mut daemon = Daemon::start(launch)?;
         daemon.wait_ready(Duration::from_secs(20))?;

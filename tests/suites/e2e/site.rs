@@ -188,6 +188,7 @@ impl Site {
             socket: self.directory.path().join("admin.sock"),
             logs: self.directory.path().to_owned(),
             place: Some(Arc::clone(&self.node.ns)),
+            env: Vec::new(),
         })
     }
 
