@@ -3,8 +3,10 @@
 //! A plain `serde_json::Value` keeps the last of two equal members. Two readers of one token could then
 //! see two subjects, so the whole object is refused instead.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -28,7 +30,7 @@ pub(crate) fn object(
     limits: Limits,
 ) -> Result<Map<String, Value>, serde_json::Error> {
     let mut left = limits;
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let mut reader = reader(bytes)?;
     let value = Node {
         depth: limits.depth,
         left: &mut left,
@@ -38,6 +40,98 @@ pub(crate) fn object(
     match value {
         Value::Object(map) => Ok(map),
         _ => Err(serde_json::Error::custom("not an object")),
+    }
+}
+
+/// Reads `bytes` as exactly one JSON object and gives each of its members to `take`, in order: for objects
+/// of which few members matter.
+///
+/// # Errors
+/// As [`object`].
+pub(crate) fn members(
+    bytes: &[u8],
+    limits: Limits,
+    take: impl FnMut(&str, Value),
+) -> Result<(), serde_json::Error> {
+    let mut left = limits;
+    // The object itself.
+    spend(&mut left.values, "too many values")?;
+    let mut reader = reader(bytes)?;
+    reader.deserialize_map(Members {
+        depth: limits.depth,
+        left: &mut left,
+        take,
+    })?;
+    reader.end()
+}
+
+/// UTF-8 is checked once and for all: string by string costs more than all else of the reading.
+fn reader(
+    bytes: &[u8],
+) -> Result<serde_json::Deserializer<serde_json::de::StrRead<'_>>, serde_json::Error> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        serde_json::Error::custom(format_args!("no UTF-8 at byte {}", e.valid_up_to()))
+    })?;
+    Ok(serde_json::Deserializer::from_str(text))
+}
+
+/// The outermost object, whose members are handed out.
+struct Members<'l, F> {
+    depth: usize,
+    left: &'l mut Limits,
+    take: F,
+}
+
+impl<'de, F: FnMut(&str, Value)> Visitor<'de> for Members<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        let mut seen: Vec<Cow<'de, str>> = Vec::with_capacity(4);
+        while let Some(Name(name)) = members.next_key()? {
+            spend(&mut self.left.members, "too many members")?;
+            if seen.contains(&name) {
+                return Err(A::Error::custom("a member stands twice"));
+            }
+            let mut outermost = Node {
+                depth: self.depth,
+                left: &mut *self.left,
+            };
+            let value = members.next_value_seed(outermost.child()?)?;
+            (self.take)(&name, value);
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// A member's name, borrowed where nothing in it is escaped.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+
+        reader.deserialize_str(Text)
     }
 }
 
@@ -124,12 +218,11 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut out = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             spend(&mut self.left.members, "too many members")?;
+            let value = members.next_value_seed(self.child()?)?;
             // Names are compared after unescaping: `"\u0061lg"` is `"alg"`.
-            if out.contains_key(&name) {
+            if out.insert(name, value).is_some() {
                 return Err(A::Error::custom("a member stands twice"));
             }
-            let value = members.next_value_seed(self.child()?)?;
-            out.insert(name, value);
         }
         Ok(Value::Object(out))
     }
@@ -147,8 +240,13 @@ mod tests {
         values: 8,
     };
 
+    /// Both readers refuse what one does, for the same reason.
     fn error(text: &str) -> String {
-        object(text.as_bytes(), SMALL).unwrap_err().to_string()
+        let error = object(text.as_bytes(), SMALL).unwrap_err().to_string();
+        let handed = members(text.as_bytes(), SMALL, |_, _| {}).unwrap_err();
+        let reason = |text: &str| text.split(" at ").next().map(str::to_owned);
+        assert_eq!(reason(&handed.to_string()), reason(&error), "{text}");
+        error
     }
 
     #[test]
@@ -189,6 +287,10 @@ mod tests {
             "{\"a\":NaN}",
         ] {
             assert!(object(text.as_bytes(), SMALL).is_err(), "{text}");
+            assert!(
+                members(text.as_bytes(), SMALL, |_, _| {}).is_err(),
+                "{text}"
+            );
         }
         assert!(object(b"{\"a\":\"\xff\"}", SMALL).is_err());
         assert!(object(br#"{"a":"\ud800"}"#, SMALL).is_err());
@@ -218,6 +320,12 @@ mod tests {
             let wide = Limits { depth: 16, members: 10_000, values: 10_000 };
             let text = serde_json::to_vec(&value).unwrap();
             prop_assert_eq!(Value::Object(object(&text, wide).unwrap()), json!(value));
+            let mut out = Map::new();
+            members(&text, wide, |name, value| {
+                out.insert(name.to_owned(), value);
+            })
+            .unwrap();
+            prop_assert_eq!(Value::Object(out), json!(value));
         }
     }
 }

@@ -78,11 +78,12 @@ impl<'t> Jws<'t> {
     /// `typ`s.
     pub fn parse(token: &'t [u8]) -> Result<Self, Refusal> {
         let [header, payload, signature] = split(token)?;
-        let header = Header::read(&object("header", header, HEADER)?)?;
+        let header = Header::read(header)?;
         let signed = &token[..token.len() - signature.len() - 1];
         Ok(Self {
             header,
-            payload: object("payload", payload, PAYLOAD)?,
+            payload: json::object(&base64url("payload", payload)?, PAYLOAD)
+                .map_err(|e| malformed(format!("the payload is refused: {e}")))?,
             signed,
             signature: base64url("signature", signature)?,
         })
@@ -106,29 +107,41 @@ fn split(token: &[u8]) -> Result<[&[u8]; 3], Refusal> {
 }
 
 impl Header {
-    fn read(members: &Map<String, Value>) -> Result<Self, Refusal> {
-        for name in ["crit", "b64", "zip"] {
-            if members.contains_key(name) {
-                return Err(Refusal::new(
-                    Reason::HeaderUnsupported,
-                    format!("the header holds {name:?}, which is not supported"),
-                ));
+    fn read(segment: &[u8]) -> Result<Self, Refusal> {
+        let mut unsupported = None;
+        let (mut alg, mut kid, mut typ) = (None, None, None);
+        let text = base64url("header", segment)?;
+        json::members(&text, HEADER, |name, value| match name {
+            "alg" => alg = Some(value),
+            "kid" => kid = Some(value),
+            "typ" => typ = Some(value),
+            "crit" | "b64" | "zip" => {
+                unsupported = unsupported.take().or_else(|| Some(name.to_owned()))
             }
+            // Never looked at: `jwk`, `jku`, `x5u`, `x5c` and their kind.
+            _ => {}
+        })
+        .map_err(|e| malformed(format!("the header is refused: {e}")))?;
+        if let Some(name) = unsupported {
+            return Err(Refusal::new(
+                Reason::HeaderUnsupported,
+                format!("the header holds {name:?}, which is not supported"),
+            ));
         }
-        let alg = match members.get("alg") {
-            Some(Value::String(alg)) => alg.clone(),
+        let alg = match alg {
+            Some(Value::String(alg)) => alg,
             Some(_) => return Err(malformed("\"alg\" is no string")),
             None => return Err(malformed("the header has no \"alg\"")),
         };
-        let kid = match members.get("kid") {
+        let kid = match kid {
             None => None,
-            Some(Value::String(kid)) if kid.len() <= MAX_KID => Some(kid.clone()),
+            Some(Value::String(kid)) if kid.len() <= MAX_KID => Some(kid),
             Some(Value::String(_)) => return Err(malformed("\"kid\" is longer than 1024 bytes")),
             Some(_) => return Err(malformed("\"kid\" is no string")),
         };
-        let typ = match members.get("typ") {
+        let typ = match typ {
             None => Typ::Absent,
-            Some(Value::String(typ)) => Typ::read(typ)?,
+            Some(Value::String(typ)) => Typ::read(&typ)?,
             Some(_) => return Err(malformed("\"typ\" is no string")),
         };
         Ok(Self { alg, kid, typ })
@@ -153,11 +166,6 @@ impl Typ {
             ))
         }
     }
-}
-
-fn object(part: &str, segment: &[u8], limits: Limits) -> Result<Map<String, Value>, Refusal> {
-    json::object(&base64url(part, segment)?, limits)
-        .map_err(|e| malformed(format!("the {part} is refused: {e}")))
 }
 
 fn base64url(part: &str, segment: &[u8]) -> Result<Vec<u8>, Refusal> {
