@@ -79,6 +79,12 @@ impl Fields {
         self.0.retain(keep);
     }
 
+    /// Keeps the lines for which `keep` holds, which may change them; what it writes is checked as for
+    /// [`Self::push`].
+    pub fn retain_mut(&mut self, keep: impl FnMut(&mut Field) -> bool) {
+        self.0.retain_mut(keep);
+    }
+
     /// The lines in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.0.iter()
