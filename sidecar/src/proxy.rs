@@ -2,6 +2,7 @@
 
 mod authenticate;
 pub mod connection;
+mod in_url;
 pub mod record;
 pub mod rejection;
 mod respond;
@@ -21,6 +22,7 @@ use tollgate_http::{RequestHead, ResponseHead};
 
 use self::authenticate::authenticate;
 use self::connection::Connection;
+use self::in_url::InUrl;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
 use crate::snapshot::{Route, Snapshot};
@@ -87,8 +89,8 @@ pub async fn handle(
                 head.fields.remove("content-length");
             }
             hop_by_hop(&mut head.fields);
-            record.stamp(&mut head.fields);
             record.status = head.status;
+            record.stamp(&mut head.fields);
             Answer {
                 head,
                 body: Body::Upstream(body),
@@ -124,8 +126,8 @@ fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> W
 
 fn refuse(rejection: Rejection, mut record: Record) -> Answer {
     let (mut head, body) = respond::problem(&rejection, record.request_id());
-    record.stamp(&mut head.fields);
     record.status = head.status;
+    record.stamp(&mut head.fields);
     record.endpoint = record.endpoint.or_else(|| rejection.endpoint());
     record.refused(rejection.reason(), rejection.detail());
     Answer {
@@ -165,8 +167,11 @@ async fn forward(
         Found::MethodNotAllowed(allowed) => return Err(Rejection::MethodNotAllowed(allowed)),
     };
     record.route = Some(Arc::clone(&route.name));
+    if let Some(rule) = &route.token {
+        record.in_url = InUrl::of(&rule.sources);
+    }
 
-    // 400, 401, 503. What `Connection` names is gone before the token is looked for: a token is meant for this hop only
+    // 400, 401, 403, 503. What `Connection` names is gone before the token is looked for: a token is meant for this hop only
     // if the client did not say otherwise.
     hop_by_hop(&mut head.fields);
     let verdict = match &route.token {

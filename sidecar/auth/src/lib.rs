@@ -7,7 +7,7 @@
 //! The way of a request through this crate:
 //!
 //! 1. [`policy::matcher::RouteTable::find`] picks the route by host, path and method;
-//! 2. [`token::source::find`] finds the token;
+//! 2. [`token::source::find`] finds the token; [`token::origin::check`] asks whose page sent it, if it was a cookie;
 //! 3. [`token::cache::VerdictCache::check`] (or [`token::jwt::verify`]) turns it into claims;
 //! 4. [`policy::rule::Requirement::permit`] decides;
 //! 5. [`header::scrub::scrub`] removes whatever a client could have forged, on every route, and

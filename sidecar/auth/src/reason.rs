@@ -65,16 +65,19 @@ const LATER: bool = false;
 reasons! {
     TokenMissing, "token_missing", 401, None, NOW,
         "The route asks for a token and the request has none where the route looks for it.",
-        "Client: send `Authorization: Bearer …`. Operator: if the token travels elsewhere, name that header in `token.sources`; if the route is public, say `token: none`.";
+        "Client: send `Authorization: Bearer …`. Operator: if the token travels elsewhere, name that header, cookie or query parameter in `token.sources`; if the route is public, say `token: none`.";
     TokenMalformed, "token_malformed", 401, INVALID_TOKEN, NOW,
-        "What stands where the token should is no signed JWT in compact form: not three segments, not strict base64url, not JSON, a duplicate member, too deep, or not the exact `Bearer` grammar.",
+        "What stands where the token should is no signed JWT in compact form: not three segments, not strict base64url, not JSON, a duplicate member, too deep, or not the exact grammar of its source (one space after `Bearer`, a bare cookie value, a query parameter without escapes under its plain name).",
         "Client: send the access token unchanged, once, with one space after `Bearer` and nothing behind it. Opaque and encrypted tokens are not accepted.";
     TokenTooLarge, "token_too_large", 401, INVALID_TOKEN, NOW,
         "The token is longer than the limit (16 KiB unless the issuer says otherwise).",
         "Issuer: put less into the token, for example fewer groups. Operator: raise the limit of this issuer.";
     TokenAmbiguous, "token_ambiguous", 400, INVALID_REQUEST, NOW,
-        "The request carries more than one token, or more than one Authorization field (RFC 6750 section 2).",
-        "Client: send one token in one place, even if both are equal.";
+        "The request carries more than one token, or the header, the cookie or the query parameter that holds it stands twice (RFC 6750 section 2).",
+        "Client: send one token in one place, even if both are equal. Of two cookies of one name one is usually set for another path or domain: a name that begins with `__Host-` prevents that.";
+    OriginMismatch, "origin_mismatch", 403, None, NOW,
+        "The token is in a cookie, the request may change something, and it does not come from a page of the same origin: `Origin`, `Sec-Fetch-Site` or `Referer` name another one, or none of them is there.",
+        "Client: a browser needs nothing; any other client sends the token in a header, or `Origin` with the cookie. Operator: serve page and API under one scheme, host and port. Seen from unknown pages it is an attempt at request forgery.";
     AlgNotAllowed, "alg_not_allowed", 401, INVALID_TOKEN, NOW,
         "The token is signed with an algorithm that the issuer's rule does not list, or that Tollgate does not offer (`none` never is).",
         "Operator: compare `algorithms` with what the issuer signs with; `tollgate token explain` shows both.";

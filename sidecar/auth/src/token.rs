@@ -11,6 +11,8 @@ mod json;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+pub mod origin;
+pub mod redact;
 pub(crate) mod sha256;
 pub mod source;
 #[cfg(test)]
@@ -21,4 +23,4 @@ pub use cache::{CacheStats, Fingerprint, Look, Verdict, VerdictCache};
 pub use claims::{ClaimPath, Claims};
 pub use jwt::{Candidate, Issuer, Keys, TokenType, verify};
 pub use keys::{JwksError, KeySet, SkippedKey};
-pub use source::{Found, TokenSource};
+pub use source::{Carrier, Found, HeaderScheme, TokenSource};

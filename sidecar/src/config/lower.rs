@@ -5,6 +5,7 @@ mod datapath;
 mod issuer;
 mod listener;
 mod route;
+mod source;
 mod token;
 mod upstream;
 

@@ -174,18 +174,24 @@ pub(crate) struct RawDefaults {
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RawTokenRule {
     pub(crate) issuers: List<String>,
-    pub(crate) sources: List<RawSource>,
+    pub(crate) sources: List<StrOr<RawSource>>,
     pub(crate) required: Field<bool>,
     pub(crate) forward: Field<bool>,
     pub(crate) on_expiry: Field<RawOnExpiry>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawSource {
-    Header(String),
-    Cookie(Later),
-    Query(Later),
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["header"] },
+    { "required": ["cookie"] },
+    { "required": ["query"] },
+]))]
+pub(crate) struct RawSource {
+    pub(crate) header: Field<String>,
+    pub(crate) scheme: Field<String>,
+    pub(crate) cookie: Field<String>,
+    pub(crate) query: Field<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -21,7 +21,7 @@ use super::settings::{MAX_FIELDS, MAX_HEAD};
 
 use crate::clock;
 use crate::proxy::connection::Connection;
-use crate::proxy::record::{Record, Words};
+use crate::proxy::record::{self, Record, Words};
 use crate::proxy::rejection::Rejection;
 use crate::proxy::{self, Answer, Body, Shared};
 
@@ -40,7 +40,7 @@ pub(super) async fn answer(
                 protocol: protocol(parts.version),
                 method: parts.method.as_str().chars().take(32).collect(),
                 host: None,
-                path: parts.uri.path().chars().take(256).collect(),
+                path: record::shown(parts.uri.path()).chars().take(256).collect(),
             };
             proxy::refuse_unreadable(&shared, &connection, words, rejection)
         }

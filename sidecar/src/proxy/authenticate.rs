@@ -7,9 +7,11 @@ use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Checked, Fingerprint, Look, Verdict, VerdictCache};
 use tollgate_auth::token::jwt::Candidate;
-use tollgate_auth::token::source;
+use tollgate_auth::token::origin;
+use tollgate_auth::token::source::{self, Carrier};
 use tollgate_http::RequestHead;
 
+use super::in_url::InUrl;
 use super::record::Record;
 use super::rejection::Rejection;
 use crate::snapshot::TokenRule;
@@ -19,7 +21,7 @@ use crate::snapshot::issuer::{IssuerState, Refetch};
 ///
 /// # Errors
 ///
-/// 400, 401, 503.
+/// 400, 401, 403 (a cookie that another site's page had sent), 503.
 pub(super) async fn authenticate(
     verdicts: &VerdictCache,
     clock: fn() -> UnixTime,
@@ -27,7 +29,7 @@ pub(super) async fn authenticate(
     head: &mut RequestHead,
     record: &mut Record,
 ) -> Result<Option<Verdict>, Rejection> {
-    let Some(found) = source::find(&head.fields, &rule.sources)? else {
+    let Some(found) = source::find(head, &rule.sources)? else {
         if rule.required {
             return Err(Refusal::new(
                 Reason::TokenMissing,
@@ -35,24 +37,42 @@ pub(super) async fn authenticate(
             )
             .into());
         }
+        pass_on(rule, head);
         return Ok(None);
     };
+    if let (Carrier::Query, Some(query)) = (found.carrier, &head.query) {
+        record.in_url = InUrl::Yes(query.slice_ref(found.token));
+    }
     let asked = Asked {
         verdicts,
         clock,
         issuers: &rule.issuers,
         token: found.token,
     };
-    let verdict = asked.verdict().await.inspect_err(|_| {
+    // Before anything is verified: whose cookie it is must not be told to a page that may not use it.
+    let verdict = match found.carrier {
+        Carrier::Cookie => origin::check(head),
+        Carrier::Header | Carrier::Query => Ok(()),
+    };
+    let verdict = match verdict {
+        Ok(()) => asked.verdict().await,
+        Err(refusal) => Err(refusal),
+    };
+    let verdict = verdict.inspect_err(|_| {
         // An accepted token brings its fingerprint along.
         if record.is_logged() {
             record.token = Some(Fingerprint::of(found.token));
         }
     })?;
-    if !rule.forward {
-        source::strip(&mut head.fields, &rule.sources);
-    }
+    pass_on(rule, head);
     Ok(Some(verdict))
+}
+
+/// Takes out all that the API could take for a token of these sources, one that is none by our reading included.
+fn pass_on(rule: &TokenRule, head: &mut RequestHead) {
+    if !rule.forward {
+        source::strip(head, &rule.sources);
+    }
 }
 
 /// A token and what decides about it.

@@ -13,9 +13,11 @@ use prometheus_client::registry::{Registry, Unit};
 use tollgate_auth::reason::Reason;
 use tollgate_auth::token::cache::{Fingerprint, Verdict};
 use tollgate_auth::token::claims::Claims;
+use tollgate_auth::token::redact::redact;
 use tollgate_http::{Fields, RequestHead, Version};
 
 use super::connection::Connection;
+use super::in_url::InUrl;
 use crate::clock;
 use crate::telemetry::access_log::{AccessLog, Line};
 use crate::upstream::body::Progress;
@@ -83,6 +85,7 @@ pub struct Record {
     pub(super) route: Option<Arc<str>>,
     /// Of a token that was refused.
     pub(super) token: Option<Fingerprint>,
+    pub(super) in_url: InUrl,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) progress: Option<Arc<Progress>>,
@@ -103,7 +106,7 @@ pub struct Words {
     pub method: String,
     /// Host, lower-case.
     pub host: Option<String>,
-    /// Path without the query.
+    /// Path without the query, as [`shown`].
     pub path: String,
 }
 
@@ -124,9 +127,14 @@ impl Words {
                 .authority
                 .as_ref()
                 .map(|authority| authority.host().to_owned()),
-            path: head.path.as_str().chars().take(LONGEST_PATH).collect(),
+            path: shown(head.path.as_str()),
         }
     }
+}
+
+/// A path as it may stand in a line: without tokens, which are looked for before it is cut short.
+pub fn shown(path: &str) -> String {
+    redact(path).chars().take(LONGEST_PATH).collect()
 }
 
 impl Record {
@@ -148,6 +156,7 @@ impl Record {
             status: 0,
             route: None,
             token: None,
+            in_url: InUrl::No,
             upstream: None,
             endpoint: None,
             progress: None,
@@ -167,9 +176,11 @@ impl Record {
         &self.id
     }
 
-    /// Tells the client the request id, so that it can be asked for; an upstream's own is replaced.
+    /// Tells the client the request id, so that it can be asked for; an upstream's own is replaced. Says what a token in
+    /// the URL asks for.
     pub(super) fn stamp(&self, fields: &mut Fields) {
         fields.set("x-request-id", self.id.clone());
+        self.in_url.guard(self.status, fields);
     }
 
     pub(super) fn identified(&mut self, verdict: &Verdict) {

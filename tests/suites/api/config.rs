@@ -60,7 +60,7 @@ listeners:
     trusted_forwarders: [10.0.0.0/8]
     routes:
       - { name: a, token: none, upstream: api, require: { expr: 'true' } }
-      - { name: b, token: { issuers: [corp], sources: [{ cookie: sid }] }, upstream: api }
+      - { name: b, token: { issuers: [corp], sources: [{ header: a, scheme: DPoP }] }, upstream: api }
 issuers: { corp: { issuer: 'https://x.test', jwks: discover, audiences: [a], algorithms: [ES256K] } }
 upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } } }
 ",
@@ -69,7 +69,7 @@ upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } 
         "cluster",
         "trusted_forwarders",
         "expr",
-        "cookie",
+        "DPoP",
         "ES256K",
         "h2",
         "health",

@@ -11,6 +11,7 @@ mod headers;
 mod keys;
 mod life;
 mod routes;
+mod sources;
 mod telemetry;
 mod tls;
 mod tokens;

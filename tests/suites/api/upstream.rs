@@ -10,7 +10,7 @@ use crate::world::{ROUTES, World, eventually, refused};
 
 /// A server that answers each request's head with these bytes, and leaves the connection as it is. It ends with the
 /// process, as its connections do.
-fn server(answer: &'static [u8]) -> SocketAddr {
+pub(crate) fn server(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

@@ -1,13 +1,11 @@
 //! `token:` of routes and of `defaults:`.
 
-use tollgate_auth::header::scrub;
-use tollgate_auth::token::source::TokenSource;
-
 use super::context::{Context, References, items, known, lacks_items, set};
+use super::source;
 use crate::config::diagnostic::Position;
 use crate::config::model::TokenRule;
 use crate::config::node::{At, StrOr};
-use crate::config::raw::{RawOnExpiry, RawSource, RawTokenRule};
+use crate::config::raw::{RawOnExpiry, RawTokenRule};
 
 /// A token rule as far as it was said.
 #[derive(Clone)]
@@ -69,46 +67,9 @@ fn rule(
     if lacks_items(raw.issuers.as_ref()) {
         cx.report(position, "`issuers` is missing or empty; name at least one");
     }
-    let mut sources = Vec::new();
-    for (at, source) in items(raw.sources.as_ref()) {
-        match source {
-            RawSource::Header(name)
-                if scrub::is_hop_by_hop(name.as_bytes()) || name.eq_ignore_ascii_case("host") =>
-            {
-                cx.report(
-                    at,
-                    format!("the source `{name}` can never hold a token: it belongs to the connection and is gone before a token is looked for; name another header"),
-                );
-            }
-            RawSource::Header(name) if tollgate_http::fields::valid_name(name.as_bytes()) => {
-                sources.push(TokenSource::Header {
-                    name: name.to_ascii_lowercase(),
-                });
-            }
-            RawSource::Header(name) => cx.report(at, format!("`{name}` is not a header name")),
-            RawSource::Cookie(_) => cx.report(
-                at,
-                "the source `cookie` is not available in this version; use `header`",
-            ),
-            RawSource::Query(_) => cx.report(
-                at,
-                "the source `query` is not available in this version; use `header`",
-            ),
-        }
-    }
-    match raw.sources.as_ref() {
-        Some(list) if list.value.as_ref().is_some_and(Vec::is_empty) => cx.report(
-            list.position,
-            "`sources` is empty, so no token would ever be found; remove it for `[{ header: authorization }]`",
-        ),
-        Some(_) => {}
-        None => sources.push(TokenSource::Header {
-            name: "authorization".to_owned(),
-        }),
-    }
     TokenRule {
         issuers,
-        sources,
+        sources: source::lower(cx, raw.sources.as_ref()),
         required: set(raw.required.as_ref()).is_none_or(|(_, value)| *value),
         forward: set(raw.forward.as_ref()).is_some_and(|(_, value)| *value),
         close_on_expiry: !matches!(set(raw.on_expiry.as_ref()), Some((_, RawOnExpiry::Keep))),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tollgate::app::CHECKS;
 use tollgate::config::{self, model::Config};
+use tollgate_auth::token::source::{HeaderScheme, TokenSource};
 
 /// A valid configuration, of which a test replaces one part.
 const WHOLE: &str = "
@@ -230,6 +231,115 @@ fn sources_that_never_hold_a_token_are_named() {
             &format!("the source `{name}` can never hold a token"),
         );
     }
+}
+
+#[test]
+fn sources_are_of_every_kind() {
+    let sources = |list: &str| {
+        let rule = format!("token: {{ issuers: [corp], sources: {list} }}");
+        let config = valid("token: { issuers: [corp] }", &rule);
+        config.listeners[0].routes[0].token.clone().unwrap().sources
+    };
+    let name = |name: &str| name.to_owned();
+    let header = |of: &str, scheme| TokenSource::Header {
+        name: name(of),
+        scheme,
+    };
+    assert_eq!(
+        sources(
+            "[{ header: X-Auth, scheme: Token }, { header: x-jwt, scheme: none }, { header: Authorization, scheme: bearer }, { header: x-any }]"
+        ),
+        [
+            header("x-auth", HeaderScheme::Named(name("token"))),
+            header("x-jwt", HeaderScheme::Bare),
+            header("authorization", HeaderScheme::Usual),
+            header("x-any", HeaderScheme::Usual),
+        ]
+    );
+    assert_eq!(
+        sources("[{ cookie: __Host-Sid }, { query: jwt }, query]"),
+        [
+            TokenSource::Cookie {
+                name: name("__Host-Sid")
+            },
+            TokenSource::Query { name: name("jwt") },
+            TokenSource::Query {
+                name: name("access_token")
+            },
+        ]
+    );
+    // One header by several schemes, cookies that differ in case.
+    assert_eq!(
+        sources("[{ header: a }, { header: A, scheme: T }, { cookie: s }, { cookie: S }]").len(),
+        4
+    );
+}
+
+#[test]
+fn sources_that_cannot_be_meant_are_named() {
+    let of = |list: &str, said: &str| {
+        let rule = format!("token: {{ issuers: [corp], sources: [{list}] }}");
+        mistake("token: { issuers: [corp] }", &rule, said);
+    };
+    of("{ cookie: 'a b' }", "`a b` is not the name of a cookie");
+    of("{ cookie: '' }", "`` is not the name of a cookie");
+    of(
+        &format!("{{ cookie: {} }}", "a".repeat(65)),
+        "1 to 64 letters",
+    );
+    of(
+        "{ query: 'a b' }",
+        "`a b` cannot be the name of a token's query parameter",
+    );
+    of("{ query: 'a%62' }", "cannot be the name");
+    of("{ query: 'a[]' }", "cannot be the name");
+    of("{ query: '' }", "cannot be the name");
+    of("cookie", "`cookie` needs a name");
+    of("header", "`header` needs a name");
+    of("body", "`body` is no source");
+    of("{}", "a source says where");
+    of("{ scheme: Token }", "`scheme` belongs to a `header`");
+    of(
+        "{ cookie: a, scheme: Token }",
+        "`scheme` belongs to a `header`",
+    );
+    of("{ cookie: a, query: b }", "a source is one place");
+    of("{ header: a, cookie: b }", "a source is one place");
+    of("{ header: cookie }", "say `{ cookie: NAME }`");
+    of("{ header: 'a b' }", "`a b` is not a header name");
+    of(
+        "{ header: a, scheme: 'T oken' }",
+        "`scheme: T oken` is not the name of a scheme",
+    );
+    of("{ header: a, scheme: '' }", "or `none` for the bare token");
+    of(
+        "{ header: a, scheme: dpop }",
+        "`scheme: DPoP` is not available in this version",
+    );
+    of(
+        "{ cookie: a }, { cookie: a }",
+        "the cookie \"a\" stands twice",
+    );
+    of(
+        "{ header: a }, { header: A }",
+        "the field \"a\" stands twice",
+    );
+    of(
+        "{ header: a, scheme: T }, { header: A, scheme: t }",
+        "the field \"a\" stands twice",
+    );
+    of(
+        "query, { query: access_token }",
+        "the query parameter \"access_token\" stands twice",
+    );
+    of(
+        "{ query: T }, { query: t }",
+        "reads like the query parameter \"T\"",
+    );
+    of(
+        "{ cookie: a.b }, { cookie: a_b }",
+        "reads like the cookie \"a.b\"",
+    );
 }
 
 #[test]

@@ -1,0 +1,519 @@
+use super::*;
+use bytes::Bytes;
+use proptest::prelude::*;
+use tollgate_http::{Authority, Method, Path, Scheme, Version};
+
+fn header(name: &str) -> TokenSource {
+    with_scheme(name, HeaderScheme::Usual)
+}
+
+fn with_scheme(name: &str, scheme: HeaderScheme) -> TokenSource {
+    let name = name.to_owned();
+    TokenSource::Header { name, scheme }
+}
+
+fn named(scheme: &str) -> HeaderScheme {
+    HeaderScheme::Named(scheme.to_owned())
+}
+
+fn cookie(name: &str) -> TokenSource {
+    TokenSource::Cookie { name: name.into() }
+}
+
+fn query(name: &str) -> TokenSource {
+    TokenSource::Query { name: name.into() }
+}
+
+/// Two headers, a cookie and a parameter.
+fn all() -> [TokenSource; 4] {
+    [
+        header("authorization"),
+        header("X-Token"),
+        cookie("sid"),
+        query("access_token"),
+    ]
+}
+
+/// A request; the field `?` is its query.
+fn request(lines: &[(&str, &str)]) -> RequestHead {
+    let mut head = RequestHead {
+        method: Method::GET,
+        scheme: Scheme::Https,
+        authority: Some(Authority::parse(b"api.test").unwrap()),
+        path: Path::parse(b"/orders").unwrap(),
+        query: None,
+        version: Version::Http11,
+        fields: Fields::new(),
+    };
+    for (name, value) in lines {
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        match *name {
+            "?" => head.query = Some(value),
+            name => head.fields.push(name.to_owned(), value),
+        }
+    }
+    head
+}
+
+#[track_caller]
+fn check_by(
+    sources: &[TokenSource],
+    lines: &[(&str, &str)],
+    want: Result<Option<(&str, Carrier)>, Reason>,
+) {
+    let head = request(lines);
+    let found = find(&head, sources)
+        .map(|f| f.map(|f| (std::str::from_utf8(f.token).unwrap(), f.carrier)))
+        .map_err(|refusal| {
+            assert!(!refusal.detail.contains("secret"), "{refusal}");
+            refusal.reason
+        });
+    assert_eq!(found, want, "{lines:?}");
+}
+
+/// By all sources.
+#[track_caller]
+fn check(lines: &[(&str, &str)], want: Result<Option<&str>, Reason>) {
+    let carrier = match lines {
+        [.., ("?", _)] => Carrier::Query,
+        [.., ("Cookie", _)] => Carrier::Cookie,
+        _ => Carrier::Header,
+    };
+    check_by(
+        &all(),
+        lines,
+        want.map(|found| found.map(|token| (token, carrier))),
+    );
+}
+
+const AMBIGUOUS: Result<Option<&str>, Reason> = Err(Reason::TokenAmbiguous);
+const MALFORMED: Result<Option<&str>, Reason> = Err(Reason::TokenMalformed);
+
+#[test]
+fn t30_two_tokens_are_ambiguous() {
+    for other in ["secret-a", "secret-b"] {
+        let bearer = format!("Bearer {other}");
+        let sid = format!("sid={other}");
+        let access = format!("access_token={other}");
+        let places = [
+            ("Authorization", bearer.as_str()),
+            ("x-token", other),
+            ("Cookie", sid.as_str()),
+            ("?", access.as_str()),
+        ];
+        let firsts = [
+            ("authorization", "Bearer secret-a"),
+            ("X-Token", "secret-a"),
+            ("cookie", "x=1; sid=secret-a"),
+            ("?", "x=1&access_token=secret-a"),
+        ];
+        for (at, first) in firsts.into_iter().enumerate() {
+            for (place, second) in places.into_iter().enumerate() {
+                // A request has one query only; a parameter that stands twice is below.
+                if (at, place) != (3, 3) {
+                    check(&[first, second], AMBIGUOUS);
+                }
+            }
+        }
+        check(&places, AMBIGUOUS);
+    }
+    check(
+        &[("Authorization", "Basic a"), ("authorization", "Bearer a")],
+        AMBIGUOUS,
+    );
+}
+
+#[test]
+fn t30_a_cookie_or_parameter_that_stands_twice_is_ambiguous() {
+    for twice in [
+        "sid=a; sid=b",
+        "sid=a; sid=a",
+        "sid=a; x=1; sid",
+        "sid=a;sid=",
+        "sid=a; %73id=b",
+        "sid=a, sid=b",
+    ] {
+        check(&[("Cookie", twice)], AMBIGUOUS);
+    }
+    check(&[("cookie", "sid=a"), ("Cookie", "sid=a")], AMBIGUOUS);
+    for twice in [
+        "access_token=a&access_token=b",
+        "access_token=a&access_token=a",
+        "access_token=a&x=1&access_token",
+        "access_token=a&%61ccess_token=b",
+        "access%5ftoken=a&access%5Ftoken=b",
+        "access_token=a&access_token[]=b",
+        "access_token=a&Access_Token=b",
+        "access_token=a&access.token=b",
+        "access_token=a;access_token=b",
+    ] {
+        check(&[("?", twice)], AMBIGUOUS);
+    }
+}
+
+#[test]
+fn t31_the_grammar_of_bearer_is_exact() {
+    for good in ["Bearer a.b-c_d", "bearer a.b-c_d", "BEARER a.b-c_d"] {
+        check(&[("Authorization", good)], Ok(Some("a.b-c_d")));
+    }
+    check(&[("Authorization", "Bearer ab==")], Ok(Some("ab==")));
+    for other in ["Basic dXNlcg==", "foo Bearer a", "Negotiate", "Bearerx a"] {
+        check(&[("Authorization", other)], Ok(None));
+    }
+    for bad in [
+        "Bearer",
+        "Bearer ",
+        "Bearer\ta",
+        "Bearer  a",
+        "Bearer a,",
+        "Bearer a b",
+        "Bearer a, Bearer b",
+        "Bearer,a",
+        "",
+        "Bearer =",
+        "Bearer a=b",
+        "Bearer \u{e4}",
+        "Bearer \"a\"",
+        " Bearer a",
+    ] {
+        check(&[("Authorization", bad)], MALFORMED);
+    }
+}
+
+#[test]
+fn other_headers_hold_the_bare_token_or_credentials() {
+    check(&[("X-Token", "abc")], Ok(Some("abc")));
+    check(&[("X-Token", "bearer abc")], Ok(Some("abc")));
+    check(&[("X-Token", "Basic abc")], MALFORMED);
+    check(&[("X-Token", "")], MALFORMED);
+    check(
+        &[("Authorization", "Basic abc"), ("X-Token", "t")],
+        Ok(Some("t")),
+    );
+    check(&[], Ok(None));
+}
+
+#[test]
+fn t31_a_scheme_of_ones_own_is_as_exact() {
+    let token = Ok(Some(("a.b", Carrier::Header)));
+    let malformed = Err(Reason::TokenMalformed);
+    let own = [with_scheme("x-auth", named("Token"))];
+    for good in ["Token a.b", "token a.b", "TOKEN a.b"] {
+        check_by(&own, &[("X-Auth", good)], token);
+    }
+    for bad in [
+        "a.b",
+        "Bearer a.b",
+        "Token",
+        "Token ",
+        "Token  a.b",
+        "Token\ta.b",
+        "Token a.b ",
+        "Tokens a.b",
+    ] {
+        check_by(&own, &[("X-Auth", bad)], malformed);
+    }
+    // In Authorization another scheme is somebody else's.
+    let shared = [with_scheme("authorization", named("Token"))];
+    check_by(&shared, &[("Authorization", "token a.b")], token);
+    check_by(&shared, &[("Authorization", "Bearer a.b")], Ok(None));
+    check_by(&shared, &[("Authorization", "Token a,b")], malformed);
+
+    let bare = [with_scheme("x-auth", HeaderScheme::Bare)];
+    check_by(&bare, &[("X-Auth", "a.b")], token);
+    for bad in ["Bearer a.b", "", " a.b", "a.b,"] {
+        check_by(&bare, &[("X-Auth", bad)], malformed);
+    }
+}
+
+#[test]
+fn a_header_may_have_several_schemes() {
+    let both = [
+        with_scheme("authorization", HeaderScheme::Usual),
+        with_scheme("Authorization", named("Token")),
+    ];
+    for good in ["Bearer a", "token a"] {
+        check_by(
+            &both,
+            &[("Authorization", good)],
+            Ok(Some(("a", Carrier::Header))),
+        );
+    }
+    check_by(&both, &[("Authorization", "Basic a")], Ok(None));
+    for bad in ["Bearer", "Token ", "Bearer a b"] {
+        check_by(
+            &both,
+            &[("Authorization", bad)],
+            Err(Reason::TokenMalformed),
+        );
+    }
+    let mut head = request(&[("Authorization", "Token a")]);
+    strip(&mut head, &both);
+    assert!(head.fields.is_empty());
+}
+
+#[test]
+fn t31_the_grammar_of_a_cookie_is_exact() {
+    for good in [
+        "sid=a.b",
+        "x=1; sid=a.b",
+        "sid=a.b;x",
+        "x=\"1\";  sid=a.b ; SID=c; asid=d",
+        "sid=\"a.b\"",
+    ] {
+        check(&[("Cookie", good)], Ok(Some("a.b")));
+    }
+    check(
+        &[("cookie", "x=1"), ("cookie", "sid=ab=="), ("Cookie", "y=2")],
+        Ok(Some("ab==")),
+    );
+    for other in [
+        "",
+        "x=sid",
+        "SID=a",
+        "sidx=a",
+        "x=1; ; =sid",
+        "__Host-sid=a",
+    ] {
+        check(&[("Cookie", other)], Ok(None));
+    }
+    for bad in [
+        "sid",
+        "sid=",
+        "sid=\"\"",
+        "sid=\"a",
+        "sid=a\"",
+        "sid =a b",
+        "sid= ",
+        "sid=a%2Eb",
+        "sid=a=b",
+        "sid=Bearer a",
+        "sid=\u{e4}",
+        // Others would read these in another way.
+        "sid=a,x=1",
+        "x=1,sid=a",
+        "%73id=a",
+        "sid[]=a",
+        "\u{a0}sid=a",
+    ] {
+        check(&[("Cookie", bad)], MALFORMED);
+    }
+}
+
+#[test]
+fn t31_the_grammar_of_a_parameter_is_exact() {
+    for good in [
+        "access_token=a.b",
+        "x=1&access_token=a.b&y",
+        "&&access_token=a.b&&",
+        "%61ccess_token=a.b",
+        "token=x&access_token=a.b&xaccess_token=c",
+    ] {
+        check(&[("?", good)], Ok(Some("a.b")));
+    }
+    for other in [
+        "",
+        "x",
+        "x=access_token",
+        "x=%26access_token=a",
+        "token=a",
+        "access_tokens=a",
+        "access%255Ftoken=a",
+    ] {
+        check(&[("?", other)], Ok(None));
+    }
+    for bad in [
+        "access_token",
+        "access_token=",
+        "access_token=a%2Eb",
+        "access_token=a+b",
+        "access_token=a=b",
+        "access_token=\"a\"",
+        "access_token=Bearer%20a",
+        // Others would read these in another way.
+        "access_token=a;x=1",
+        "x=1;access_token=a",
+        "Access_Token=a",
+        "access.token=a",
+        "access%20token=a",
+        "access_token[]=a",
+        "access_token%5B0%5D=a",
+        "access_token%00=a",
+        "+access_token=a",
+    ] {
+        check(&[("?", bad)], MALFORMED);
+    }
+}
+
+#[test]
+fn a_source_named_twice_is_one_place() {
+    let head = request(&[("Authorization", "Bearer a"), ("?", "t=b")]);
+    let found = find(&head, &[header("authorization"), header("Authorization")])
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.token, b"a");
+    let shown = format!("{found:?}");
+    assert!(
+        shown.contains("bytes: 1") && !shown.contains("\"a\"") && !shown.contains("97"),
+        "{shown}"
+    );
+    let found = find(&head, &[query("t"), query("t")]).unwrap().unwrap();
+    assert_eq!(found.token, b"b");
+}
+
+#[test]
+fn strip_takes_tokens_from_every_source_and_leaves_the_rest() {
+    let mut head = request(&[
+        ("AUTHORIZATION", "Bearer a"),
+        ("X-Token", "b"),
+        ("Accept", "c"),
+        ("Cookie", "theme=dark; sid=a; lang=de"),
+        ("Cookie", "%73id=a"),
+        ("?", "a=%41&access_token=x&b;Access_Token=y&c"),
+    ]);
+    strip(&mut head, &all());
+    let left: Vec<_> = head
+        .fields
+        .iter()
+        .map(|f| (f.name.as_ref(), f.value.as_ref()))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            (&b"Accept"[..], &b"c"[..]),
+            (b"Cookie", b"theme=dark; lang=de")
+        ]
+    );
+    assert_eq!(head.query.as_deref(), Some(&b"a=%41&b&c"[..]));
+
+    let mut head = request(&[("Authorization", "Basic a"), ("?", "access_token=a")]);
+    strip(&mut head, &all());
+    assert_eq!((head.fields.len(), head.query), (1, None));
+}
+
+/// What a server reads that takes everything for a separator and every escape for what it means: the names, folded.
+fn lenient(list: &[u8], separators: &[u8]) -> Vec<String> {
+    list.split(|b| separators.contains(b))
+        .map(|pair| {
+            let name = pair.split(|&b| b == b'=').next().unwrap_or_default();
+            let mut text = Vec::new();
+            let mut at = 0;
+            while at < name.len() {
+                let hex = name
+                    .get(at + 1..at + 3)
+                    .and_then(|h| std::str::from_utf8(h).ok());
+                let escaped = hex.and_then(|h| u8::from_str_radix(h, 16).ok());
+                match (name[at], escaped) {
+                    (b'%', Some(byte)) if !hex.is_some_and(|h| h.contains('+')) => {
+                        text.push(byte);
+                        at += 3;
+                    }
+                    (b'+', _) => {
+                        text.push(b' ');
+                        at += 1;
+                    }
+                    (byte, _) => {
+                        text.push(byte);
+                        at += 1;
+                    }
+                }
+            }
+            let text: String = text.into_iter().map(char::from).collect();
+            let text = text.trim().trim_start_matches('[');
+            let text = text
+                .split(['[', ']', '\0'])
+                .next()
+                .unwrap_or_default()
+                .trim();
+            text.replace([' ', '.'], "_")
+        })
+        .collect()
+}
+
+fn pieces(name: &'static str) -> impl Strategy<Value = Vec<String>> {
+    let spelt = prop::collection::vec(any::<bool>(), name.len()).prop_map(move |encoded| {
+        let byte = |(b, encoded): (u8, &bool)| match encoded {
+            true => format!("%{b:02x}"),
+            false => char::from(b).to_string(),
+        };
+        name.bytes().zip(&encoded).map(byte).collect::<String>()
+    });
+    let noise = prop_oneof!["[a-c_.%+=\\[\\] ]{0,4}", Just(name.to_owned()), spelt];
+    let part = (noise, "(=[a-zA-Z0-9%=+.,\"]{0,5})?").prop_map(|(name, value)| name + &value);
+    prop::collection::vec(part, 0..6)
+}
+
+/// Whether `shorter` is what is left of `longer` when parts of it go.
+fn is_left_of(shorter: &[u8], longer: &[u8]) -> bool {
+    let mut rest = longer.iter();
+    shorter.iter().all(|b| rest.any(|other| other == b))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// threats.md 72, and 30 for whoever stands behind: after strip nobody finds the parameter, and all others are there.
+    #[test]
+    fn t72_no_spelling_of_a_parameter_survives_strip(
+        parts in pieces("access_token"),
+        separators in "[&;]{6}",
+    ) {
+        let text: String = parts.iter().zip(separators.chars()).flat_map(|(part, s)| [part.clone(), s.to_string()]).collect();
+        let text = text.replace(' ', "");
+        let mut head = request(&[("?", &text)]);
+        strip(&mut head, &[query("access_token")]);
+        let left = head.query.as_deref().unwrap_or_default();
+        for name in lenient(left, b"&;") {
+            prop_assert!(!name.eq_ignore_ascii_case("access_token"), "{text} -> {left:?}");
+        }
+        prop_assert!(is_left_of(left, text.as_bytes()));
+        // What is not ours is there, in its order and byte for byte.
+        let others = |list: &[u8]| {
+            list.split(|b| b"&;".contains(b)).filter(|part| {
+                let name = lenient(part, b"").remove(0);
+                !name.eq_ignore_ascii_case("access_token") && !part.is_empty()
+            }).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(others(left), others(text.as_bytes()), "{}", text);
+    }
+
+    /// The same for cookies; several fields are one list.
+    #[test]
+    fn t72_no_spelling_of_a_cookie_survives_strip(
+        parts in pieces("sid"),
+        separators in prop::collection::vec(prop_oneof!["; ", ";", ",", " ; "], 6),
+        fields in 1..3usize,
+    ) {
+        let text: String = parts.iter().zip(&separators).flat_map(|(part, s)| [part.clone(), s.clone()]).collect();
+        let text = text.trim();
+        let lines = vec![("Cookie", text); fields];
+        let mut head = request(&lines);
+        head.fields.push("Accept", "sid=1");
+        strip(&mut head, &[cookie("sid")]);
+        prop_assert_eq!(head.fields.count("accept"), 1);
+        let others = |list: &[u8]| {
+            list.split(|b| b";,".contains(b)).map(<[u8]>::trim_ascii).filter(|part| {
+                lenient(part, b"")[0] != "sid" && !part.is_empty()
+            }).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        for left in head.fields.get_all("cookie") {
+            prop_assert!(!lenient(left, b";,").contains(&"sid".to_owned()), "{} -> {:?}", text, left);
+            prop_assert!(is_left_of(left, text.as_bytes()));
+            prop_assert_eq!(others(left), others(text.as_bytes()), "{}", text);
+            prop_assert!(!left.first().is_some_and(u8::is_ascii_whitespace));
+        }
+        if head.fields.count("cookie") == 0 {
+            prop_assert!(others(text.as_bytes()).is_empty() , "{}", text);
+        }
+    }
+
+    /// Whatever was found, nothing is found after strip, whoever asks.
+    #[test]
+    fn after_strip_there_is_nothing_to_find(parts in pieces("access_token"), bearer in "(Bearer )?[a-z ,]{0,4}") {
+        let list = parts.join("&").replace(' ', "");
+        let cookies = parts.join("; ").replace("access_token", "sid");
+        let mut head = request(&[("X-Token", bearer.trim()), ("Cookie", cookies.trim()), ("?", &list)]);
+        strip(&mut head, &all());
+        prop_assert_eq!(find(&head, &all()), Ok(None));
+    }
+}
