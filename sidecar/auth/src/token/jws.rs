@@ -116,7 +116,7 @@ impl Header {
             "kid" => kid = Some(value),
             "typ" => typ = Some(value),
             "crit" | "b64" | "zip" => {
-                unsupported = unsupported.take().or_else(|| Some(name.to_owned()))
+                unsupported = unsupported.take().or_else(|| Some(name.to_owned()));
             }
             // Never looked at: `jwk`, `jku`, `x5u`, `x5c` and their kind.
             _ => {}
