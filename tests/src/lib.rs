@@ -11,3 +11,4 @@ pub mod bpf;
 pub mod client;
 pub mod gate;
 pub mod packet;
+pub mod port;

@@ -11,6 +11,7 @@
 mod api;
 mod balance;
 mod check;
+mod clock;
 mod demo;
 mod life;
 mod site;

@@ -11,7 +11,6 @@
 )]
 
 mod keys;
-mod port;
 mod provider;
 mod site;
 mod tokens;

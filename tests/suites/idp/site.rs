@@ -12,8 +12,8 @@ use tollgate::demo::echo::Echo;
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::{Reply, Request, Target};
 use tollgate_tests::gate::{self, Gate};
+use tollgate_tests::port::Port;
 
-use crate::port::Port;
 use crate::provider::Provider;
 
 const API_HOST: &str = "api.example.com";

@@ -33,6 +33,8 @@ pub(crate) const E2E: &[Package] = &[
     package("ethtool", Program("ethtool")),
     package("curl", Program("curl")),
     package("openssl", Program("openssl")),
+    // Steps the clock of one process.
+    package("faketime", Program("faketime")),
 ];
 
 pub(crate) const BROWSER: &[Package] = &[
