@@ -122,6 +122,25 @@ fn threat_47_a_dead_provider_leaves_the_last_good_keys_until_they_are_stale() {
     assert!(gate.daemon().process().ended().unwrap().is_none());
 }
 
+#[test]
+fn a_provider_that_lost_its_keys_comes_back_with_others() {
+    let mut site = Site::lay("refresh: 1h, max_stale: 2h, unknown_kid_cooldown: 1s");
+    let gate = site.open();
+    let lost = site.provider.token("RS256", "orders:read");
+    site.accepts(&lost);
+    site.provider.kill();
+    site.provider.forget_keys();
+    site.accepts(&lost);
+
+    site.provider.revive();
+    let new = site.provider.token("RS256", "orders:read");
+    site.accepts(&new);
+    // Known by the fetch that the new token paid for.
+    let (fetches, served) = (number(&issuer(&gate), "fetches"), site.provider.key_sets());
+    assert_eq!((fetches, served), (2, 1));
+    site.refuses(&lost, 401, "key_unknown");
+}
+
 fn kid(token: &str) -> String {
     decode_header(token).unwrap().kid.expect("a kid")
 }

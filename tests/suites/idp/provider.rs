@@ -95,6 +95,11 @@ impl Provider {
         running.process.wait(PATIENCE).unwrap();
     }
 
+    /// Its keys are lost: it makes others when it comes back.
+    pub(crate) fn forget_keys(&self) {
+        fs::remove_file(self.folder.join("idp.json")).unwrap();
+    }
+
     /// Starts it at its address, with the keys of its state file. Returns when it serves.
     pub(crate) fn revive(&mut self) {
         let node = in_path("node").unwrap_or_else(|| panic!("`node` is not in PATH: {CURE}"));
