@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
+use tollgate_auth::token::source::TokenSource;
 
 use crate::client::Client;
 use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig};
@@ -188,7 +189,8 @@ fn listener(
             upstream: Arc::clone(&upstreams[route.upstream]),
         })
         .collect();
-    let trailers = Arc::clone(managed);
+    let managed_in_trailers = Arc::clone(managed);
+    let credentials = credentials(config);
     Listener {
         name: Arc::clone(&config.name),
         table: RouteTable::new(matches),
@@ -196,7 +198,25 @@ fn listener(
         managed: Arc::clone(managed),
         // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
         trailers: Arc::new(move |name| {
-            trailers.matches(name) || is_unvouched(name) || is_hop_by_hop(name)
+            managed_in_trailers.matches(name)
+                || credentials.matches(name)
+                || is_unvouched(name)
+                || is_hop_by_hop(name)
         }),
     }
+}
+
+/// Fields that a token may stand in. In a trailer nobody would verify it, and some servers merge trailers into fields.
+fn credentials(config: &ListenerConfig) -> ManagedNames {
+    let rules = config
+        .routes
+        .iter()
+        .filter_map(|route| route.token.as_ref());
+    let headers = rules
+        .flat_map(|rule| &rule.sources)
+        .filter_map(|source| match source {
+            TokenSource::Header { name, .. } => Some(name.as_str()),
+            TokenSource::Cookie { .. } | TokenSource::Query { .. } => None,
+        });
+    ManagedNames::new(headers.chain(["authorization", "cookie"]))
 }

@@ -2,4 +2,5 @@
 //! registry and the ways out.
 
 pub mod access_log;
+pub mod log;
 pub mod metrics;

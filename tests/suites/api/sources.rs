@@ -206,6 +206,8 @@ fn threat_31_what_is_no_token_by_the_grammar_is_refused_even_where_none_is_neede
         field("x-auth", token.clone()),
         field("x-auth", format!("Token  {token}")),
         field("x-jwt", format!("Bearer {token}")),
+        field("x_jwt", token.clone()),
+        field("X.Auth", format!("Token {token}")),
     ] {
         for reply in both(&world, &request) {
             refused(&reply, 401, "token_malformed");

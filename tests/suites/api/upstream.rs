@@ -122,7 +122,14 @@ fn what_is_no_answer_is_a_502() {
 #[test]
 fn threat_36_no_trailer_says_what_a_field_may_not() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let world = world_before(&format!("\"{}\"", listener.local_addr().unwrap()));
+    let endpoint = format!("\"{}\"", listener.local_addr().unwrap());
+    let world = world_before(&endpoint);
+    // Nor may a token stand there, which nobody would verify.
+    let source = "token: { issuers: [corp], sources: [{ header: x-jwt }], forward: true }";
+    let routes = ROUTES.replace("token: { issuers: [corp], forward: true }", source);
+    let echo = format!("\"{}\"", world.echo.address());
+    world.write(&world.configuration(&routes, "").replace(&echo, &endpoint));
+    world.reload().unwrap();
     let upstream = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut seen = Vec::new();
@@ -138,7 +145,8 @@ fn threat_36_no_trailer_says_what_a_field_may_not() {
         String::from_utf8(seen).unwrap().to_ascii_lowercase()
     });
     let mut stream = world.target().tls(&["http/1.1"]).unwrap();
-    let names = "x-user-id, X_User_Id, x-fine, x-forwarded-for, client-cert";
+    let names =
+        "x-user-id, X_User_Id, x-fine, x-forwarded-for, client-cert, authorization, Cookie, x_jwt";
     let trailers: String = names
         .split(", ")
         .map(|name| format!("{name}: eve\r\n"))

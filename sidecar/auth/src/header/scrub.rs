@@ -19,6 +19,11 @@ pub fn fold(name: &[u8]) -> String {
     folded(name).map(char::from).collect()
 }
 
+/// Whether two names are one to servers that fold them. Does not allocate.
+pub fn reads_alike(one: &[u8], other: &[u8]) -> bool {
+    folded(one).eq(folded(other))
+}
+
 fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter()
         .filter(|b| b.is_ascii_alphanumeric())

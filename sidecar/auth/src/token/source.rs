@@ -1,7 +1,7 @@
 //! Where a request carries its token.
 //!
 //! One token in one place, or a refusal: what [`find`] did not read must not reach the API as a token either. So it
-//! also knows the spellings that only some servers take for the name ([`tollgate_http::spelling`]), and refuses them;
+//! also knows the spellings that only some servers take for the name ([`tollgate_http::spelling`], [`reads_alike`]), and refuses them;
 //! and [`strip`] takes every spelling out.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use tollgate_http::fields::{Field, Fields, valid_name};
 use tollgate_http::query::{self, Pair, parameters};
 use tollgate_http::spelling::{Case, Spelling, spelling};
 
+use crate::header::scrub::reads_alike;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -126,14 +127,15 @@ pub fn strip(head: &mut RequestHead, sources: &[TokenSource]) {
     for source in sources {
         match source {
             TokenSource::Header { name, .. } => {
-                let stays = |f: &Field| {
-                    !f.is(name)
-                        || matches!(
+                let other_scheme = |f: &Field| {
+                    f.is(name)
+                        && matches!(
                             credentials(name, sources, &f.value),
                             Credentials::OtherScheme
                         )
                 };
-                head.fields.retain(stays);
+                head.fields
+                    .retain(|f| !reads_alike(&f.name, name.as_bytes()) || other_scheme(f));
             }
             TokenSource::Cookie { name } => {
                 cookie::remove(&mut head.fields, |pair| {
@@ -173,8 +175,18 @@ impl TokenSource {
     /// scheme. Such two cannot stand in one list.
     pub fn reads_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Header { scheme, .. }, Self::Header { scheme: theirs, .. }) => {
-                self.is_same_place(other) && scheme == theirs
+            (
+                Self::Header { name, scheme },
+                Self::Header {
+                    name: theirs,
+                    scheme: other_scheme,
+                },
+            ) => {
+                if self.is_same_place(other) {
+                    scheme == other_scheme
+                } else {
+                    reads_alike(name.as_bytes(), theirs.as_bytes())
+                }
             }
             (Self::Cookie { name }, Self::Cookie { name: other }) => {
                 spelling(name.as_bytes(), other, COOKIE_CASE) != Spelling::Other
@@ -209,11 +221,14 @@ enum Here<'a> {
 }
 
 fn in_header<'a>(fields: &'a Fields, name: &str, sources: &[TokenSource]) -> Here<'a> {
-    let mut lines = fields.get_all(name);
+    let mut lines = fields
+        .iter()
+        .filter(|field| reads_alike(&field.name, name.as_bytes()));
     match (lines.next(), lines.next()) {
         (None, _) => Here::Nothing,
         (Some(_), Some(_)) => Here::Twice,
-        (Some(value), None) => match credentials(name, sources, value) {
+        (Some(field), None) if !field.is(name) => Here::Malformed(DISPUTED),
+        (Some(field), None) => match credentials(name, sources, &field.value) {
             Credentials::Token(token) => Here::Token(token),
             Credentials::OtherScheme => Here::Nothing,
             Credentials::Malformed => Here::Malformed(
@@ -257,7 +272,7 @@ fn in_pairs<'a>(
         return Here::Twice;
     }
     if !is_same(spelling) || !pair.is_clear {
-        return Here::Malformed("is spelt or separated so that servers disagree about it");
+        return Here::Malformed(DISPUTED);
     }
     match pair.value.and_then(token) {
         Some(token) => Here::Token(token),
@@ -336,6 +351,9 @@ fn is_b64token(text: &[u8]) -> bool {
         |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
     !body.is_empty() && body.iter().all(allowed)
 }
+
+/// Why a name that only some servers would take for the source's is refused.
+const DISPUTED: &str = "is spelt or separated so that servers disagree about it";
 
 /// RFC 6265 compares with case, and a host may well have cookies that differ in case alone.
 const COOKIE_CASE: Case = Case::Matters;

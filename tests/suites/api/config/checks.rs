@@ -333,6 +333,10 @@ fn sources_that_cannot_be_meant_are_named() {
         "the query parameter \"access_token\" stands twice",
     );
     of(
+        "{ header: x-a }, { header: x_a }",
+        "reads like the field \"x-a\"",
+    );
+    of(
         "{ query: T }, { query: t }",
         "reads like the query parameter \"T\"",
     );

@@ -193,6 +193,26 @@ fn other_headers_hold_the_bare_token_or_credentials() {
     check(&[], Ok(None));
 }
 
+/// threats.md 32, for tokens: servers behind fold names of fields.
+#[test]
+fn t32_aliases_of_a_header_are_not_passed_over() {
+    for alias in ["X_Token", "x.token", "xtoken", "X-Token-"] {
+        check(&[(alias, "a")], MALFORMED);
+        check(&[("X-Token", "a"), (alias, "secret-b")], AMBIGUOUS);
+        let mut head = request(&[(alias, "secret-b"), ("x-tokens", "c")]);
+        strip(&mut head, &all());
+        assert_eq!(head.fields.len(), 1);
+    }
+    check(
+        &[("Authorization", "Basic a"), ("Authorization_", "Bearer b")],
+        AMBIGUOUS,
+    );
+    check(
+        &[("x-tokens", "c"), ("token", "d"), ("proxy-x-token", "e")],
+        Ok(None),
+    );
+}
+
 #[test]
 fn t31_a_scheme_of_ones_own_is_as_exact() {
     let token = Ok(Some(("a.b", Carrier::Header)));
