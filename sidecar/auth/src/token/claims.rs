@@ -115,12 +115,7 @@ impl Claims {
 
     /// Roughly what the claims hold in memory, in bytes; for bounding caches.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>()
-            + self
-                .map
-                .iter()
-                .map(|(name, value)| member_weight(name, value))
-                .sum::<usize>()
+        size_of::<Self>() + map_weight(&self.map)
     }
 }
 
@@ -187,9 +182,19 @@ fn malformed(name: &str, want: &str, found: &Value) -> Refusal {
     )
 }
 
-/// A B-tree holds name and value in place and is two thirds full on average.
-fn member_weight(name: &str, value: &Value) -> usize {
-    (size_of::<String>() + size_of::<Value>()) * 3 / 2 + name.len() + value_weight(value)
+/// A B-tree holds names and values in nodes of eleven places, whole even for one member, and about half
+/// full where there are several.
+fn map_weight(map: &Map<String, Value>) -> usize {
+    const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 24;
+    let nodes = match map.len() {
+        0 => 0,
+        1..=11 => 1,
+        many => many / 6 + 1,
+    };
+    let held = map
+        .iter()
+        .map(|(name, value)| name.len() + value_weight(value));
+    nodes * NODE + held.sum::<usize>()
 }
 
 fn value_weight(value: &Value) -> usize {
@@ -199,10 +204,7 @@ fn value_weight(value: &Value) -> usize {
             .iter()
             .map(|v| size_of::<Value>() + value_weight(v))
             .sum(),
-        Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| member_weight(name, value))
-            .sum(),
+        Value::Object(map) => map_weight(map),
         _ => 0,
     }
 }

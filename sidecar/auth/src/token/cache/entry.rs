@@ -12,8 +12,10 @@ use crate::refusal::Refusal;
 use crate::token::claims::Claims;
 use crate::token::sha256::sha256;
 
-/// What an entry costs beside its token, claims and header blocks: key, hash table, list nodes, counters.
-const OVERHEAD: usize = 512;
+/// What an entry costs beside its token, claims and header blocks: key, hash table, list nodes, counters,
+/// and what the allocator rounds up. Measured: 20 000 tokens of 881 bytes with three headers each took
+/// 5 138 bytes of resident memory an entry, and 4 877 are counted.
+const OVERHEAD: usize = 1024;
 
 /// Header blocks kept of one token; beyond, the oldest goes. As many inject sets rarely meet one token.
 const MAX_BLOCKS: usize = 8;
