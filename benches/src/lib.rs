@@ -1,1 +1,153 @@
-//! Benchmarks only; see `micro/`.
+//! What the benchmarks measure on: an issuer, its keys and its tokens.
+//!
+//! The tokens were signed once, with keys that were then thrown away. So every run checks the same signatures, and the
+//! instructions of a run can be compared with those of another one, made elsewhere.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use tollgate_auth::header::{Encoding, InjectSet, Injection};
+use tollgate_auth::time::UnixTime;
+use tollgate_auth::token::jwt::DEFAULT_MAX_BYTES;
+use tollgate_auth::token::{Algorithm, Algorithms, Candidate, Issuer, KeySet, Keys, TokenType};
+
+/// The time in every benchmark: ten seconds after the tokens were issued, five minutes before they expire.
+pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// What is measured: the default algorithms.
+pub const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+
+const JWKS: &str = include_str!("../fixtures/jwks.json");
+
+/// What went wrong while a benchmark was being prepared.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// An issuer with a key of each of [`ALGORITHMS`], and one token of the size that identity providers make.
+pub struct World {
+    issuer: Arc<Issuer>,
+    set: KeySet,
+    token: &'static str,
+}
+
+impl World {
+    /// The issuer, and its token of `algorithm`, one of [`ALGORITHMS`].
+    ///
+    /// # Errors
+    /// The key set does not parse: a change of the product, not of the fixtures.
+    pub fn new(algorithm: Algorithm) -> Outcome<Self> {
+        Ok(Self {
+            issuer: Arc::new(Issuer {
+                name: "corp".into(),
+                issuer: "https://login.example.com/realms/corp".into(),
+                audiences: vec!["orders-api".into()],
+                algorithms: Algorithms::default(),
+                clock_skew: Duration::from_secs(30),
+                token_type: TokenType::Any,
+                max_bytes: DEFAULT_MAX_BYTES,
+            }),
+            set: KeySet::from_jwks(JWKS.as_bytes())?,
+            token: token(algorithm)?,
+        })
+    }
+
+    /// The token.
+    pub fn token(&self) -> &'static [u8] {
+        self.token.as_bytes()
+    }
+
+    /// The issuer as a route's candidate.
+    pub fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            issuer: &self.issuer,
+            keys: Keys::Ready {
+                set: &self.set,
+                generation: 1,
+            },
+            epoch: 1,
+        }
+    }
+
+    /// Three claims as headers, one of them a list.
+    pub fn inject_set() -> InjectSet {
+        let injection = |name: &'static str, claim: &str, encoding| Injection {
+            name: name.into(),
+            claim: claim.into(),
+            encoding,
+            only: None,
+            except: None,
+        };
+        InjectSet::new(vec![
+            injection("x-user-id", "sub", Encoding::String),
+            injection("x-user-groups", "groups", Encoding::List),
+            injection("x-tenant", "tenant", Encoding::String),
+        ])
+    }
+}
+
+/// The floor: the check of the same signature by aws-lc-rs alone, with its key, text and signature ready.
+pub struct Bare {
+    key: ParsedPublicKey,
+    signed: &'static [u8],
+    signature: Vec<u8>,
+}
+
+impl Bare {
+    /// The check of the token of `algorithm`, one of [`ALGORITHMS`].
+    ///
+    /// # Errors
+    /// The fixtures do not parse.
+    pub fn new(algorithm: Algorithm) -> Outcome<Self> {
+        let (signed, signature) = token(algorithm)?.rsplit_once('.').ok_or("no signature")?;
+        Ok(Self {
+            key: public_key(algorithm)?,
+            signed: signed.as_bytes(),
+            signature: URL_SAFE_NO_PAD.decode(signature)?,
+        })
+    }
+
+    /// Whether the signature is good; it is.
+    pub fn verify(&self) -> bool {
+        self.key.verify_sig(self.signed, &self.signature).is_ok()
+    }
+}
+
+fn token(algorithm: Algorithm) -> Outcome<&'static str> {
+    Ok(match algorithm {
+        Algorithm::RS256 => include_str!("../fixtures/rs256.jwt"),
+        Algorithm::ES256 => include_str!("../fixtures/es256.jwt"),
+        Algorithm::EdDSA => include_str!("../fixtures/eddsa.jwt"),
+        other => return Err(format!("there is no token of {other}").into()),
+    })
+}
+
+fn public_key(algorithm: Algorithm) -> Outcome<ParsedPublicKey> {
+    let jwks: Value = serde_json::from_str(JWKS)?;
+    let jwk = jwks["keys"]
+        .as_array()
+        .and_then(|keys| keys.iter().find(|key| key["alg"] == algorithm.name()))
+        .ok_or("no key of this algorithm")?;
+    let number = |name: &str| -> Outcome<Vec<u8>> {
+        Ok(URL_SAFE_NO_PAD.decode(jwk[name].as_str().ok_or("no number")?)?)
+    };
+    Ok(match algorithm {
+        Algorithm::RS256 => RsaPublicKeyComponents {
+            n: number("n")?,
+            e: number("e")?,
+        }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)?,
+        Algorithm::ES256 => {
+            let point = [vec![4], number("x")?, number("y")?].concat();
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)?
+        }
+        _ => ParsedPublicKey::new(&ED25519, number("x")?)?,
+    })
+}

@@ -1,0 +1,117 @@
+//! What identity costs a request, in instructions: the check of a signature alone, the whole verdict on a token that
+//! was never seen, and the verdict on one that was.
+//!
+//! `cargo xtask bench` runs this under callgrind and compares; docs/bench.md says how to read it.
+
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    reason = "what gungraun's macros expand to"
+)]
+
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark that cannot be prepared has no figure to report"
+)]
+
+use std::hint::black_box;
+
+use gungraun::prelude::*;
+use tollgate_auth::header::InjectSet;
+use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
+use tollgate_benches::{Bare, NOW, World};
+
+/// Calls in one measurement of the cache: its housekeeping comes every so many, and is to be part of the mean.
+const HITS: usize = 1_000;
+
+#[library_benchmark(setup = bare_ready)]
+#[bench::rs256(Algorithm::RS256)]
+#[bench::es256(Algorithm::ES256)]
+#[bench::eddsa(Algorithm::EdDSA)]
+fn bare(check: Bare) -> (bool, Bare) {
+    (black_box(&check).verify(), check)
+}
+
+#[library_benchmark(setup = world_ready)]
+#[bench::rs256(Algorithm::RS256)]
+#[bench::es256(Algorithm::ES256)]
+#[bench::eddsa(Algorithm::EdDSA)]
+fn cold(world: World) -> World {
+    let verdict = verify(black_box(world.token()), &[world.candidate()], NOW);
+    // Let go of inside: giving back the memory is part of the price.
+    drop(black_box(verdict));
+    world
+}
+
+#[library_benchmark(setup = known_ready)]
+#[bench::rs256_thousand(Algorithm::RS256)]
+fn hit(known: Known) -> Known {
+    for _ in 0..HITS {
+        drop(black_box(known.look()));
+    }
+    known
+}
+
+#[library_benchmark(setup = known_ready)]
+#[bench::rs256_thousand(Algorithm::RS256)]
+fn hit_with_headers(known: Known) -> Known {
+    for _ in 0..HITS {
+        if let Look::Done(checked) = black_box(known.look())
+            && let Ok(verdict) = &checked.verdict
+        {
+            drop(black_box(known.cache.headers(verdict, &known.headers)));
+        }
+    }
+    known
+}
+
+/// A cache that has seen the world's token.
+struct Known {
+    world: World,
+    cache: VerdictCache,
+    headers: InjectSet,
+}
+
+impl Known {
+    fn look(&self) -> Look {
+        let token = black_box(self.world.token());
+        self.cache.look(token, &[self.world.candidate()], NOW)
+    }
+}
+
+/// The first check computes what aws-lc-rs keeps with the key.
+fn bare_ready(algorithm: Algorithm) -> Bare {
+    let check = Bare::new(algorithm).expect("the fixtures parse");
+    assert!(check.verify(), "the fixture's signature is good");
+    check
+}
+
+fn world_ready(algorithm: Algorithm) -> World {
+    let world = World::new(algorithm).expect("the fixtures parse");
+    verify(world.token(), &[world.candidate()], NOW).expect("the fixture's token is good");
+    world
+}
+
+fn known_ready(algorithm: Algorithm) -> Known {
+    let known = Known {
+        world: world_ready(algorithm),
+        cache: VerdictCache::new(16 << 20),
+        headers: World::inject_set(),
+    };
+    let Look::Done(checked) = known.look() else {
+        unreachable!("nobody else looks");
+    };
+    let verdict = checked.verdict.expect("the fixture's token is good");
+    known
+        .cache
+        .headers(&verdict, &known.headers)
+        .expect("the claims can be written");
+    known
+}
+
+library_benchmark_group!(
+    name = identity,
+    benchmarks = [bare, cold, hit, hit_with_headers]
+);
+
+main!(library_benchmark_groups = identity);

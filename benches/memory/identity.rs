@@ -1,0 +1,57 @@
+//! What a request with a known token allocates: nothing, the cache's housekeeping included.
+//!
+//! `cargo bench -p tollgate-benches --bench allocations`; it fails when that is not so.
+
+use std::process::ExitCode;
+
+use allocation_counter::{AllocationInfo, measure};
+use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
+use tollgate_benches::{ALGORITHMS, NOW, Outcome, World};
+
+/// Requests with one known token. The cache looks after itself each few hundred.
+const HITS: u64 = 100_000;
+
+fn main() -> Outcome<ExitCode> {
+    for algorithm in ALGORITHMS {
+        let world = World::new(algorithm)?;
+        let verdict = measure(|| drop(verify(world.token(), &[world.candidate()], NOW)));
+        report(&format!("parse + verify {algorithm}"), 1, verdict);
+    }
+    let found = hits()?;
+    report("cache hit with headers", HITS, found);
+    if found.count_total == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("a cache hit must not allocate");
+    Ok(ExitCode::FAILURE)
+}
+
+/// What [`HITS`] requests allocate, from the look for the token to the ready headers.
+fn hits() -> Outcome<AllocationInfo> {
+    let world = World::new(Algorithm::RS256)?;
+    let cache = VerdictCache::new(16 << 20);
+    let headers = World::inject_set();
+    let mut good = 0;
+    let mut request = || {
+        let look = cache.look(world.token(), &[world.candidate()], NOW);
+        let Look::Done(checked) = look else { return };
+        let Ok(verdict) = &checked.verdict else {
+            return;
+        };
+        good += u64::from(cache.headers(verdict, &headers).is_ok());
+    };
+    // The first verifies and renders, and the cache makes its tables.
+    (0..1_000).for_each(|_| request());
+    let found = measure(|| (0..HITS).for_each(|_| request()));
+    if good == 1_000 + HITS {
+        return Ok(found);
+    }
+    Err(format!("only {good} of {} requests found their token", 1_000 + HITS).into())
+}
+
+fn report(what: &str, times: u64, found: AllocationInfo) {
+    println!(
+        "{what:<28} {times:>7} times: {:>5} allocations, {:>7} bytes",
+        found.count_total, found.bytes_total
+    );
+}
