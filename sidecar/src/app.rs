@@ -25,6 +25,7 @@ use crate::config::{self};
 use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, Pair, Tls};
 use crate::downstream::{self, Listening, Workers};
+use crate::jwks::figures;
 use crate::kernel::{Kernel, Sockets};
 use crate::proxy::Shared;
 use crate::proxy::record;
@@ -114,6 +115,8 @@ impl Gate {
             access_log,
             clock: clock::now,
         });
+        metrics.collect(figures::collector(Arc::clone(&shared.snapshot)));
+        metrics.collect(clock::collector());
         let workers = Workers::start(config.workers, &shared)?;
         let mut listening = HashMap::new();
         for listener in &config.listeners {

@@ -1,12 +1,15 @@
 //! Outbound requests of our own, for keys: HTTPS with the system's roots, one GET, everything bounded.
 //!
-//! Redirects are not followed: who serves keys serves them where it said so, and a redirect is how a forged answer would
-//! reach an internal address (threats: server-side request forgery).
+//! A redirect is followed within its origin only (same scheme, host and port; RFC 6454, section 4), a few times: keys are
+//! served by whoever said so, and a redirect is how a forged answer would reach an internal address.
+
+mod address;
+mod url;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri, header};
@@ -19,6 +22,12 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use self::address::forbidden;
+use self::url::{port, shown, within_origin};
+
+/// Redirects that are followed, each within its origin.
+const MAX_REDIRECTS: usize = 3;
 
 /// What a request may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +47,16 @@ pub struct Limits {
 pub struct Fetched {
     /// The body.
     pub body: Bytes,
-    /// `Cache-Control: max-age`, if there is one.
+    /// How long the answer is fresh from now on: `Cache-Control: max-age` less `Age`, if the former is there.
     pub max_age: Option<Duration>,
+    /// The moment of `Date`, if there is one (RFC 9110, section 6.6.1): whole seconds.
+    pub date: Option<SystemTime>,
+    /// `Age`, if there is one: a cache answered (RFC 9111, section 5.1).
+    pub age: Option<Duration>,
+    /// When the request went out.
+    pub sent: Instant,
+    /// When the answer's head was here.
+    pub received: Instant,
 }
 
 /// Why there is no answer.
@@ -66,6 +83,9 @@ pub enum FetchError {
     /// An answer that is no answer.
     #[error("`{0}` answered {1}")]
     Status(String, StatusCode),
+    /// A redirect that is not followed.
+    #[error("`{0}` redirects to `{1}`, which is not followed: {2}")]
+    Redirect(String, String, &'static str),
     /// The body broke off or is too large.
     #[error("the answer of `{0}` cannot be read: {1}")]
     Body(String, Box<dyn std::error::Error + Send + Sync>),
@@ -115,15 +135,29 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// See [`FetchError`]; a redirect is a [`FetchError::Status`].
+    /// See [`FetchError`].
     pub async fn get(&self, url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
-        match tokio::time::timeout(limits.timeout, self.fetch(url, limits)).await {
+        match tokio::time::timeout(limits.timeout, self.follow(url, limits)).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::Timeout(shown(url), limits.timeout)),
         }
     }
 
-    async fn fetch(&self, url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
+    async fn follow(&self, url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
+        let mut at = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let location = match self.fetch(&at, limits).await? {
+                Answer::Fetched(fetched) => return Ok(fetched),
+                Answer::Moved(location) => location,
+            };
+            at = within_origin(&at, &location)
+                .map_err(|why| FetchError::Redirect(shown(&at), shown(&location), why))?;
+        }
+        let why = "there were too many before it";
+        Err(FetchError::Redirect(shown(url), shown(&at), why))
+    }
+
+    async fn fetch(&self, url: &str, limits: &Limits) -> Result<Answer, FetchError> {
         let refuse = |why| FetchError::Url(shown(url), why);
         let uri: Uri = url.parse().map_err(|_| refuse("it is not a URL"))?;
         let tls = match uri.scheme_str() {
@@ -132,9 +166,15 @@ impl Client {
             Some("http") => return Err(refuse("plain HTTP is not allowed; see `allow_http`")),
             _ => return Err(refuse("only https can be")),
         };
+        if uri
+            .authority()
+            .is_some_and(|all| all.as_str().contains('@'))
+        {
+            return Err(refuse("it holds a user name or password"));
+        }
         let host = uri.host().ok_or_else(|| refuse("it names no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = port(&uri);
         let stream = connect(url, host, port, limits).await?;
         if !tls {
             return exchange(url, &uri, stream, limits).await;
@@ -150,12 +190,11 @@ impl Client {
     }
 }
 
-/// A URL as it may be shown: a query may hold a key.
-fn shown(url: &str) -> String {
-    match url.split_once('?') {
-        Some((rest, _)) => format!("{rest}?…"),
-        None => url.to_owned(),
-    }
+/// What came back.
+enum Answer {
+    Fetched(Fetched),
+    /// A redirect to this `Location`.
+    Moved(String),
 }
 
 /// Connects to the first address that answers. The address that was checked is the one that is used: a name that
@@ -191,64 +230,12 @@ async fn connect(
     }))
 }
 
-/// Metadata services of clouds outside the link-local ranges: Alibaba; Azure; AWS (instances, pods), Google.
-const METADATA: [IpAddr; 5] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-];
-
-/// Why an address must not be asked.
-fn forbidden(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
-    let ip = meant(ip);
-    let (never, private) = match ip {
-        IpAddr::V4(v4) => (
-            v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
-            // RFC 1918, loopback, and RFC 6598's shared space.
-            v4.is_private()
-                || v4.is_loopback()
-                || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
-        ),
-        IpAddr::V6(v6) => (
-            v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
-            v6.is_unique_local() || v6.is_loopback(),
-        ),
-    };
-    match (never || METADATA.contains(&ip), private && !allow_private) {
-        (true, _) => Some("link-local, multicast and metadata addresses never are"),
-        (_, true) => Some("it is private and `allow_private` is false"),
-        _ => None,
-    }
-}
-
-/// The IPv4 address that an IPv6 address stands for: mapped and compatible ones (RFC 4291, section 2.5.5), NAT64
-/// (RFC 6052), 6to4 (RFC 3056).
-fn meant(ip: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = ip else { return ip };
-    if v6.is_loopback() || v6.is_unspecified() {
-        return ip;
-    }
-    let pair = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match v6.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            pair(high, low)
-        }
-        [0x2002, high, low, ..] => pair(high, low),
-        _ => ip,
-    }
-}
-
 async fn exchange(
     url: &str,
     uri: &Uri,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     limits: &Limits,
-) -> Result<Fetched, FetchError> {
+) -> Result<Answer, FetchError> {
     let broken = |error| FetchError::Http(shown(url), error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -270,17 +257,49 @@ async fn exchange(
         )
         .body(Empty::<Bytes>::new())
         .map_err(|_| FetchError::Url(shown(url), "it cannot be written as a request"))?;
+    let sent = Instant::now();
     let response = sender.send_request(request).await.map_err(broken)?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(shown(url), response.status()));
+    let received = Instant::now();
+    let headers = response.headers();
+    match response.status() {
+        StatusCode::OK => {}
+        // 304 has no place here, and 300 names no one place to go to.
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::FOUND
+        | StatusCode::SEE_OTHER
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => {
+            return match headers.get(header::LOCATION).map(|value| value.to_str()) {
+                Some(Ok(location)) => Ok(Answer::Moved(location.to_owned())),
+                _ => Err(FetchError::Status(shown(url), response.status())),
+            };
+        }
+        status => return Err(FetchError::Status(shown(url), status)),
     }
-    let max_age = max_age(response.headers());
+    let age = seconds(headers, &header::AGE);
+    let max_age = max_age(headers).map(|most| most.saturating_sub(age.unwrap_or_default()));
+    let date = headers
+        .get(header::DATE)
+        .and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     let body = Limited::new(response.into_body(), limits.max_bytes)
         .collect()
         .await
         .map_err(|error| FetchError::Body(shown(url), error))?
         .to_bytes();
-    Ok(Fetched { body, max_age })
+    Ok(Answer::Fetched(Fetched {
+        body,
+        max_age,
+        date,
+        age,
+        sent,
+        received,
+    }))
+}
+
+/// A field of whole seconds.
+fn seconds(headers: &HeaderMap, name: &header::HeaderName) -> Option<Duration> {
+    let value = headers.get(name)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// RFC 9111, section 5.2.2.1; `no-store` and `no-cache` mean at once.
@@ -305,48 +324,4 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threat_47_addresses_that_must_not_be_asked() {
-        for (ip, private, refused) in [
-            ("169.254.169.254", true, true),
-            ("::ffff:169.254.169.254", true, true),
-            ("100.100.100.200", true, true),
-            ("fe80::1", true, true),
-            ("fd00:ec2::254", true, true),
-            ("0.0.0.0", true, true),
-            ("64:ff9b::a9fe:a9fe", true, true),
-            ("2002:a9fe:a9fe::1", true, true),
-            ("::169.254.169.254", true, true),
-            ("168.63.129.16", true, true),
-            ("fd20:ce::254", true, true),
-            ("10.1.2.3", true, false),
-            ("10.1.2.3", false, true),
-            ("127.0.0.1", false, true),
-            ("::1", false, true),
-            ("100.64.0.1", false, true),
-            ("203.0.113.7", false, false),
-        ] {
-            assert_eq!(
-                forbidden(ip.parse().unwrap(), private).is_some(),
-                refused,
-                "{ip} {private}"
-            );
-        }
-    }
-
-    #[test]
-    fn cache_control_is_read() {
-        let age = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CACHE_CONTROL, value.parse().unwrap());
-            max_age(&headers)
-        };
-        assert_eq!(age("public, Max-Age=120"), Some(Duration::from_secs(120)));
-        assert_eq!(age("max-age=60, no-store"), Some(Duration::ZERO));
-        assert_eq!(age("private"), None);
-        assert_eq!(age("max-age=soon"), None);
-    }
-}
+mod tests;

@@ -262,7 +262,33 @@ fn summary(status: &Value) -> String {
                 _ => String::new(),
             }
         );
+        for skipped in list(&one["skipped"]) {
+            let _ = writeln!(
+                text,
+                "         key {} is not used: {}",
+                word(&skipped["kid"]),
+                word(&skipped["why"]),
+            );
+        }
+        if let Value::String(why) = &one["unwatched"] {
+            let _ = writeln!(text, "         {why}");
+        }
+        if let Some(offset) = one["clock"]["ahead_seconds"].as_f64() {
+            let _ = writeln!(text, "         {}", clock_line(&one["clock"], offset));
+        }
     }
+    let _ = writeln!(
+        text,
+        "clock    {}",
+        match &status["clock"]["synchronised"] {
+            Value::Bool(true) => format!(
+                "synchronised, off by at most {} s",
+                word(&status["clock"]["max_error_seconds"])
+            ),
+            Value::Bool(false) => "NOT synchronised, by what the kernel was told".to_owned(),
+            _ => "the kernel does not say whether it is synchronised".to_owned(),
+        }
+    );
     let datapath = &status["datapath"];
     if datapath.is_null() {
         text.push_str("datapath none\n");
@@ -296,6 +322,24 @@ fn summary(status: &Value) -> String {
         }
     }
     text
+}
+
+/// An issuer's clock in words.
+fn clock_line(clock: &Value, ahead: f64) -> String {
+    let side = if ahead < 0.0 { "behind" } else { "ahead of" };
+    let number = |key: &str| clock[key].as_f64().unwrap_or_default();
+    let distance = ahead.abs();
+    if clock["source"] == "iat" {
+        return format!("its clock is at least {distance:.1} s {side} ours, by the iat of a token");
+    }
+    let uncertainty = number("uncertainty_seconds");
+    if distance <= uncertainty {
+        return format!("its clock agrees with ours (within {uncertainty:.1} s)");
+    }
+    format!(
+        "its clock is {distance:.1} s {side} ours (within {uncertainty:.1} s), by its Date {} s ago",
+        number("age_seconds")
+    )
 }
 
 async fn tell(socket: &Path, path: &str, done: &str) -> ExitCode {

@@ -1,7 +1,9 @@
 //! What one request sees: immutable, whole, loaded once. A reload builds a new one and publishes it; issuers and
 //! upstream connections that did not change are shared between the two.
 
+mod asks;
 pub mod issuer;
+pub mod skew;
 
 use std::sync::Arc;
 

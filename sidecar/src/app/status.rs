@@ -11,6 +11,7 @@ use tollgate_datapath::Status;
 
 use crate::clock;
 use crate::snapshot::Snapshot;
+use crate::snapshot::skew::ClockOffset;
 
 /// What there is to show.
 pub(super) struct View<'v> {
@@ -46,6 +47,7 @@ pub(super) fn json(view: &View<'_>) -> Value {
         },
         "listeners": listeners,
         "issuers": issuers(view.snapshot),
+        "clock": kernel_clock(),
         "verdict_cache": {
             "entries": view.verdicts.entries,
             "bytes": view.verdicts.bytes,
@@ -57,7 +59,6 @@ pub(super) fn json(view: &View<'_>) -> Value {
 }
 
 fn issuers(snapshot: &Snapshot) -> Vec<Value> {
-    let now = clock::now();
     snapshot
         .issuers
         .iter()
@@ -65,20 +66,50 @@ fn issuers(snapshot: &Snapshot) -> Vec<Value> {
             let keys = issuer.keys();
             let state = match &keys.set {
                 None => "unavailable",
-                Some(_) if issuer.is_stale(&keys, now) => "stale",
+                Some(_) if issuer.is_stale(&keys) => "stale",
                 Some(_) => "ready",
             };
+            let skipped: Vec<Value> = keys
+                .skipped()
+                .iter()
+                .map(|skipped| json!({ "kid": skipped.kid, "why": skipped.why }))
+                .collect();
             json!({
                 "name": &*issuer.rules.name,
                 "issuer": issuer.rules.issuer,
                 "state": state,
                 "keys": keys.set.as_ref().map_or(0, |set| set.len()),
+                "kids": keys.set.as_ref().map_or_else(Vec::new, |set| set.kids().collect()),
+                "skipped": skipped,
                 "generation": keys.generation,
-                "age_seconds": keys.fetched.map(|fetched| now.saturating_since(fetched).as_secs()),
+                "age_seconds": keys.age().map(|age| age.as_secs()),
                 "fetches": keys.fetches,
                 "failures": keys.failures,
                 "last_error": keys.last_error,
+                "unwatched": keys.unwatched,
+                "clock": issuer.clock_offset().as_ref().map(offset),
             })
         })
         .collect()
+}
+
+/// Rounded to what it is worth: `Date` has whole seconds.
+fn offset(offset: &ClockOffset) -> Value {
+    let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+    json!({
+        "ahead_seconds": rounded(offset.seconds),
+        "uncertainty_seconds": rounded(offset.uncertainty),
+        "source": offset.source.word(),
+        "age_seconds": offset.age.as_secs(),
+    })
+}
+
+fn kernel_clock() -> Value {
+    clock::kernel().map_or(Value::Null, |clock| {
+        json!({
+            "synchronised": clock.is_synchronised,
+            "estimated_error_seconds": clock.estimated_error.as_secs_f64(),
+            "max_error_seconds": clock.max_error.as_secs_f64(),
+        })
+    })
 }

@@ -130,14 +130,14 @@ impl Asked<'_> {
             // The common case, without an allocation.
             [issuer] => {
                 let keys = issuer.keys();
-                ask(&[issuer.candidate(&keys, now)], now)
+                ask(&[issuer.candidate(&keys)], now)
             }
             issuers => {
                 let keys: Vec<_> = issuers.iter().map(|issuer| issuer.keys()).collect();
                 let candidates: Vec<_> = issuers
                     .iter()
                     .zip(&keys)
-                    .map(|(issuer, keys)| issuer.candidate(keys, now))
+                    .map(|(issuer, keys)| issuer.candidate(keys))
                     .collect();
                 ask(&candidates, now)
             }

@@ -1,7 +1,7 @@
 //! An issuer at work: its rules, the keys of the moment, and how a request asks for newer ones.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -9,14 +9,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::jwt::{Candidate, Issuer, Keys};
-use tollgate_auth::token::keys::KeySet;
+use tollgate_auth::token::keys::{KeySet, SkippedKey};
+
+use super::asks::{Asks, Progress};
+use super::skew::{ClockNews, ClockOffset, ClockSource, Dated, Skew};
 
 /// Requests that may wait for one fetch at once; more are refused without waiting.
 const MAX_WAITERS: usize = 1000;
 /// How long a request waits for a fetch at most.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// Fetches for unknown kids per cooldown: one for the rotation itself, one for a key published a moment later.
-const REFETCHES: f64 = 2.0;
 
 /// Numbers every issuer state of this process, so that a verdict made under other rules is never taken for one made
 /// under these.
@@ -29,14 +30,29 @@ pub struct KeyState {
     pub set: Option<Arc<KeySet>>,
     /// Counts the sets that differ, from 1.
     pub generation: u64,
-    /// When the last good set was fetched (or confirmed).
-    pub fetched: Option<UnixTime>,
+    /// When the last good set was fetched (or confirmed). Monotonic: a wall clock that is set back does not make keys
+    /// younger, one that is set forward does not make them stale.
+    pub confirmed: Option<Instant>,
     /// Why the last fetch failed; `None` after a good one.
     pub last_error: Option<String>,
     /// Fetches so far, failed ones included.
     pub fetches: u64,
     /// Failed fetches so far.
     pub failures: u64,
+    /// Why a file with keys is not watched; it is still read at each refresh.
+    pub unwatched: Option<String>,
+}
+
+impl KeyState {
+    /// How long ago the set was fetched or confirmed; `None` without one.
+    pub fn age(&self) -> Option<Duration> {
+        self.confirmed.map(|confirmed| confirmed.elapsed())
+    }
+
+    /// The keys of the last good set that cannot be used.
+    pub fn skipped(&self) -> &[SkippedKey] {
+        self.set.as_ref().map_or(&[], |set| set.skipped())
+    }
 }
 
 /// An issuer at work.
@@ -50,62 +66,46 @@ pub struct IssuerState {
     asks: Mutex<Asks>,
     /// Wakes the side that fetches.
     wanted: Notify,
-    /// The number of the last ask that a fetch has answered.
-    done: watch::Sender<u64>,
-    cooldown: Duration,
+    done: watch::Sender<Progress>,
     waiters: AtomicUsize,
-}
-
-/// Requests for a fetch ahead of its time. Each is paid for by a token of the bucket; whoever comes while one is under
-/// way waits for that one.
-#[derive(Debug)]
-struct Asks {
-    tokens: f64,
-    filled: Instant,
-    /// The number of the last ask.
-    asked: u64,
-    /// The number of the last ask that a fetch has answered.
-    answered: u64,
+    skew: Arc<Skew>,
 }
 
 /// What came of asking for newer keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refetch {
-    /// A fetch that began after the request did has ended.
+    /// A fetch has ended: one that began after the request did or, where no more may be asked for, the one that was
+    /// under way.
     Ended,
     /// It did not end in time.
     Late,
-    /// Too many were asked for of late, or too many wait.
+    /// Too many were asked for of late and none is under way, or too many wait.
     Denied,
 }
 
 impl IssuerState {
-    /// No keys yet. `max_stale` = `None` for keys that cannot go stale, being part of the configuration; at most two
-    /// extra fetches are asked for per `cooldown`.
+    /// No keys yet. `max_stale` = `None` for keys that are part of the configuration: they cannot go stale, and asking
+    /// for newer ones is of no use. At most two extra fetches are asked for per `cooldown`.
     pub fn new(rules: Arc<Issuer>, max_stale: Option<Duration>, cooldown: Duration) -> Self {
         Self {
             rules,
             epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed),
             max_stale,
             keys: ArcSwap::default(),
-            asks: Mutex::new(Asks {
-                tokens: REFETCHES,
-                filled: Instant::now(),
-                asked: 0,
-                answered: 0,
-            }),
+            asks: Mutex::new(Asks::new(cooldown, Instant::now())),
             wanted: Notify::new(),
-            done: watch::Sender::new(0),
-            cooldown,
+            done: watch::Sender::new(Progress::default()),
             waiters: AtomicUsize::new(0),
+            skew: Arc::new(Skew::new()),
         }
     }
 
-    /// Starts with the keys of `other`: a change of an issuer's rules is no reason to be without keys, as long as they
-    /// come from the same place.
+    /// Starts with the keys of `other`, and what is known of its clock: a change of an issuer's rules is no reason to be
+    /// without keys, as long as they come from the same place.
     #[must_use]
-    pub fn with_keys_of(self, other: &Self) -> Self {
+    pub fn with_keys_of(mut self, other: &Self) -> Self {
         self.keys.store(other.keys());
+        self.skew = Arc::clone(&other.skew);
         self
     }
 
@@ -115,12 +115,12 @@ impl IssuerState {
     }
 
     /// What a token is checked against, given the keys of the moment.
-    pub fn candidate<'k>(&'k self, keys: &'k KeyState, now: UnixTime) -> Candidate<'k> {
+    pub fn candidate<'k>(&'k self, keys: &'k KeyState) -> Candidate<'k> {
         Candidate {
             issuer: &self.rules,
             keys: match &keys.set {
                 None => Keys::Unavailable,
-                Some(_) if self.is_stale(keys, now) => Keys::Stale,
+                Some(_) if self.is_stale(keys) => Keys::Stale,
                 Some(set) => Keys::Ready {
                     set,
                     generation: keys.generation,
@@ -131,35 +131,40 @@ impl IssuerState {
     }
 
     /// The last good set is older than it may be.
-    pub fn is_stale(&self, keys: &KeyState, now: UnixTime) -> bool {
-        match (self.max_stale, keys.fetched) {
-            (Some(limit), Some(fetched)) => now > fetched + limit,
+    pub fn is_stale(&self, keys: &KeyState) -> bool {
+        self.is_stale_at(keys, Instant::now())
+    }
+
+    fn is_stale_at(&self, keys: &KeyState, now: Instant) -> bool {
+        match (self.max_stale, keys.confirmed) {
+            (Some(limit), Some(confirmed)) => now.saturating_duration_since(confirmed) > limit,
             _ => false,
         }
     }
 
     /// A fetch begins; what it answers is given to [`IssuerState::publish`].
     pub fn begin(&self) -> u64 {
-        self.asks().asked
+        self.asks().begin()
     }
 
-    /// Publishes the outcome of a fetch that began with `begun`. The generation moves only when the set differs, so that
-    /// a refresh which brings the same keys costs no cached verdict.
-    pub fn publish(&self, begun: u64, outcome: Result<KeySet, String>, now: UnixTime) {
+    /// Publishes the outcome of a fetch that began with `begun`. The generation moves only when the usable keys differ,
+    /// so that a refresh which brings the same ones costs no cached verdict.
+    pub fn publish(&self, begun: u64, outcome: Result<KeySet, String>) {
         let mut next = KeyState::clone(&self.keys.load());
         next.fetches += 1;
         match outcome {
             Ok(set) => {
-                next.fetched = Some(now);
+                next.confirmed = Some(Instant::now());
                 next.last_error = None;
-                let same = next
+                let is_same = next
                     .set
                     .as_ref()
                     .is_some_and(|old| old.fingerprint() == set.fingerprint());
-                if !same {
+                if !is_same {
                     next.generation += 1;
-                    next.set = Some(Arc::new(set));
                 }
+                // Also the same keys: what cannot be used beside them may differ.
+                next.set = Some(Arc::new(set));
             }
             Err(error) => {
                 next.failures += 1;
@@ -167,19 +172,25 @@ impl IssuerState {
             }
         }
         self.keys.store(Arc::new(next));
-        self.asks().answered = begun;
-        self.done.send_replace(begun);
+        let progress = self.asks().end(begun);
+        self.done.send_replace(progress);
+    }
+
+    /// Says whether the file with the keys is watched. Called by the side that fetches, like [`IssuerState::publish`].
+    pub fn note_watch(&self, unwatched: Option<String>) {
+        let keys = self.keys.load();
+        if keys.unwatched != unwatched {
+            let mut next = KeyState::clone(&keys);
+            next.unwatched = unwatched;
+            self.keys.store(Arc::new(next));
+        }
     }
 
     /// Waits until a request asks for newer keys, or has asked since the last fetch began.
     pub async fn wanted(&self) {
         loop {
             let woken = self.wanted.notified();
-            let is_asked = {
-                let asks = self.asks();
-                asks.asked > asks.answered
-            };
-            if is_asked {
+            if self.asks().is_open() {
                 return;
             }
             woken.await;
@@ -188,41 +199,57 @@ impl IssuerState {
 
     /// A token named a key that is not here: asks for a fetch, if the bucket pays for one, and waits for its end.
     pub async fn refetch(&self) -> Refetch {
+        if self.max_stale.is_none() {
+            return Refetch::Denied;
+        }
         let mut done = self.done.subscribe();
         if self.waiters.fetch_add(1, Ordering::Relaxed) >= MAX_WAITERS {
             self.waiters.fetch_sub(1, Ordering::Relaxed);
             return Refetch::Denied;
         }
         let _waiting = Waiting(&self.waiters);
-        let Some(ask) = self.ask() else {
+        let Some(wait) = self.asks().ask(Instant::now()) else {
             return Refetch::Denied;
         };
         self.wanted.notify_one();
-        match timeout(MAX_WAIT, done.wait_for(|answered| *answered >= ask)).await {
+        match timeout(MAX_WAIT, done.wait_for(|progress| wait.is_over(*progress))).await {
             Ok(Ok(_)) => Refetch::Ended,
             Ok(Err(_)) | Err(_) => Refetch::Late,
         }
     }
 
-    /// The ask to wait for: the one under way, else a new one.
-    fn ask(&self) -> Option<u64> {
-        let mut asks = self.asks();
-        if asks.asked == asks.answered {
-            let now = Instant::now();
-            let earned =
-                now.duration_since(asks.filled).as_secs_f64() / self.cooldown.as_secs_f64();
-            asks.tokens = (asks.tokens + earned * REFETCHES).min(REFETCHES);
-            asks.filled = now;
-            if asks.tokens < 1.0 {
-                return None;
-            }
-            asks.tokens -= 1.0;
-            asks.asked += 1;
-        }
-        Some(asks.asked)
+    /// An answer with keys was dated.
+    pub fn note_date(&self, dated: &Dated) {
+        self.skew.note_date(dated);
     }
 
-    fn asks(&self) -> std::sync::MutexGuard<'_, Asks> {
+    /// A token with a good signature says that it was issued at `issued_at`; it was seen at `now`. Lock-free; an `iat`
+    /// that is not ahead of `now` tells nothing and costs one comparison.
+    pub fn note_issued(&self, issued_at: UnixTime, now: UnixTime) {
+        self.skew.note_issued(issued_at, now);
+    }
+
+    /// How far the issuer's clock is from ours, by what tells most; `None` as long as nothing does.
+    pub fn clock_offset(&self) -> Option<ClockOffset> {
+        self.skew.best()
+    }
+
+    /// The same by one source.
+    pub fn clock_offset_by(&self, source: ClockSource) -> Option<ClockOffset> {
+        self.skew.by(source)
+    }
+
+    /// Whether the clock's being off or right again is news, which it is once.
+    pub fn clock_news(&self) -> Option<ClockNews> {
+        self.skew.news()
+    }
+
+    /// Waits until a token makes it likely that there is news of the clock.
+    pub async fn clock_suspected(&self) {
+        self.skew.suspected().await;
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Asks> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -236,110 +263,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tollgate_auth::token::jwt::TokenType;
-    use tollgate_auth::token::keys::Algorithms;
-
-    fn state(cooldown: Duration) -> IssuerState {
-        let rules = Issuer {
-            name: "corp".into(),
-            issuer: "https://issuer.test".to_owned(),
-            audiences: vec!["api".to_owned()],
-            algorithms: Algorithms::default(),
-            clock_skew: Duration::ZERO,
-            token_type: TokenType::Any,
-            max_bytes: 16384,
-        };
-        IssuerState::new(Arc::new(rules), Some(Duration::from_secs(60)), cooldown)
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_unknown_kids_costs_two_fetches() {
-        let state = Arc::new(state(Duration::from_secs(3600)));
-        let fetcher = tokio::spawn({
-            let state = Arc::clone(&state);
-            async move {
-                loop {
-                    state.wanted().await;
-                    let begun = state.begin();
-                    // Others come while the fetch is under way: they wait for it, and ask for none of their own.
-                    for _ in 0..20 {
-                        tokio::task::yield_now().await;
-                    }
-                    state.publish(begun, Err("down".to_owned()), UnixTime::from_secs(1));
-                }
-            }
-        });
-        let flood: Vec<_> = (0..500)
-            .map(|_| {
-                let state = Arc::clone(&state);
-                tokio::spawn(async move {
-                    let mut ended = 0;
-                    for _ in 0..10 {
-                        ended += usize::from(state.refetch().await == Refetch::Ended);
-                    }
-                    ended
-                })
-            })
-            .collect();
-        let mut ended = 0;
-        for one in flood {
-            ended += one.await.unwrap();
-        }
-        fetcher.abort();
-        assert_eq!(state.keys().fetches, 2);
-        assert!(ended >= 2, "those who waited were told");
-    }
-
-    #[tokio::test]
-    async fn a_fetch_that_began_before_does_not_answer() {
-        let state = Arc::new(state(Duration::from_secs(3600)));
-        let begun = state.begin();
-        let asking = tokio::spawn({
-            let state = Arc::clone(&state);
-            async move { state.refetch().await }
-        });
-        state.wanted().await;
-        state.publish(begun, Err("too early".to_owned()), UnixTime::from_secs(1));
-        tokio::task::yield_now().await;
-        assert!(!asking.is_finished());
-        state.publish(
-            state.begin(),
-            Err("down".to_owned()),
-            UnixTime::from_secs(1),
-        );
-        assert_eq!(asking.await.unwrap(), Refetch::Ended);
-    }
-
-    #[test]
-    fn keys_go_stale_after_max_stale_and_failures_keep_the_last_good() {
-        let state = state(Duration::from_secs(30));
-        assert!(matches!(
-            state
-                .candidate(&state.keys(), UnixTime::from_secs(100))
-                .keys,
-            Keys::Unavailable
-        ));
-        // RFC 8037, appendix A.2
-        let set = || {
-            KeySet::from_jwks(
-                br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
-            )
-            .unwrap()
-        };
-        state.publish(0, Ok(set()), UnixTime::from_secs(100));
-        state.publish(0, Err("down".to_owned()), UnixTime::from_secs(130));
-        let keys = state.keys();
-        assert_eq!((keys.generation, keys.failures), (1, 1));
-        let at = |secs| state.candidate(&keys, UnixTime::from_secs(secs)).keys;
-        assert!(matches!(at(160), Keys::Ready { generation: 1, .. }));
-        assert!(matches!(at(161), Keys::Stale));
-        state.publish(0, Ok(set()), UnixTime::from_secs(170));
-        assert_eq!(
-            state.keys().generation,
-            1,
-            "the same keys again are the same generation"
-        );
-    }
-}
+mod tests;
