@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tollgate::demo::lab::{Process, in_path, tethered};
 use tollgate::demo::pki::Authority;
-use tollgate_tests::port::Port;
 use tollgate_tests::client::{Reply, Request, Target};
 use tollgate_tests::gate::PATIENCE;
+use tollgate_tests::port::Port;
 
 const CURE: &str = "cargo xtask setup --with idp; cargo xtask test --full";
 /// What server.mjs calls the API.

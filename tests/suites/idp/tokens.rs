@@ -49,6 +49,10 @@ fn tokens_of_each_algorithm_are_accepted_through_discovery() {
     let issuer = issuer(&gate);
     let counts = ["fetches", "failures", "keys"].map(|name| number(&issuer, name));
     assert_eq!(counts, [1, 0, 3], "{issuer}");
+    // Both run on one clock, and the provider dates its answers.
+    let clock = &issuer["clock"];
+    let ahead = clock["ahead_seconds"].as_f64().unwrap();
+    assert!(clock["source"] == "date" && ahead.abs() < 5.0, "{clock}");
 }
 
 #[test]
