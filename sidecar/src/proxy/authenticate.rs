@@ -37,7 +37,7 @@ pub(super) async fn authenticate(
             )
             .into());
         }
-        pass_on(rule, head);
+        // Nothing to take out: where `find` finds none, `strip` has nothing to strip.
         return Ok(None);
     };
     if let (Carrier::Query, Some(query)) = (found.carrier, &head.query) {
@@ -64,15 +64,10 @@ pub(super) async fn authenticate(
             record.token = Some(Fingerprint::of(found.token));
         }
     })?;
-    pass_on(rule, head);
-    Ok(Some(verdict))
-}
-
-/// Takes out all that the API could take for a token of these sources, one that is none by our reading included.
-fn pass_on(rule: &TokenRule, head: &mut RequestHead) {
     if !rule.forward {
         source::strip(head, &rule.sources);
     }
+    Ok(Some(verdict))
 }
 
 /// A token and what decides about it.

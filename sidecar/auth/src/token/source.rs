@@ -1,8 +1,8 @@
 //! Where a request carries its token.
 //!
 //! One token in one place, or a refusal: what [`find`] did not read must not reach the API as a token either. So it
-//! also knows the spellings that only some servers take for the name ([`tollgate_http::spelling`], [`reads_alike`]), and refuses them;
-//! and [`strip`] takes every spelling out.
+//! also knows the spellings that only some servers take for the name ([`tollgate_http::spelling`], [`reads_alike`]),
+//! and refuses them; and [`strip`] takes every spelling out.
 
 use std::fmt;
 

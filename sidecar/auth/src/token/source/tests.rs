@@ -527,6 +527,29 @@ proptest! {
         }
     }
 
+    /// Where no token is found nothing is left that could be one: a request that passes without a token needs no strip.
+    #[test]
+    fn where_nothing_is_found_there_is_nothing_to_strip(
+        parts in prop_oneof![pieces("access_token"), pieces("sid")],
+        separator in "[&;]",
+        name in "[xX][-_.]?[tT]oken?",
+        value in "(Basic |Bearer )?[a-z ,]{0,4}",
+    ) {
+        let list = parts.join(&separator).replace(' ', "");
+        let cookies = parts.join("; ");
+        for lines in [
+            [("Authorization", value.trim()), ("?", list.as_str())],
+            [(name.as_str(), value.trim()), ("Cookie", cookies.trim())],
+        ] {
+            let mut head = request(&lines);
+            if find(&head, &all()) == Ok(None) {
+                let before = head.clone();
+                strip(&mut head, &all());
+                prop_assert_eq!((&head.fields, &head.query), (&before.fields, &before.query));
+            }
+        }
+    }
+
     /// Whatever was found, nothing is found after strip, whoever asks.
     #[test]
     fn after_strip_there_is_nothing_to_find(parts in pieces("access_token"), bearer in "(Bearer )?[a-z ,]{0,4}") {
