@@ -117,7 +117,7 @@ fn report_set(issuer: &str, before: Option<&KeySet>, set: &KeySet) {
     let known = before.map_or(&[][..], KeySet::skipped);
     for skipped in set.skipped().iter().filter(|one| !known.contains(one)) {
         let kid = skipped.kid.as_deref().unwrap_or("(none)");
-        tracing::warn!(issuer, kid = %kid.escape_default(), why = %skipped.why, "a key cannot be used");
+        tracing::warn!(issuer, kid, why = %skipped.why, "a key cannot be used");
     }
 }
 

@@ -3,7 +3,7 @@
 //! Everything here blocks and runs on threads of its own, so that it can stand inside a network namespace; call it from
 //! a blocking task in asynchronous tests.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -60,6 +60,25 @@ pub struct Reply {
 
 /// A blocking TLS connection.
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// An HTTP/1.1 connection over TLS that is kept.
+pub struct Session {
+    stream: BufReader<Tls>,
+    authority: String,
+}
+
+impl Session {
+    /// One more request, and its answer.
+    ///
+    /// # Errors
+    /// When the connection fails, or the answer is malformed.
+    pub fn send(&mut self, request: &Request) -> io::Result<Reply> {
+        let stream = self.stream.get_mut();
+        stream.write_all(&request.to_h1(&self.authority))?;
+        stream.flush()?;
+        read_reply(&mut self.stream)
+    }
+}
 
 impl Request {
     /// `GET path`.
@@ -173,6 +192,17 @@ impl Target {
         let mut stream = self.tls(&["http/1.1"])?;
         stream.write_all(&request.to_h1(&self.authority()))?;
         read_reply(&mut stream)
+    }
+
+    /// A connection for many requests by HTTP/1.1 over TLS.
+    ///
+    /// # Errors
+    /// When the connection or the handshake fails.
+    pub fn session(&self) -> io::Result<Session> {
+        Ok(Session {
+            stream: BufReader::new(self.tls(&["http/1.1"])?),
+            authority: self.authority(),
+        })
     }
 
     /// Requests by HTTP/2 over TLS, one after the other on one connection.

@@ -78,7 +78,7 @@ pub enum KeySource {
     Discover,
     /// A JWKS document by URL.
     Url(String),
-    /// A JWKS file, read again at each refresh.
+    /// A JWKS file, read again when it changes and at each refresh.
     File(PathBuf),
     /// A JWKS in the configuration itself.
     Inline(Vec<u8>),

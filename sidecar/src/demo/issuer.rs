@@ -1,5 +1,6 @@
 //! A small OpenID provider: discovery document, key set, tokens. It fails on command.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
+use hyper::header::{self, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::serve::{self, Server};
@@ -34,8 +36,11 @@ struct Shared {
 struct State {
     url: String,
     published: Vec<Value>,
+    key_set_url: Option<String>,
     failure: Option<Failure>,
     delay: Duration,
+    redirect: Option<String>,
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// How the provider is to fail: the answer to every request.
@@ -99,13 +104,38 @@ impl Issuer {
         self.shared.state().delay = delay;
     }
 
+    /// Redirects requests for the key set to this location (307) from now on, or serves them again.
+    pub fn redirect(&self, location: Option<&str>) {
+        self.shared.state().redirect = location.map(ToOwned::to_owned);
+    }
+
+    /// Names this `jwks_uri` in the discovery document from now on, or its own again.
+    pub fn name_key_set(&self, url: Option<&str>) {
+        self.shared.state().key_set_url = url.map(ToOwned::to_owned);
+    }
+
+    /// Sends these fields with every answer from now on, and no others of the same name: a `Date` of another time, a
+    /// `Cache-Control`.
+    ///
+    /// # Errors
+    /// When one of them is no field.
+    pub fn send_fields(&self, fields: &[(&str, &str)]) -> Result<(), IssuerError> {
+        let fields = fields.iter().map(|(name, value)| {
+            let name = name.parse::<HeaderName>().map_err(io::Error::other)?;
+            let value = value.parse::<HeaderValue>().map_err(io::Error::other)?;
+            Ok((name, value))
+        });
+        self.shared.state().fields = fields.collect::<io::Result<_>>()?;
+        Ok(())
+    }
+
     /// How often the discovery document was asked for.
     #[must_use]
     pub fn discoveries(&self) -> u64 {
         self.shared.discoveries.load(Ordering::Relaxed)
     }
 
-    /// How often the key set was asked for.
+    /// How often the key set was asked for, redirected requests included.
     #[must_use]
     pub fn key_fetches(&self) -> u64 {
         self.shared.key_fetches.load(Ordering::Relaxed)
@@ -124,34 +154,52 @@ impl Shared {
     }
 }
 
+/// Where the key set is, and where it may be said to have moved to.
+const KEY_SETS: [&str; 2] = ["/jwks.json", "/moved.json"];
+
 async fn answer(shared: Arc<Shared>, path: String) -> Response<Full<Bytes>> {
-    let (body, failure, delay) = {
+    let (mut response, fields, delay) = {
         let state = shared.state();
-        let body = match path.as_str() {
-            "/.well-known/openid-configuration" => {
-                shared.discoveries.fetch_add(1, Ordering::Relaxed);
-                Some(json!({ "issuer": state.url, "jwks_uri": format!("{}/jwks.json", state.url) }))
-            }
-            "/jwks.json" => {
-                shared.key_fetches.fetch_add(1, Ordering::Relaxed);
-                Some(json!({ "keys": state.published }))
-            }
-            _ => None,
+        let is_key_set = KEY_SETS.contains(&path.as_str());
+        let body = if is_key_set {
+            shared.key_fetches.fetch_add(1, Ordering::Relaxed);
+            Some(json!({ "keys": state.published }))
+        } else if path == "/.well-known/openid-configuration" {
+            shared.discoveries.fetch_add(1, Ordering::Relaxed);
+            let own = || format!("{}{}", state.url, KEY_SETS[0]);
+            let url = state.key_set_url.clone().unwrap_or_else(own);
+            Some(json!({ "issuer": state.url, "jwks_uri": url }))
+        } else {
+            None
         };
-        (body, state.failure.clone(), state.delay)
+        let response = match (&state.failure, &state.redirect, body) {
+            (Some(failure), _, _) => {
+                let mut response = serve::json(failure.status, &Value::Null);
+                *response.body_mut() = Full::new(Bytes::from(failure.body.clone()));
+                response
+            }
+            // What has moved is served where it is now.
+            (None, Some(location), _) if is_key_set && *location != path => redirect(location),
+            (None, _, Some(body)) => serve::json(200, &body),
+            (None, _, None) => serve::json(404, &json!({ "error": "no such document" })),
+        };
+        (response, state.fields.clone(), state.delay)
     };
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    match (failure, body) {
-        (Some(failure), _) => {
-            let mut response = serve::json(failure.status, &Value::Null);
-            *response.body_mut() = Full::new(Bytes::from(failure.body));
-            response
-        }
-        (None, Some(body)) => serve::json(200, &body),
-        (None, None) => serve::json(404, &json!({ "error": "no such document" })),
+    for (name, value) in fields {
+        response.headers_mut().insert(name, value);
     }
+    response
+}
+
+fn redirect(location: &str) -> Response<Full<Bytes>> {
+    let mut response = serve::json(307, &Value::Null);
+    if let Ok(location) = location.parse() {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -1,10 +1,52 @@
 //! Keys that rotate, vanish, or never come.
 
+mod clock;
+mod failures;
+mod files;
+mod flood;
+
 use jsonwebtoken::Algorithm;
 use tollgate::demo::issuer::{Failure, SigningKey};
 use tollgate_tests::client::Request;
 
-use crate::world::{World, eventually, refused};
+use serde_json::{Value, json};
+
+use crate::world::{AUDIENCE, ROUTES, World, eventually, refused};
+
+/// What [`World::configuration`] says of keys.
+const KEYS: &str = "keys: { allow_http: true, refresh: 300s, unknown_kid_cooldown: 3600s }";
+
+/// Says something else of keys, and where they are if that is to change as well.
+fn reconfigure(world: &World, keys: &str, jwks: Option<&str>) {
+    let mut text = world.configuration(ROUTES, "").replace(KEYS, keys);
+    if let Some(jwks) = jwks {
+        text = text.replace("jwks: discover", &format!("jwks: {jwks}"));
+    }
+    world.write(&text);
+    world.reload().unwrap();
+    // Keys from another place are not here at once.
+    issuer_when(world, "keys", |issuer| issuer["state"] == "ready");
+}
+
+/// What status says of the issuer.
+fn issuer(world: &World) -> Value {
+    world.status()["issuers"][0].clone()
+}
+
+/// The issuer's status once `wanted` holds for it.
+fn issuer_when(world: &World, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, || Some(issuer(world)).filter(|issuer| wanted(issuer)))
+}
+
+/// A token with a good signature of a key that is published nowhere.
+fn strange_token(world: &World, kid: &str) -> String {
+    let stranger = SigningKey::generate(kid, Algorithm::ES256).unwrap();
+    world.claims().sign(&stranger).unwrap()
+}
+
+fn status_with(world: &World, token: &str) -> u16 {
+    world.h1(&Request::get("/orders").bearer(token)).status
+}
 
 #[test]
 fn threat_49_a_rotated_key_is_found_with_the_first_token_that_names_it() {
@@ -104,7 +146,7 @@ fn threat_47_a_failing_issuer_leaves_the_last_good_keys() {
 fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
     let world = World::new();
     let configuration = world
-        .configuration(crate::world::ROUTES, "")
+        .configuration(ROUTES, "")
         .replace(world.issuer.url(), "http://127.0.0.1:1");
     world.write(&configuration);
     world.reload().unwrap();
@@ -135,7 +177,7 @@ fn threat_51_a_discovery_document_speaks_for_its_own_issuer_only() {
     let world = World::new();
     // The document is found, but says another issuer: without the slash.
     let other = format!("{}/", world.issuer.url());
-    let configuration = world.configuration(crate::world::ROUTES, "").replace(
+    let configuration = world.configuration(ROUTES, "").replace(
         &format!("issuer: {}", world.issuer.url()),
         &format!("issuer: {other}"),
     );
@@ -154,4 +196,134 @@ fn threat_51_a_discovery_document_speaks_for_its_own_issuer_only() {
             .map(ToOwned::to_owned)
     });
     assert!(error.contains("speaks for the issuer"), "{error}");
+}
+
+#[test]
+fn threat_48_nothing_vouches_for_a_key_that_was_never_fetched() {
+    let world = World::new();
+    // Another issuer, whose keys cannot be had: the ones that are here are not its own.
+    let configuration = world
+        .configuration(ROUTES, "")
+        .replace(world.issuer.url(), "http://127.0.0.1:1");
+    world.write(&configuration);
+    world.reload().unwrap();
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&world.token())),
+        401,
+        "issuer_mismatch",
+    );
+    let issuer = issuer(&world);
+    assert_eq!(
+        (&issuer["keys"], &issuer["state"]),
+        (&json!(0), &json!("unavailable"))
+    );
+}
+
+#[test]
+fn threat_54_an_answer_that_is_stale_at_once_is_asked_for_again_within_the_bounds() {
+    let world = World::new();
+    world
+        .issuer
+        .send_fields(&[("cache-control", "max-age=0, no-store")])
+        .unwrap();
+    reconfigure(
+        &world,
+        "keys: { allow_http: true, refresh: 300s, unknown_kid_cooldown: 1s }",
+        None,
+    );
+    // Nobody asks, and the refresh is minutes away.
+    let before = world.issuer.key_fetches();
+    eventually("three more fetches", || {
+        (world.issuer.key_fetches() >= before + 3).then_some(())
+    });
+    assert_eq!(status_with(&world, &world.token()), 200);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_skipped_one_by_one_and_named() {
+    let world = World::new();
+    world.issuer.publish_raw(vec![
+        json!({ "kty": "oct", "kid": "shared", "k": "c2VjcmV0" }),
+        world.key.jwk().clone(),
+        json!({ "kty": "RSA", "kid": "weak", "n": "AQAB", "e": "AQAB" }),
+        json!("no object"),
+    ]);
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&strange_token(&world, "stranger"))),
+        401,
+        "key_unknown",
+    );
+    assert_eq!(status_with(&world, &world.token()), 200);
+    let issuer = issuer(&world);
+    assert_eq!(
+        (&issuer["keys"], &issuer["kids"]),
+        (&json!(1), &json!(["first"]))
+    );
+    assert_eq!(
+        issuer["generation"], 1,
+        "the key that can be used is the same: {issuer}"
+    );
+    let skipped = issuer["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 3, "{issuer}");
+    assert_eq!(
+        skipped[0]["kid"], "\"shared\"",
+        "quoted: anyone may have written it"
+    );
+    assert!(
+        skipped[0]["why"].as_str().unwrap().contains("symmetric"),
+        "{issuer}"
+    );
+    let metrics = world.probe("/metrics");
+    for line in [
+        "tollgate_keys{issuer=\"corp\"} 1",
+        "tollgate_keys_skipped{issuer=\"corp\"} 3",
+        "tollgate_keys_fetches_total{issuer=\"corp\"} 2",
+        "tollgate_keys_fetch_failures_total{issuer=\"corp\"} 0",
+        "tollgate_keys_age_seconds{issuer=\"corp\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[test]
+fn inline_keys_are_never_fetched_again() {
+    let world = World::new();
+    let inline = format!("{{ inline: {{ keys: [{}] }} }}", world.key.jwk());
+    reconfigure(&world, KEYS, Some(&inline));
+    assert_eq!(status_with(&world, &world.token()), 200);
+    for number in 0..3 {
+        refused(
+            &world
+                .h1(&Request::get("/orders").bearer(&strange_token(&world, &format!("k{number}")))),
+            401,
+            "key_unknown",
+        );
+    }
+    assert_eq!(issuer(&world)["fetches"], 1);
+}
+
+#[test]
+fn a_key_set_that_moves_is_followed_with_the_next_refresh() {
+    let world = World::new();
+    reconfigure(
+        &world,
+        "keys: { allow_http: true, refresh: 1s, unknown_kid_cooldown: 3600s }",
+        None,
+    );
+    let other = failures::other_issuer();
+    let next = SigningKey::generate("next", Algorithm::ES256).unwrap();
+    other.publish([&next]);
+    world
+        .issuer
+        .name_key_set(Some(&format!("{}/jwks.json", other.url())));
+    issuer_when(&world, "the keys of the new place", |issuer| {
+        issuer["kids"] == json!(["next"])
+    });
+    let token = world.issuer.token("alice", AUDIENCE).sign(&next).unwrap();
+    assert_eq!(status_with(&world, &token), 200);
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&world.token())),
+        401,
+        "key_unknown",
+    );
 }

@@ -182,6 +182,12 @@ fn key_source(
     match raw {
         RawJwks::Discover => {
             remote(cx, issuer_position, "issuer", issuer, keys);
+            if issuer.contains(['?', '#']) {
+                cx.report(
+                    issuer_position,
+                    "`issuer` has a query or a fragment, so no discovery document can be found for it (OpenID Connect Discovery 1.0, section 4.1); say `jwks: { url: … }`",
+                );
+            }
             Some(KeySource::Discover)
         }
         RawJwks::Url(url) => {

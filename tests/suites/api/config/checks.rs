@@ -191,6 +191,40 @@ fn keys_outlive_the_time_between_fetches() {
 }
 
 #[test]
+fn every_key_setting_goes_down_to_a_second() {
+    let second = "keys: { refresh: 1s, unknown_kid_cooldown: 1s, max_stale: 2s, timeout: 1s }";
+    let keys = &valid("keys: {}", second).issuers[0].keys;
+    let all = [
+        keys.refresh,
+        keys.unknown_kid_cooldown,
+        keys.max_stale / 2,
+        keys.timeout,
+    ];
+    assert_eq!(all, [Duration::from_secs(1); 4]);
+    for setting in ["refresh", "unknown_kid_cooldown"] {
+        let too_short = format!("keys: {{ {setting}: 999ms }}");
+        mistake("keys: {}", &too_short, setting);
+    }
+}
+
+#[test]
+fn threat_51_keys_by_plain_http_must_be_allowed_by_name() {
+    mistake("'https://login.test'", "'http://login.test'", "plain HTTP");
+    mistake(
+        "jwks: discover",
+        "jwks: { url: 'http://keys.test/jwks' }",
+        "plain HTTP",
+    );
+    for url in ["file:///etc/jwks", "ftp://keys.test/jwks", "/jwks", ""] {
+        let jwks = format!("jwks: {{ url: '{url}' }}");
+        mistake("jwks: discover", &jwks, "`url");
+    }
+    for issuer in ["'https://login.test?a=b'", "'https://login.test/#x'"] {
+        mistake("'https://login.test'", issuer, "query or a fragment");
+    }
+}
+
+#[test]
 fn passwords_in_urls_are_refused_and_not_repeated() {
     for (part, with) in [
         (
