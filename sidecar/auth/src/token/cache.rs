@@ -26,10 +26,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use tollgate_http::fields::Field;
 
-use self::entry::{Bad, Good, Key, Scope, Sought};
+use self::entry::{Bad, Good, Held, Key, Scope, Sought, Weigh};
 use self::flight::{Flights, Part};
 use super::claims::Claims;
 use super::jwt::{self, Candidate, Keys};
@@ -47,8 +47,8 @@ pub const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 /// Remembers verdicts within a bound of memory. Shared by all workers.
 #[derive(Debug)]
 pub struct VerdictCache {
-    good: Cache<Key, Arc<Good>>,
-    bad: Cache<Key, Arc<Bad>>,
+    good: Store<Good>,
+    bad: Store<Bad>,
     flights: Flights,
     /// Keyed anew in each process, so that nobody outside can aim at one place of the tables.
     prints: RandomState,
@@ -56,7 +56,12 @@ pub struct VerdictCache {
     misses: AtomicU64,
 }
 
-/// What the cache has done and holds. Entries and bytes lag behind by what moka has not swept yet.
+type Store<T> = Cache<Key, Held<T>, Weigh, RandomState>;
+
+/// What an entry weighs about: how finely the caches are divided goes by it, nothing else.
+const TYPICAL: u64 = 4096;
+
+/// What the cache has done and holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
     /// Verdicts that were remembered, good and bad.
@@ -131,15 +136,8 @@ impl VerdictCache {
     pub fn new(max_bytes: u64) -> Self {
         let for_bad = (max_bytes / 8).min(4 << 20);
         Self {
-            good: Cache::builder()
-                .max_capacity(max_bytes - for_bad)
-                .weigher(|_, good: &Arc<Good>| good.weight())
-                .build(),
-            bad: Cache::builder()
-                .max_capacity(for_bad)
-                .weigher(|key: &Key, bad: &Arc<Bad>| bad.weight(key))
-                .time_to_live(NEGATIVE_TTL)
-                .build(),
+            good: store(max_bytes - for_bad),
+            bad: store(for_bad),
             flights: Flights::default(),
             prints: RandomState::new(),
             hits: AtomicU64::new(0),
@@ -182,11 +180,9 @@ impl VerdictCache {
         }
         let lines = set.render(&entry.claims)?;
         entry.keep_block(*set.identity(), &lines);
-        // It has grown: put in its own place it is weighed again, unless it was swept out meanwhile.
-        let there = self.good.get(&entry.key);
-        if there.is_some_and(|there| Arc::ptr_eq(&there, entry)) {
-            self.good.insert(entry.key.clone(), Arc::clone(entry));
-        }
+        // It has grown: it is weighed again in its own place, unless it was swept out meanwhile.
+        let heavier = Held::good(Arc::clone(entry));
+        let _ = self.good.replace(entry.key.clone(), heavier, true).is_ok();
         Ok(lines)
     }
 
@@ -195,8 +191,8 @@ impl VerdictCache {
         CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            entries: self.good.entry_count() + self.bad.entry_count(),
-            bytes: self.good.weighted_size() + self.bad.weighted_size(),
+            entries: (self.good.len() + self.bad.len()) as u64,
+            bytes: self.good.weight() + self.bad.weight(),
         }
     }
 
@@ -219,7 +215,7 @@ impl VerdictCache {
             let Some(scope) = scope(candidate) else {
                 continue;
             };
-            if let Some(entry) = self.good.get(&Sought { scope, ..form })
+            if let Some(Held { value: entry, .. }) = self.good.get(&Sought { scope, ..form })
                 && *entry.claims.issuer_name() == candidate.issuer.name
             {
                 self.hits.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +225,9 @@ impl VerdictCache {
         }
         let scopes = candidates.iter().filter_map(scope).chain([Scope::Form]);
         for scope in scopes {
-            if let Some(entry) = self.bad.get(&Sought { scope, ..form }) {
+            if let Some(Held { value: entry, .. }) = self.bad.get(&Sought { scope, ..form })
+                && (entry.at..entry.at + NEGATIVE_TTL).contains(&now)
+            {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 return Recalled::Known(Err(entry.refusal.clone()));
             }
@@ -246,7 +244,8 @@ impl VerdictCache {
                 if let Some(scope) = kept(candidate, failure.refusal.reason) {
                     let refusal = failure.refusal.clone();
                     let key = Sought { scope, ..form }.owned();
-                    self.bad.insert(key, Arc::new(Bad { refusal }));
+                    let held = Held::bad(&key, Bad { refusal, at: now });
+                    self.bad.insert(key, held);
                 }
                 return Checked {
                     verdict: Err(failure.refusal),
@@ -275,13 +274,24 @@ impl VerdictCache {
         };
         let key = Sought { scope, ..form }.owned();
         let entry = Arc::new(Good::new(key.clone(), claims));
-        self.good.insert(key, Arc::clone(&entry));
+        self.good.insert(key, Held::good(Arc::clone(&entry)));
         Checked {
             verdict: Ok(Verdict(entry)),
             named: Some(at),
             fresh,
         }
     }
+}
+
+fn store<T>(bytes: u64) -> Store<T> {
+    let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX);
+    Cache::with(
+        items,
+        bytes,
+        Weigh,
+        RandomState::new(),
+        DefaultLifecycle::default(),
+    )
 }
 
 enum Recalled<'t> {

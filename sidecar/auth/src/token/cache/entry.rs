@@ -5,10 +5,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use moka::Equivalent;
+use quick_cache::{Equivalent, Weighter};
 use tollgate_http::fields::Field;
 
 use crate::refusal::Refusal;
+use crate::time::UnixTime;
 use crate::token::claims::Claims;
 use crate::token::sha256::sha256;
 
@@ -147,11 +148,11 @@ impl Good {
         });
     }
 
-    /// Roughly the memory that it takes, in bytes.
-    pub(super) fn weight(&self) -> u32 {
+    /// Token, claims and ready headers in bytes, roughly.
+    fn size(&self) -> usize {
         let blocks = self.blocks.load();
         let blocks: usize = blocks.iter().map(Block::weight).sum();
-        weight(self.key.token.len() + self.claims.weight() + blocks)
+        self.key.token.len() + self.claims.weight() + blocks
     }
 }
 
@@ -170,17 +171,56 @@ impl Block {
 #[derive(Debug)]
 pub(super) struct Bad {
     pub(super) refusal: Refusal,
+    /// When it was refused.
+    pub(super) at: UnixTime,
 }
 
-impl Bad {
-    /// Roughly the memory that it takes, in bytes.
-    pub(super) fn weight(&self, key: &Key) -> u32 {
-        weight(key.token.len() + self.refusal.detail.len())
+/// A value of a cache with what it weighs: that must not change while it is held, and a good token's does
+/// when it gets headers. It is then put into its own place anew.
+#[derive(Debug)]
+pub(super) struct Held<T> {
+    pub(super) value: Arc<T>,
+    /// In bytes, roughly.
+    weight: u64,
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            weight: self.weight,
+        }
     }
 }
 
-fn weight(bytes: usize) -> u32 {
-    u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
+impl Held<Good> {
+    pub(super) fn good(value: Arc<Good>) -> Self {
+        let weight = weight(value.size());
+        Self { value, weight }
+    }
+}
+
+impl Held<Bad> {
+    pub(super) fn bad(key: &Key, value: Bad) -> Self {
+        Self {
+            weight: weight(key.token.len() + value.refusal.detail.len()),
+            value: Arc::new(value),
+        }
+    }
+}
+
+/// Weighs by what was weighed before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weigh;
+
+impl<T> Weighter<Key, Held<T>> for Weigh {
+    fn weight(&self, _: &Key, held: &Held<T>) -> u64 {
+        held.weight
+    }
+}
+
+fn weight(bytes: usize) -> u64 {
+    (bytes + OVERHEAD) as u64
 }
 
 /// A short name of a token for logs: the first 12 hex digits of its SHA-256. It names a token to whoever
