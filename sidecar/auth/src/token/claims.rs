@@ -335,7 +335,33 @@ mod tests {
         assert_eq!(at(&["a", "b", "c"]), None);
         assert_eq!(at(&["l", "0"]), None);
         assert_eq!(at(&[]), None);
+        assert_eq!(ClaimPath::new(["a", "b"]).names(), ["a", "b"]);
         assert_eq!(ClaimPath::new(["a", "b\n"]).to_string(), r#"["a", "b\n"]"#);
+    }
+
+    #[test]
+    fn weight_counts_nodes_names_and_values() {
+        const NODE: usize = 640;
+        let weight = |value: Value| match value {
+            Value::Object(map) => map_weight(&map),
+            _ => unreachable!(),
+        };
+        let many = |n: usize| -> Value { (0..n).map(|n| (format!("{n:02}"), json!(n))).collect() };
+        for (value, bytes) in [
+            (json!({}), 0),
+            (json!({"abc": 1}), NODE + 3),
+            (json!({"abc": "defgh"}), NODE + 3 + 5),
+            (json!({"a": ["bb", true]}), NODE + 1 + 2 * 32 + 2),
+            (json!({"a": {"bb": "c"}}), NODE + 1 + NODE + 2 + 1),
+            (many(11), NODE + 22),
+            (many(12), 3 * NODE + 24),
+            (many(20), 4 * NODE + 40),
+        ] {
+            assert_eq!(weight(value.clone()), bytes, "{value}");
+        }
+        let claims = claims(json!({"exp": 1, "aud": "a"})).unwrap();
+        assert_eq!(claims.weight(), size_of::<Claims>() + NODE + 6 + 1);
+        assert_eq!(claims.json().len(), 2);
     }
 
     #[test]

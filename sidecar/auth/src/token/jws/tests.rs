@@ -114,6 +114,9 @@ fn t13_three_segments_and_nothing_else() {
     let json = r#"{"payload":"e30","protected":"e30","signature":"AA"}"#;
     assert_eq!(reason(json), Reason::TokenMalformed);
     assert_eq!(reason(&".".repeat(16_000)), Reason::TokenMalformed);
+    let detail = |token: &str| Jws::parse(token.as_bytes()).unwrap_err().detail;
+    assert!(detail(two).starts_with("fewer than three"));
+    assert!(detail(&format!("{good}.a")).starts_with("more than three"));
 }
 
 #[test]
@@ -176,6 +179,8 @@ fn t19_foreign_types_are_refused() {
         r#""JOSE""#,
         r#""""#,
         r#""text/jwt""#,
+        // As long as the one that may stand there.
+        r#""applicatiom/jwt""#,
         r#""at+jwt ""#,
     ] {
         assert_eq!(reason(&header(typ)), Reason::HeaderUnsupported, "{typ}");
