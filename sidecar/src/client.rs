@@ -29,6 +29,9 @@ use self::url::{port, shown, within_origin};
 /// Redirects that are followed, each within its origin.
 const MAX_REDIRECTS: usize = 3;
 
+/// Bytes of an answer's head, at most.
+const MAX_HEAD: usize = 64 * 1024;
+
 /// What a request may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -237,7 +240,9 @@ async fn exchange(
     limits: &Limits,
 ) -> Result<Answer, FetchError> {
     let broken = |error| FetchError::Http(shown(url), error);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
     // Ends with the exchange: `sender` is dropped at the end of this function.

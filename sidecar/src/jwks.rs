@@ -154,3 +154,6 @@ fn tell_of_clock(issuer: &IssuerState) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ reasons! {
         "The DPoP proof is missing, replayed, stale, or made for another request or key (RFC 9449).",
         "Client: make a fresh proof for this method, URL, token and nonce.";
     KeysUnavailable, "keys_unavailable", 503, None, NOW,
-        "No keys of the token's issuer have been fetched yet, or the last fetch failed when a new key was asked for.",
+        "No keys of the token's issuer have been fetched yet, or the fetch for a new one failed or did not end in time.",
         "Operator: see `tollgate status` for the error of the last fetch: address, TLS, proxy, DNS, or what the JWKS answered. Client: retry.";
     KeysStale, "keys_stale", 503, None, NOW,
         "The issuer's keys could not be refreshed for longer than `keys.max_stale`.",

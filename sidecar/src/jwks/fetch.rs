@@ -26,6 +26,7 @@ pub(super) struct Fetcher {
     client: Client,
     /// What the discovery document said last.
     key_set_url: Option<String>,
+    /// Of a file; begins with its first reading.
     watch: Option<Watch>,
     changed: Arc<Notify>,
 }
@@ -35,17 +36,13 @@ pub(super) type Keys = (KeySet, Option<Duration>);
 
 impl Fetcher {
     pub(super) fn new(issuer: Arc<IssuerState>, settings: Settings, client: Client) -> Self {
-        let watch = match &settings.source {
-            Source::File(path) => Some(Watch::new(path.clone())),
-            _ => None,
-        };
         Self {
             issuer,
             settings,
             client,
             key_set_url: None,
-            changed: watch.as_ref().map(Watch::changed).unwrap_or_default(),
-            watch,
+            watch: None,
+            changed: Arc::default(),
         }
     }
 
@@ -118,10 +115,8 @@ impl Fetcher {
 
     /// Off the runtime: a disk may take its time. A file that cannot be watched is read all the same.
     async fn read(&mut self, path: &Path) -> Result<Bytes, String> {
-        let mut watch = self
-            .watch
-            .take()
-            .unwrap_or_else(|| Watch::new(path.to_owned()));
+        let begun = || Watch::new(path.to_owned(), Arc::clone(&self.changed));
+        let mut watch = self.watch.take().unwrap_or_else(begun);
         let path = path.to_owned();
         let reading = tokio::task::spawn_blocking(move || {
             let unwatched = watch.renew().err();

@@ -39,19 +39,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches nothing before [`Watch::renew`].
-    pub(super) fn new(path: PathBuf) -> Self {
+    /// Wakes `changed` when the file may have changed. Watches nothing before [`Watch::renew`].
+    pub(super) fn new(path: PathBuf, changed: Arc<Notify>) -> Self {
         Self {
             path,
             watcher: None,
             places: Arc::default(),
-            changed: Arc::default(),
+            changed,
         }
-    }
-
-    /// Woken when the file may have changed.
-    pub(super) fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
     }
 
     /// Watches every step of the way as it is now; to be called before the file is read, so that no change falls between.
@@ -254,8 +249,8 @@ mod tests {
         let file = root.join("jwks.json");
         fs::create_dir(&root).unwrap();
         fs::write(&file, "1").unwrap();
-        let mut watch = Watch::new(file.clone());
-        let changed = watch.changed();
+        let changed = Arc::<Notify>::default();
+        let mut watch = Watch::new(file.clone(), Arc::clone(&changed));
         let rename = || {
             fs::write(root.join("new"), "2").unwrap();
             fs::rename(root.join("new"), &file).unwrap();

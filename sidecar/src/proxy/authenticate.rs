@@ -92,7 +92,12 @@ impl Asked<'_> {
         };
         let verdict = match issuer.refetch().await {
             Refetch::Ended => self.look().await.verdict,
-            Refetch::Late | Refetch::Denied => checked.verdict,
+            Refetch::Denied => checked.verdict,
+            // It may well be a good token, as below.
+            Refetch::Late => {
+                let why = "the token's key is not here, and the fetch for it did not end in time";
+                return Err(Refusal::new(Reason::KeysUnavailable, why));
+            }
         };
         if let (Err(refusal), Some(why)) = (&verdict, &issuer.keys().last_error)
             && refusal.reason == Reason::KeyUnknown

@@ -235,3 +235,16 @@ fn threat_47_keys_that_cannot_be_fetched_for_too_long_are_stale() {
         (status_with(&world, &token) == 200).then_some(())
     });
 }
+
+#[test]
+fn threat_47_a_fetch_that_does_not_end_is_no_verdict_on_a_token() {
+    let world = World::new();
+    world.issuer.delay(Duration::from_secs(30));
+    // It waits for a second, and is told to come back.
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&strange_token(&world, "stranger"))),
+        503,
+        "keys_unavailable",
+    );
+    assert_eq!(status_with(&world, &world.token()), 200);
+}
