@@ -17,6 +17,8 @@ pub(crate) mod sha256;
 pub mod source;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;
 
 pub use algorithm::{Algorithm, AlgorithmError, Algorithms};
 pub use cache::{CacheStats, Fingerprint, Look, Verdict, VerdictCache};

@@ -91,7 +91,7 @@ impl<'t> Jws<'t> {
 }
 
 /// The three segments. Dots are searched only as far as needed: a token of many dots costs nothing.
-fn split(token: &[u8]) -> Result<[&[u8]; 3], Refusal> {
+pub(super) fn split(token: &[u8]) -> Result<[&[u8]; 3], Refusal> {
     let mut dots = memchr::memchr_iter(b'.', token);
     match (dots.next(), dots.next(), dots.next()) {
         (Some(first), Some(second), None) => Ok([
@@ -107,7 +107,7 @@ fn split(token: &[u8]) -> Result<[&[u8]; 3], Refusal> {
 }
 
 impl Header {
-    fn read(segment: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(segment: &[u8]) -> Result<Self, Refusal> {
         let mut unsupported = None;
         let (mut alg, mut kid, mut typ) = (None, None, None);
         let text = base64url("header", segment)?;
@@ -168,7 +168,7 @@ impl Typ {
     }
 }
 
-fn base64url(part: &str, segment: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(super) fn base64url(part: &str, segment: &[u8]) -> Result<Vec<u8>, Refusal> {
     // The engine refuses padding, other alphabets, whitespace and trailing bits that are not zero.
     URL_SAFE_NO_PAD
         .decode(segment)

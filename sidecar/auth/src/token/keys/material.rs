@@ -203,7 +203,37 @@ fn rsa_numbers(n: Vec<u8>, e: Vec<u8>) -> Result<Material, String> {
     if e.len() > 5 || !(65_537..=1 << 32).contains(&exponent) || exponent % 2 == 0 {
         return Err("its exponent is even, below 65537 or over 2^32".into());
     }
+    if is_roca(&n) {
+        return Err(
+            "its modulus was made by a flawed library (ROCA, CVE-2017-15361): whoever has it can compute the private half"
+                .into(),
+        );
+    }
     Ok(Material::Rsa { n, e })
+}
+
+/// Whether a modulus is a power of 65537 by each of these primes, as those of Infineon's RSALib are (Nemec et
+/// al., "The Return of Coppersmith's Attack", 2017, section 2). Of sound moduli one in 200 million is.
+fn is_roca(n: &[u8]) -> bool {
+    const PRIMES: [u32; 17] = [
+        11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157,
+    ];
+    PRIMES.iter().all(|&prime| {
+        let rest = n
+            .iter()
+            .fold(0, |rest, &byte| (rest << 8 | u32::from(byte)) % prime);
+        // The powers run in a circle that begins and ends at 1.
+        let mut power = 1;
+        loop {
+            if power == rest {
+                return true;
+            }
+            power = power * 65_537 % prime;
+            if power == 1 {
+                return false;
+            }
+        }
+    })
 }
 
 /// The length of a number without leading zero bytes.

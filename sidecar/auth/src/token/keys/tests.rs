@@ -293,3 +293,16 @@ fn t50_equality_is_about_material_and_names_not_order() {
         key_set(&[a.jwk_with(&json!({"kid": null}))])
     );
 }
+
+/// Its structure condemns a modulus, whatever its size.
+#[test]
+fn t18_keys_of_the_flawed_infineon_library_are_refused() {
+    // Of Wycheproof's JSON Web Key vectors, number 7.
+    let n = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5UoK98DnKIgArXGTu3MaW_HhFw16HG\
+        aTDUHqPrId7fe4r11CqRw09yBFuW79V8sYIwHdzCaWflUI6auImYbVfoN9_nD5n8N8SY9DwXw7mwZM9w\
+        REPXoDPgOoIWl6q_MPsp7n0zs3Z5ZaiQWOOzl1S9OhwAfSiiOwz6efnXEaxuTEtPd7BjSx7NaFka8Dx9\
+        U7YqXy2RFj1O9PjyaDGuRh7YXsX3iMUSP_wSyHQg_c_qHRtKUsNSGCT7OZg0hzm2KphtjnayKJvC64vA\
+        bROBR4Ubg6Bxg9IQVZ-QYyE";
+    let jwk = json!({"kty": "RSA", "kid": "roca", "n": n, "e": "AQAB"});
+    assert!(why(jwk.clone()).contains("ROCA"), "{}", why(jwk));
+}
