@@ -6,7 +6,9 @@
 
 pub mod algorithm;
 pub mod cache;
+mod checks;
 pub mod claims;
+pub mod issuer;
 mod json;
 pub mod jws;
 pub mod jwt;
@@ -23,6 +25,7 @@ mod vectors;
 pub use algorithm::{Algorithm, AlgorithmError, Algorithms};
 pub use cache::{CacheStats, Fingerprint, Look, Verdict, VerdictCache};
 pub use claims::{ClaimPath, Claims};
-pub use jwt::{Candidate, Issuer, Keys, TokenType, verify};
+pub use issuer::{Candidate, Issuer, Keys, TokenType};
+pub use jwt::verify;
 pub use keys::{JwksError, KeySet, SkippedKey};
 pub use source::{Carrier, Found, HeaderScheme, TokenSource};

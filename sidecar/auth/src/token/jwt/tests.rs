@@ -1,8 +1,11 @@
 use super::*;
+use crate::reason::Reason;
+use crate::token::keys::{Algorithm, KeySet};
 use crate::token::testing::{NOW, Signer, b64, candidate, issuer, jwks, key_set, merged, payload};
 use jsonwebtoken::{DecodingKey, Validation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// One issuer, one set of keys.
 struct World {
