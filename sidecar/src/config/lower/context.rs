@@ -1,6 +1,7 @@
 //! What every part of the lowering shares: the list of mistakes, and the scalars that many keys have in common.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,9 +9,11 @@ use std::time::Duration;
 use crate::config::diagnostic::{Diagnostic, Position};
 use crate::config::node::{At, Named};
 
-/// Checks that belong to other rooms and are lent to the lowering, so that their errors carry a place as well.
+/// What belongs to other rooms and is lent to the lowering, so that its errors carry a place as well.
 #[derive(Clone, Copy)]
 pub struct Checks {
+    /// What a file holds that the configuration names; `std::fs::read`, where there are files.
+    pub read: fn(&Path) -> io::Result<Vec<u8>>,
     /// A PEM chain and a PEM key belong together and are usable; else why not.
     pub certificate: fn(chain: &[u8], key: &[u8]) -> Result<(), String>,
 }
@@ -119,7 +122,7 @@ impl Context<'_> {
 
     /// A file's content.
     pub(crate) fn file(&mut self, position: Position, path: &Path) -> Option<Vec<u8>> {
-        match std::fs::read(path) {
+        match (self.checks.read)(path) {
             Ok(content) => Some(content),
             Err(error) => {
                 self.report(
