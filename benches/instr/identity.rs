@@ -8,7 +8,6 @@
     unused_qualifications,
     reason = "what gungraun's macros expand to"
 )]
-
 #![expect(
     clippy::expect_used,
     reason = "a benchmark that cannot be prepared has no figure to report"

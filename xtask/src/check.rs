@@ -1,7 +1,7 @@
 //! `cargo xtask check`: everything that judges the sources without running the product.
 
 use crate::setup::{self, BUILD, CHECK};
-use crate::shell::{self, Outcome, Stages, cargo};
+use crate::shell::{self, Failure, Outcome, Stages, cargo};
 use crate::{docs, tidy};
 
 /// What the kernel side is compiled for; rustc's target of our own byte order.
@@ -16,8 +16,11 @@ pub(crate) fn run() -> Outcome {
     let mut stages = Stages::new();
     stages.stage("tidy", tidy::run);
     stages.stage("fmt", || {
-        shell::run(&mut cargo(["fmt", "--all", "--check"])?)
+        shell::run(&mut cargo(["fmt", "--all", "--check"])?)?;
+        let mut fuzz = cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+        shell::run(&mut fuzz)
     });
+    stages.stage("lock", fuzz_lock);
     stages.stage("deny", || {
         shell::run(&mut cargo([
             "deny",
@@ -47,6 +50,20 @@ pub(crate) fn run() -> Outcome {
         )
     });
     stages.finish("check")
+}
+
+/// The fuzz targets have a lock file of their own, which a new dependency of ours makes stale.
+fn fuzz_lock() -> Outcome {
+    let mut command = cargo(["metadata", "--format-version", "1"])?;
+    command.args(["--manifest-path", "fuzz/Cargo.toml"]);
+    shell::output(command.arg("--locked"))
+        .map(|_| ())
+        .map_err(|failure| {
+            Failure::new(format!(
+                "{failure}
+once without --locked writes it anew; commit fuzz/Cargo.lock with the dependency"
+            ))
+        })
 }
 
 /// The programs exist only for the BPF target, so the host's clippy never sees them. A target folder of its own: the

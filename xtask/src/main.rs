@@ -6,10 +6,13 @@ use clap::{Parser, Subcommand};
 
 use crate::shell::Outcome;
 
+mod bench;
 mod bpf;
 mod check;
 mod demo;
 mod docs;
+mod fuzz;
+mod mutants;
 mod setup;
 mod shell;
 mod test;
@@ -38,6 +41,12 @@ enum Verb {
     Bpf(bpf::Args),
     /// Run the suites: `cargo xtask test`, `cargo xtask test unit api`, `cargo xtask test --unprivileged`
     Test(test::Args),
+    /// What identity costs a request, held against its limits: `cargo xtask bench --counts`
+    Bench(bench::Args),
+    /// Run the fuzz targets: `cargo xtask fuzz`, `cargo xtask fuzz token --seconds 600`
+    Fuzz(fuzz::Args),
+    /// Change the code line by line and see which change no test notices
+    Mutants(mutants::Args),
     /// Build and run the self-contained demo: `cargo xtask demo --once`
     Demo(demo::Args),
     /// Write the generated pages of docs/
@@ -61,6 +70,9 @@ fn dispatch(verb: Verb) -> Outcome {
         Verb::Tidy => tidy::run(),
         Verb::Bpf(args) => bpf::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Mutants(args) => mutants::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Docs(args) => docs::run(&args),
     }

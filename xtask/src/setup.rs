@@ -8,12 +8,13 @@ use std::io::{IsTerminal as _, Write as _};
 use clap::ValueEnum;
 
 use crate::setup::debian::Package;
-use crate::setup::tools::{CARGO_DENY, NEXTEST, Tool};
+use crate::setup::tools::{CARGO_DENY, CARGO_MUTANTS, GUNGRAUN_RUNNER, NEXTEST, Tool};
 use crate::shell::{Failure, Outcome};
 
 mod bpf_linker;
 pub(crate) mod bpffs;
 mod debian;
+pub(crate) mod npm;
 mod toolchain;
 mod tools;
 
@@ -33,6 +34,12 @@ enum Group {
     Core,
     /// What the end-to-end suite drives from outside
     E2e,
+    /// Node.js and the identity provider of the suite `idp`
+    Idp,
+    /// The fuzz targets
+    Fuzz,
+    /// Count instructions
+    Bench,
     /// A browser for the sign-in suites
     Browser,
     /// The peers that benchmarks compare with
@@ -50,6 +57,8 @@ pub(crate) enum Need {
     BpfLinker,
     /// A cargo subcommand.
     Tool(&'static Tool),
+    /// The npm packages of the suite `idp`.
+    NpmPackages,
     /// The BPF file system for pins, where we may mount it.
     BpfFs,
 }
@@ -70,6 +79,26 @@ pub(crate) const KERNEL: &[Need] = &[Need::BpfFs];
 pub(crate) const DEMO: &[Need] = &[Need::Packages(debian::DEMO)];
 /// Drive the product from outside.
 pub(crate) const E2E: &[Need] = &[Need::Packages(debian::E2E)];
+
+/// Run a real identity provider on loopback.
+pub(crate) const IDP: &[Need] = &[Need::Packages(debian::IDP), Need::NpmPackages];
+/// Build and run the fuzz targets.
+pub(crate) const FUZZ: &[Need] = &[
+    Need::Packages(debian::COMPILER),
+    Need::Packages(debian::FUZZ),
+];
+/// Count what a benchmark does.
+pub(crate) const BENCH: &[Need] = &[
+    Need::Packages(debian::COMPILER),
+    Need::Packages(debian::BENCH),
+    Need::Tool(&GUNGRAUN_RUNNER),
+];
+/// Ask the tests what they would not notice.
+pub(crate) const MUTANTS: &[Need] = &[
+    Need::Packages(debian::COMPILER),
+    Need::Tool(&NEXTEST),
+    Need::Tool(&CARGO_MUTANTS),
+];
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let mut needs = Vec::new();
@@ -92,6 +121,9 @@ impl Group {
         match self {
             Self::Core => [BUILD, CHECK, TEST, KERNEL].concat(),
             Self::E2e => E2E.to_vec(),
+            Self::Idp => IDP.to_vec(),
+            Self::Fuzz => FUZZ.to_vec(),
+            Self::Bench => BENCH.to_vec(),
             Self::Browser => vec![Need::Packages(debian::BROWSER)],
             Self::Peers => vec![Need::Packages(debian::PEERS)],
         }
@@ -114,6 +146,7 @@ impl Missing {
                 Need::RustSource if toolchain::has_source()? => {}
                 Need::BpfLinker if bpf_linker::is_ready()? => {}
                 Need::Tool(tool) if tool.is_ready()? => {}
+                Need::NpmPackages if npm::is_ready()? => {}
                 Need::BpfFs if bpffs::is_ready()? => {}
                 _ => missing.others.push(*need),
             }
@@ -139,6 +172,7 @@ impl Missing {
                 Need::RustSource => "rust-src, a component of this toolchain, by rustup".to_owned(),
                 Need::BpfLinker => bpf_linker::describe()?,
                 Need::Tool(tool) => tool.describe()?,
+                Need::NpmPackages => npm::describe()?,
                 Need::BpfFs => bpffs::describe(),
             };
             let _ = writeln!(list, "  {what}");
@@ -167,6 +201,7 @@ fn install(needs: &[Need], yes: bool) -> Outcome<usize> {
             Need::RustSource => toolchain::add_source(),
             Need::BpfLinker => bpf_linker::install(),
             Need::Tool(tool) => tool.install(),
+            Need::NpmPackages => npm::install(),
             Need::BpfFs => bpffs::mount(),
         };
         lacking.extend(outcome.err());

@@ -6,8 +6,9 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use crate::setup::bpffs::{Capability, lacking};
-use crate::setup::{self, BUILD, E2E, KERNEL, TEST};
+use crate::setup::{self, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm};
 use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
+use crate::{bench, fuzz};
 
 /// One selection for every command, so that cargo settles on one set of features and builds each crate once.
 pub(crate) const BUILD_SELECTION: &[&str] = &["--workspace", "--exclude", "tollgate-benches"];
@@ -17,10 +18,10 @@ pub(crate) struct Args {
     /// Which suites; without a name, all
     #[arg(value_enum)]
     suites: Vec<Suite>,
-    /// Only what needs no rights: unit and api
+    /// Only what needs no rights: unit, api and fuzz
     #[arg(long, conflicts_with = "suites")]
     unprivileged: bool,
-    /// Beyond the core: the benchmarks, once each, in test mode
+    /// Beyond the core: every fuzz target, a real identity provider, what identity may cost, the benchmarks once each
     #[arg(long)]
     full: bool,
 }
@@ -35,11 +36,22 @@ enum Suite {
     Datapath,
     /// Namespaces and the real binary
     E2e,
+    /// The fuzz targets, some seconds each
+    Fuzz,
     /// All of them
     All,
 }
 
-const CORE: &[Suite] = &[Suite::Unit, Suite::Api, Suite::Datapath, Suite::E2e];
+const CORE: &[Suite] = &[
+    Suite::Unit,
+    Suite::Api,
+    Suite::Datapath,
+    Suite::E2e,
+    Suite::Fuzz,
+];
+
+/// Seconds for each fuzz target: enough for the seeds and for what lies near them.
+const SMOKE: u32 = 10;
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let suites = chosen(args);
@@ -54,6 +66,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if suites.contains(&Suite::E2e) {
         needs.push(E2E);
     }
+    if suites.contains(&Suite::Fuzz) {
+        needs.push(FUZZ);
+    }
+    if args.full {
+        needs.extend([FUZZ, IDP, BENCH]);
+    }
     setup::ensure(&needs)?;
 
     let mut stages = Stages::new();
@@ -62,22 +80,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     });
     if is_built {
         for suite in suites {
-            stages.stage(suite.name(), || suite.run());
+            stages.stage(suite.name(), || suite.run(args.full));
         }
     }
     if is_built && args.full {
         println!(
-            "\n--full: beyond the core there are the benchmarks in test mode; stages for peers, a virtual machine, \
-             the chart and a browser do not exist yet, so nothing of them was run"
+            "\n--full: beyond the core there are the fuzz target of the configuration, an identity provider, counts of \
+             instructions and allocations, and the benchmarks in test mode; stages for peers, a virtual machine, the \
+             chart and a browser do not exist yet, so nothing of them was run"
         );
-        stages.stage("benches", || {
-            shell::run(&mut cargo([
-                "test",
-                "--package",
-                "tollgate-benches",
-                "--benches",
-            ])?)
-        });
+        stages.stage("idp", identity_provider);
+        stages.stage("counts", bench::counts);
+        stages.stage("benches", benches);
     }
     stages.finish("test")
 }
@@ -109,6 +123,18 @@ pub(crate) fn nextest(filter: &str) -> Outcome<Command> {
     Ok(command)
 }
 
+/// The suite that lives with a certified provider of tokens, on loopback.
+fn identity_provider() -> Outcome {
+    let mut command = nextest("binary_id(tollgate-tests::idp)")?;
+    shell::run(command.env("TOLLGATE_IDP", npm::folder()?))
+}
+
+/// Each benchmark once; those under callgrind have been run already, and are no test.
+fn benches() -> Outcome {
+    let mut command = cargo(["test", "--package", "tollgate-benches"])?;
+    shell::run(command.args(["--bench", "identity", "--bench", "clock"]))
+}
+
 fn chosen(args: &Args) -> Vec<Suite> {
     if args.unprivileged {
         return CORE
@@ -134,6 +160,7 @@ impl Suite {
             Self::Api => "api",
             Self::Datapath => "datapath",
             Self::E2e => "e2e",
+            Self::Fuzz => "fuzz",
             Self::All => "all",
         }
     }
@@ -142,7 +169,12 @@ impl Suite {
         matches!(self, Self::Datapath | Self::E2e)
     }
 
-    fn run(self) -> Outcome {
+    fn run(self, full: bool) -> Outcome {
+        if self == Self::Fuzz {
+            // The configuration's target takes the whole shell along, and minutes to build.
+            let targets = if full { fuzz::ALL } else { fuzz::LIGHT };
+            return fuzz::smoke(targets, SMOKE);
+        }
         if self != Self::Unit {
             return shell::run(&mut nextest(&format!(
                 "binary_id(tollgate-tests::{})",
@@ -177,10 +209,13 @@ mod tests {
 
     #[test]
     fn without_a_name_all_suites_run_in_order() {
-        assert_eq!(names(&args(&[], false)), ["unit", "api", "datapath", "e2e"]);
+        assert_eq!(
+            names(&args(&[], false)),
+            ["unit", "api", "datapath", "e2e", "fuzz"]
+        );
         assert_eq!(
             names(&args(&[Suite::All], false)),
-            ["unit", "api", "datapath", "e2e"]
+            ["unit", "api", "datapath", "e2e", "fuzz"]
         );
     }
 
@@ -194,6 +229,6 @@ mod tests {
 
     #[test]
     fn without_rights_nothing_that_loads_programs_is_chosen() {
-        assert_eq!(names(&args(&[], true)), ["unit", "api"]);
+        assert_eq!(names(&args(&[], true)), ["unit", "api", "fuzz"]);
     }
 }

@@ -37,6 +37,18 @@ pub(crate) const E2E: &[Package] = &[
     package("faketime", Program("faketime")),
 ];
 
+/// What counts instructions.
+pub(crate) const BENCH: &[Package] = &[package("valgrind", Program("valgrind"))];
+
+/// libFuzzer is C++.
+pub(crate) const FUZZ: &[Package] = &[package("g++", Program("c++"))];
+
+/// What the identity provider of the suite `idp` runs on.
+pub(crate) const IDP: &[Package] = &[
+    package("nodejs", Program("node")),
+    package("npm", Program("npm")),
+];
+
 pub(crate) const BROWSER: &[Package] = &[
     package("chromium", Program("chromium")),
     package("chromium-driver", Program("chromedriver")),

@@ -31,6 +31,21 @@ pub(crate) const NEXTEST: Tool = Tool {
     any: true,
 };
 
+/// The two halves of gungraun talk in a format of their own, so it is the version of the library.
+pub(crate) const GUNGRAUN_RUNNER: Tool = Tool {
+    name: "gungraun-runner",
+    version: "0.20.0",
+    options: &[],
+    any: false,
+};
+
+pub(crate) const CARGO_MUTANTS: Tool = Tool {
+    name: "cargo-mutants",
+    version: "27.1.0",
+    options: &[],
+    any: true,
+};
+
 impl Tool {
     pub(super) fn is_ready(&self) -> Outcome<bool> {
         if self.any {

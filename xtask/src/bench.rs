@@ -1,0 +1,108 @@
+//! `cargo xtask bench`: what identity costs a request, held against its limits. docs/bench.md says how to read it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::bench::callgrind::instructions;
+use crate::setup::{self, BENCH};
+use crate::shell::{self, Failure, Outcome, cargo};
+
+mod callgrind;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only what does not depend on the clock: instructions and allocations
+    #[arg(long)]
+    counts: bool,
+}
+
+/// What a token may cost, seen for the first time, in the instructions of the bare check of its signature.
+const RATIO: f64 = 1.15;
+
+/// What a token may cost that is known: a microsecond at two instructions a nanosecond, a sixth of it to spare.
+const HIT: u64 = 5_000;
+
+/// Calls in one measurement of the cache, as benches/instr/identity.rs makes them.
+const HITS: u64 = 1_000;
+
+const ALGORITHMS: [&str; 3] = ["rs256", "es256", "eddsa"];
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    setup::ensure(&[BENCH])?;
+    // All are run, whichever fails: one figure explains the other.
+    let counts = counts();
+    if args.counts {
+        return counts;
+    }
+    let clock = bench("clock");
+    let all = bench("identity");
+    counts.and(clock).and(all)
+}
+
+/// What does not depend on the clock.
+pub(crate) fn counts() -> Outcome {
+    let (instructions, allocations) = (counted(), bench("allocations"));
+    instructions.and(allocations)
+}
+
+/// Instructions under callgrind: the same on every run, so that they are a test as well.
+fn counted() -> Outcome {
+    let folder = target()?.join("gungraun");
+    let results = folder.join("tollgate-benches/instructions/identity");
+    // What a removed benchmark left behind is no figure of this run.
+    if results.exists() {
+        fs::remove_dir_all(&results)
+            .map_err(|error| Failure::new(format!("{}: {error}", results.display())))?;
+    }
+    shell::run(
+        cargo(["bench", "--package", "tollgate-benches"])?
+            .args(["--bench", "instructions"])
+            .env("GUNGRAUN_HOME", &folder),
+    )?;
+    let mut over = Vec::new();
+    println!(
+        "\n{:<10} {:>12} {:>16} {:>7}",
+        "", "bare", "parse + verify", "ratio"
+    );
+    for algorithm in ALGORITHMS {
+        let bare = instructions(&result(&results, "bare", algorithm))?;
+        let ours = instructions(&result(&results, "cold", algorithm))?;
+        let ratio = ours as f64 / bare as f64;
+        println!("{algorithm:<10} {bare:>12} {ours:>16} {ratio:>7.3}");
+        if ratio > RATIO {
+            over.push(format!("{algorithm} takes {ratio:.3} times the bare check"));
+        }
+    }
+    let hit = |name| -> Outcome<u64> {
+        Ok(instructions(&result(&results, name, "rs256_thousand"))? / HITS)
+    };
+    let (found, with_headers) = (hit("hit")?, hit("hit_with_headers")?);
+    println!("cache hit {found}, with its headers {with_headers}");
+    if with_headers > HIT {
+        over.push(format!("a cache hit takes {with_headers} instructions"));
+    }
+    println!("limits: ratio {RATIO}, cache hit with headers {HIT}\n");
+    if over.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("over its limit: {}", over.join("; "))))
+}
+
+fn bench(name: &str) -> Outcome {
+    shell::run(cargo(["bench", "--package", "tollgate-benches"])?.args(["--bench", name]))
+}
+
+fn result(folder: &Path, function: &str, case: &str) -> PathBuf {
+    let name = format!("{function}.{case}");
+    folder.join(&name).join(format!("callgrind.{name}.out"))
+}
+
+/// The target folder, in whose `debug` xtask itself lies.
+fn target() -> Outcome<PathBuf> {
+    let beside = shell::built("xtask")?;
+    beside
+        .ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .ok_or_else(|| Failure::new("xtask lies in no target folder"))
+}
