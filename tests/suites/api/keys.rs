@@ -227,14 +227,19 @@ fn threat_54_an_answer_that_is_stale_at_once_is_asked_for_again_within_the_bound
         "keys: { allow_http: true, refresh: 300s, unknown_kid_cooldown: 1s }",
         None,
     );
+    let stranger = strange_token(&world, "stranger");
     for fields in [
         [("cache-control", "max-age=0, no-store"), ("age", "0")],
         // A cache has kept it for as long as it may.
         [("cache-control", "public, max-age=300"), ("age", "300")],
     ] {
         world.issuer.send_fields(&fields).unwrap();
-        world.reload().unwrap();
-        // Nobody asks, and the refresh is minutes away.
+        let before = world.issuer.key_fetches();
+        eventually("a fetch with these fields", || {
+            status_with(&world, &stranger);
+            (world.issuer.key_fetches() > before).then_some(())
+        });
+        // Nobody asks from here on, and the refresh is minutes away.
         let before = world.issuer.key_fetches();
         eventually("three more fetches", || {
             (world.issuer.key_fetches() >= before + 3).then_some(())
