@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod cache;
 mod checks;
 pub mod claims;
+pub mod explain;
 pub mod issuer;
 mod json;
 pub mod jws;
