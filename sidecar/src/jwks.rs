@@ -112,12 +112,12 @@ fn report(issuer: &IssuerState, outcome: &Result<Keys, String>) {
 
 fn report_set(issuer: &str, before: Option<&KeySet>, set: &KeySet) {
     if before != Some(set) {
-        tracing::info!(issuer, keys = set.len(), "new key set");
+        tracing::info!(%issuer, keys = set.len(), "new key set");
     }
     let known = before.map_or(&[][..], KeySet::skipped);
     for skipped in set.skipped().iter().filter(|one| !known.contains(one)) {
         let kid = skipped.kid.as_deref().unwrap_or("(none)");
-        tracing::warn!(issuer, kid, why = %skipped.why, "a key cannot be used");
+        tracing::warn!(%issuer, %kid, why = %skipped.why, "a key cannot be used");
     }
 }
 
