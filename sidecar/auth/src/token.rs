@@ -21,6 +21,8 @@ pub mod source;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod threats;
+#[cfg(test)]
 mod vectors;
 
 pub use algorithm::{Algorithm, AlgorithmError, Algorithms};

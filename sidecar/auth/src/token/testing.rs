@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -90,6 +90,21 @@ impl Signer {
         let mut jwk = serde_json::to_value(jwk).unwrap();
         jwk["kid"] = self.kid.into();
         jwk
+    }
+
+    /// The public key as X.509 writes it (RFC 5280 section 4.1.2.7), in DER; of RSA and EC alone.
+    pub(crate) fn spki(&self) -> Vec<u8> {
+        match &self.pair {
+            Pair::Rsa(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
+            Pair::Ec(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
+            Pair::Ed(_) | Pair::Secret(_) => panic!("no key of RSA or EC"),
+        }
     }
 
     /// The public key with some members replaced; `null` removes one.
