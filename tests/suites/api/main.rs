@@ -13,6 +13,7 @@ mod life;
 mod routes;
 mod sources;
 mod telemetry;
+mod threats;
 mod tls;
 mod tokens;
 mod upstream;
