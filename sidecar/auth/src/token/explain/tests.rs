@@ -398,7 +398,7 @@ proptest! {
     ) {
         thread_local!(static WORLD: World = World::new());
         WORLD.with(|world| {
-            let changes = changes.iter().fold(payload(), |all, one| merged(all, one));
+            let changes = changes.iter().fold(payload(), merged);
             let mut token = world.signer.token_with(&header, &changes);
             if let Some(cut) = cut {
                 let at = cut.index(token.len());
