@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -37,11 +38,27 @@ pub struct Handles {
     pub reload: Box<dyn Fn() -> Reply<Result<(), String>> + Send + Sync>,
     /// Begins the graceful end.
     pub drain: Box<dyn Fn() + Send + Sync>,
+    /// Explains a token; what is wrong with the question, if it is.
+    pub explain: Box<dyn Fn(Question) -> Result<Value, String> + Send + Sync>,
     /// The metrics text.
     pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
     /// Why the daemon is not ready; `None` = ready.
     pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
+
+/// Why a token is accepted or refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The token. It is never logged, nor kept.
+    pub token: String,
+    /// The only issuer to ask, by its name.
+    #[serde(default)]
+    pub issuer: Option<String>,
+}
+
+/// Bytes of a question, at most: more than any token that is accepted.
+const MAX_QUESTION: usize = 256 * 1024;
 
 /// A socket file that is removed when its daemon ends.
 #[derive(Debug)]
@@ -178,6 +195,7 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
                     &json!({ "reloaded": false, "error": error }),
                 ),
             },
+            (&Method::POST, "/explain") => explain(&handles, request).await,
             (&Method::POST, "/drain") => {
                 (handles.drain)();
                 json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
@@ -185,6 +203,31 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
             _ => shared_route(&handles, &request).await,
         }
     })
+}
+
+async fn explain(handles: &Handles, request: Request<Incoming>) -> Answer {
+    let refused = |status, why: String| json_answer(status, &json!({ "error": why }));
+    let body = Limited::new(request.into_body(), MAX_QUESTION);
+    let body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return refused(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+    };
+    let question = match serde_json::from_slice(&body) {
+        Ok(question) => question,
+        // The position alone: what stands there may be part of a token.
+        Err(error) => {
+            let why = format!(
+                "the question is not `{{\"token\": …}}` at line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            return refused(StatusCode::BAD_REQUEST, why);
+        }
+    };
+    match (handles.explain)(question) {
+        Ok(explanation) => json_answer(StatusCode::OK, &explanation),
+        Err(why) => refused(StatusCode::UNPROCESSABLE_ENTITY, why),
+    }
 }
 
 fn tcp_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answer> {

@@ -384,8 +384,14 @@ fn handles(inner: &Arc<Inner>) -> Handles {
     // Weak: the admin interface does not keep a daemon alive that has ended.
     let weak = Arc::downgrade(inner);
     let with = move || Weak::upgrade(&weak);
-    let (status, reload, drain, metrics, unready) =
-        (with.clone(), with.clone(), with.clone(), with.clone(), with);
+    let (status, reload, drain, explain, metrics, unready) = (
+        with.clone(),
+        with.clone(),
+        with.clone(),
+        with.clone(),
+        with.clone(),
+        with,
+    );
     Handles {
         status: Box::new(move || {
             let inner = status();
@@ -409,6 +415,13 @@ fn handles(inner: &Arc<Inner>) -> Handles {
             if let Some(inner) = drain() {
                 inner.drain_asked.notify_one();
             }
+        }),
+        explain: Box::new(move |question| {
+            let inner = explain().ok_or_else(|| "the daemon has ended".to_owned())?;
+            let issuers = &inner.shared.snapshot.load().issuers;
+            let explanation =
+                crate::explain::token(issuers, question.issuer.as_deref(), &question.token)?;
+            serde_json::to_value(explanation).map_err(|error| error.to_string())
         }),
         metrics: Box::new(move || {
             let inner = metrics();

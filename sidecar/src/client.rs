@@ -24,7 +24,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use self::address::forbidden;
-use self::url::{port, shown, within_origin};
+pub(crate) use self::url::shown;
+use self::url::{port, within_origin};
 
 /// Redirects that are followed, each within its origin.
 const MAX_REDIRECTS: usize = 3;

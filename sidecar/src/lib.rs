@@ -8,12 +8,14 @@
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod downstream;
 pub mod drain;
+pub mod explain;
 pub mod jwks;
 pub mod kernel;
 pub mod proxy;

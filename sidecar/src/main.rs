@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
-use tollgate::{admin, config, demo, kernel, reload, telemetry};
+use tollgate::{admin, cli, config, demo, kernel, reload, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,6 +46,11 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Tokens: why one is accepted or refused.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// What the running daemon does.
     #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
     Status {
@@ -79,6 +84,16 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Explains a token: every check in order, with the numbers that decide.
+    #[command(
+        after_help = "Exit codes: 0 accepted, 1 refused, 2 usage or configuration.\n\n\
+                      Example:\n  tollgate token explain --config tollgate.yaml - < token.txt"
+    )]
+    Explain(cli::explain::Args),
+}
+
 #[derive(Debug, Args)]
 struct Daemon {
     /// The daemon's admin socket.
@@ -97,6 +112,9 @@ fn main() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Demo { once } => demo::run(demo::Options { once }),
         Command::Run { config } => block_on(run(&config)),
+        Command::Token {
+            command: TokenCommand::Explain(args),
+        } => block_on(explain(&args)),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
@@ -340,6 +358,15 @@ fn clock_line(clock: &Value, ahead: f64) -> String {
         "its clock is {distance:.1} s {side} ours (within {uncertainty:.1} s), by its Date {} s ago",
         number("age_seconds")
     )
+}
+
+async fn explain(args: &cli::explain::Args) -> ExitCode {
+    match cli::explain::run(args).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure @ cli::explain::Failure::Usage(_)) => fail(2, &failure.to_string()),
+        Err(failure @ cli::explain::Failure::Missing(_)) => fail(1, &failure.to_string()),
+    }
 }
 
 async fn tell(socket: &Path, path: &str, done: &str) -> ExitCode {

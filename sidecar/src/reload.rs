@@ -113,7 +113,8 @@ impl Carried {
         let max_stale =
             (!matches!(config.source, KeySource::Inline(_))).then_some(config.keys.max_stale);
         let rules = Arc::clone(&config.rules);
-        let mut state = IssuerState::new(rules, max_stale, config.keys.unknown_kid_cooldown);
+        let mut state = IssuerState::new(rules, max_stale, config.keys.unknown_kid_cooldown)
+            .with_source(settings.source.to_string());
         if let Some(old) = &old
             && old.settings.source == settings.source
             && old.state.rules.issuer == config.rules.issuer

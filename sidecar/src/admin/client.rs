@@ -17,6 +17,24 @@ use tokio::net::UnixStream;
 ///
 /// No daemon answers there, or its answer is not JSON.
 pub async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Value)> {
+    send(socket, method, path, Bytes::new()).await
+}
+
+/// Puts a question to the daemon behind `socket`.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub async fn post(socket: &Path, path: &str, question: &Value) -> io::Result<(StatusCode, Value)> {
+    send(socket, Method::POST, path, question.to_string().into()).await
+}
+
+async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> io::Result<(StatusCode, Value)> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let cure = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -37,7 +55,7 @@ pub async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<(Statu
         .method(method)
         .uri(path)
         .header(header::HOST, "tollgate")
-        .body(Full::new(Bytes::new()))
+        .body(Full::new(body))
         .map_err(io::Error::other)?;
     let exchange = async {
         let response = sender.send_request(request).await?;

@@ -6,7 +6,7 @@ use http::Uri;
 const LONGEST_SHOWN: usize = 200;
 
 /// A URL as it may be shown: a query may hold a key, and somebody else may have written it.
-pub(super) fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let (rest, query) = match url.split_once('?') {
         Some((rest, _)) => (rest, "?…"),
         None => (url, ""),

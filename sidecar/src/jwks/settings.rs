@@ -1,11 +1,12 @@
 //! Where keys come from and how they are kept.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tollgate_auth::token::keys::MAX_JWKS_BYTES;
 
-use crate::client::Limits;
+use crate::client::{Limits, shown};
 
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,18 @@ pub enum Source {
     File(PathBuf),
     /// A key set in the configuration.
     Inline(Vec<u8>),
+}
+
+/// In words; nothing of a URL's query, which may hold a key.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discover => f.write_str("discovery"),
+            Self::Url(url) => f.write_str(&shown(url)),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Inline(_) => f.write_str("the configuration"),
+        }
+    }
 }
 
 /// How keys are kept.

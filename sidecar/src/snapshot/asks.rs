@@ -27,6 +27,13 @@ pub(super) struct Progress {
     ended: u64,
 }
 
+impl Progress {
+    /// A fetch has ended.
+    pub(super) fn has_ended(self) -> bool {
+        self.ended > 0
+    }
+}
+
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {

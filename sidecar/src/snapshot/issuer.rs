@@ -60,6 +60,8 @@ impl KeyState {
 pub struct IssuerState {
     /// What its tokens must say.
     pub rules: Arc<Issuer>,
+    /// Where its keys come from, in words.
+    pub source: String,
     epoch: u64,
     max_stale: Option<Duration>,
     keys: ArcSwap<KeyState>,
@@ -89,6 +91,7 @@ impl IssuerState {
     pub fn new(rules: Arc<Issuer>, max_stale: Option<Duration>, cooldown: Duration) -> Self {
         Self {
             rules,
+            source: String::new(),
             epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed),
             max_stale,
             keys: ArcSwap::default(),
@@ -98,6 +101,13 @@ impl IssuerState {
             waiters: AtomicUsize::new(0),
             skew: Arc::new(Skew::new()),
         }
+    }
+
+    /// Says where its keys come from.
+    #[must_use]
+    pub fn with_source(mut self, source: String) -> Self {
+        self.source = source;
+        self
     }
 
     /// Starts with the keys of `other`, and what is known of its clock: a change of an issuer's rules is no reason to be
@@ -184,6 +194,13 @@ impl IssuerState {
             next.unwatched = unwatched;
             self.keys.store(Arc::new(next));
         }
+    }
+
+    /// Waits until a fetch has ended, well or not.
+    pub async fn tried(&self) {
+        let mut done = self.done.subscribe();
+        // The sender lives as long as `self`.
+        let _ = done.wait_for(|progress| progress.has_ended()).await.is_ok();
     }
 
     /// Waits until a request asks for newer keys, or has asked since the last fetch began.

@@ -83,6 +83,8 @@ pub(super) const ROOMS: &[Room] = &[
             "tollgate_datapath::stats",
         ],
     ),
+    // What the daemon answers and the command line shows.
+    room("explain", &["snapshot", "clock", "tollgate_auth"]),
     room("body", &[]),
     room("client", &[]),
     // UnixTime, which auth compares tokens with.

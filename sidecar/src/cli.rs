@@ -1,0 +1,3 @@
+//! The bodies of commands that are more than a question to the daemon.
+
+pub mod explain;

@@ -1,0 +1,130 @@
+//! `tollgate token explain`.
+
+pub mod page;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tollgate_auth::token::explain::Explanation;
+
+use crate::app::CHECKS;
+use crate::client::Client;
+use crate::reload::Carried;
+use crate::{admin, config, explain};
+
+/// What is asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Explain by this configuration, without a daemon. Keys at a URL are fetched from here.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// Explain by what the running daemon has: its keys, their age, its clock.
+    #[arg(long, value_name = "SOCK", default_value = config::lower::DEFAULT_SOCKET)]
+    admin: PathBuf,
+    /// The only issuer that the token may be of; without it, any of the configuration's.
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// Print the explanation as JSON.
+    #[arg(long)]
+    json: bool,
+    /// The token, or `-` to read it from standard input, where no process list shows it.
+    #[arg(value_name = "TOKEN|-")]
+    token: String,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration, or the question, is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// What is needed cannot be had.
+    #[error("{0}")]
+    Missing(String),
+}
+
+/// A token on a command line is at most this long; longer ones are refused everywhere.
+const MAX_INPUT: u64 = 200 * 1024;
+
+/// Explains, and prints the explanation. Whether the token is accepted.
+///
+/// # Errors
+///
+/// See [`Failure`].
+pub async fn run(args: &Args) -> Result<bool, Failure> {
+    let token = match args.token.as_str() {
+        "-" => read(io::stdin().lock())
+            .map_err(|error| Failure::Missing(format!("cannot read standard input: {error}")))?,
+        token => token.to_owned(),
+    };
+    let explanation = match &args.config {
+        Some(path) => offline(path, args.issuer.as_deref(), &token).await?,
+        None => live(&args.admin, args.issuer.as_deref(), &token).await?,
+    };
+    print(&explanation, args.json)
+        .map_err(|error| Failure::Missing(format!("cannot write: {error}")))?;
+    Ok(explanation.accepted)
+}
+
+fn read(input: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    input.take(MAX_INPUT).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+async fn live(socket: &Path, issuer: Option<&str>, token: &str) -> Result<Explanation, Failure> {
+    let question = json!({ "token": token, "issuer": issuer });
+    let (status, answer) = admin::client::post(socket, "/explain", &question)
+        .await
+        .map_err(|error| Failure::Missing(error.to_string()))?;
+    let told = |answer: &Value| match answer["error"].as_str() {
+        Some(why) => why.to_owned(),
+        None => format!("the daemon answered {status}"),
+    };
+    if !status.is_success() {
+        return Err(Failure::Usage(told(&answer)));
+    }
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::Missing(format!(
+            "the daemon's answer is not understood, it may be of another version: {error}"
+        ))
+    })
+}
+
+/// The daemon's own way from a file to keys, in this process, until each issuer that matters has tried once.
+async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explanation, Failure> {
+    let config = config::load(path, CHECKS).map_err(|all| Failure::Usage(all.to_string()))?;
+    let client = Client::new().map_err(|error| Failure::Missing(error.to_string()))?;
+    let mut carried = Carried::new(1, client);
+    let issuers = carried.build(&config).issuers;
+    for issuer in &issuers {
+        if only.is_none_or(|name| *issuer.rules.name == *name) {
+            issuer.tried().await;
+        }
+    }
+    explain::token(&issuers, only, token).map_err(Failure::Usage)
+}
+
+fn print(explanation: &Explanation, json: bool) -> io::Result<()> {
+    let text = if json {
+        serde_json::to_string_pretty(explanation)? + "\n"
+    } else {
+        page::render(explanation)
+    };
+    // Takes the colours out where nobody would see them: no terminal, NO_COLOR.
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_bounded() {
+        assert_eq!(read(&b"a.b.c\n"[..]).unwrap(), "a.b.c\n");
+        assert_eq!(read(io::repeat(b'a')).unwrap().len() as u64, MAX_INPUT);
+    }
+}

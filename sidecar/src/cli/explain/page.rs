@@ -1,0 +1,163 @@
+//! An explanation as a person reads it: a line a check, 80 columns.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use anstyle::{AnsiColor, Style};
+use tollgate_auth::token::explain::{Check, Explanation, Outcome};
+
+const COLUMNS: usize = 80;
+/// Where the words of a check begin.
+const INDENT: usize = 16;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+const NOTE: Style = AnsiColor::Yellow.on_default();
+
+/// The whole page, with colours.
+pub fn render(explanation: &Explanation) -> String {
+    let mut page = String::new();
+    // Writing into a String cannot fail.
+    let _ = head(&mut page, explanation).is_ok();
+    for check in &explanation.checks {
+        let _ = line(&mut page, check).is_ok();
+    }
+    for note in &explanation.notes {
+        let _ = noted(&mut page, note).is_ok();
+    }
+    page
+}
+
+fn head(page: &mut String, explanation: &Explanation) -> std::fmt::Result {
+    match &explanation.reason {
+        None => writeln!(page, "{GOOD}accepted{GOOD:#}")?,
+        Some(reason) => writeln!(page, "{BAD}refused: {reason}{BAD:#}")?,
+    }
+    let clock = match explanation.synchronised {
+        Some(true) => "synchronised",
+        Some(false) => "not synchronised",
+        None => "cannot be asked",
+    };
+    writeln!(
+        page,
+        "{FAINT}token {}  issuer {}  clock {} ({clock}){FAINT:#}\n",
+        explanation.fingerprint,
+        explanation.issuer.as_deref().unwrap_or("-"),
+        date(explanation.now)
+    )
+}
+
+fn line(page: &mut String, check: &Check) -> std::fmt::Result {
+    let name = &check.name;
+    match (check.outcome, &check.reason) {
+        (Outcome::Passed, _) => write!(page, "  {GOOD}✓{GOOD:#} {name:<12}")?,
+        (Outcome::NotReached, _) => write!(page, "  {FAINT}· {name:<12}not reached{FAINT:#}")?,
+        (Outcome::Failed, reason) => {
+            let reason = reason.as_deref().unwrap_or_default();
+            write!(page, "  {BAD}✗ {name:<12}failed: {reason}{BAD:#}")?;
+        }
+    }
+    if check.says.is_empty() {
+        return writeln!(page);
+    }
+    match check.outcome {
+        Outcome::Passed => wrapped(page, &check.says),
+        Outcome::NotReached => {
+            write!(page, "{FAINT}")?;
+            wrapped(page, &format!(": {}", check.says))?;
+            write!(page, "{FAINT:#}")
+        }
+        Outcome::Failed => {
+            write!(page, "\n{:INDENT$}", "")?;
+            wrapped(page, &check.says)
+        }
+    }
+}
+
+fn noted(page: &mut String, note: &str) -> std::fmt::Result {
+    write!(page, "  {NOTE}!{NOTE:#} {:<12}", "note")?;
+    wrapped(page, note)
+}
+
+/// Breaks at spaces, and goes on under the first word. A word longer than a line stays whole, so that it can be copied.
+fn wrapped(page: &mut String, text: &str) -> std::fmt::Result {
+    let mut column = INDENT;
+    for (at, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > COLUMNS {
+            write!(page, "\n{:INDENT$}", "")?;
+            column = INDENT;
+        } else if at > 0 {
+            page.push(' ');
+            column += 1;
+        }
+        page.push_str(word);
+        column += width;
+    }
+    writeln!(page)
+}
+
+fn date(seconds: f64) -> String {
+    let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    match SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since.as_secs())) {
+        // What is past the year 9999 has no such date.
+        Some(time) if since.as_secs() <= tollgate_auth::token::claims::MAX_DATE => {
+            humantime::format_rfc3339_seconds(time).to_string()
+        }
+        _ => seconds.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, outcome: Outcome, reason: Option<&str>, says: &str) -> Check {
+        Check {
+            name: name.to_owned(),
+            outcome,
+            reason: reason.map(str::to_owned),
+            says: says.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_line_a_check_and_fits_a_terminal() {
+        let long = "one of the words that wrap around the end of a line of eighty columns in all";
+        let explanation = Explanation {
+            accepted: false,
+            reason: Some("token_expired".to_owned()),
+            fingerprint: "0123456789ab".to_owned(),
+            issuer: Some("corp".to_owned()),
+            now: 1_800_000_000.25,
+            synchronised: Some(true),
+            offset: None,
+            checks: vec![
+                check("size", Outcome::Passed, None, "9 bytes"),
+                check("expiry", Outcome::Failed, Some("token_expired"), long),
+                check("audience", Outcome::NotReached, None, ""),
+                check("key", Outcome::NotReached, None, "no key"),
+            ],
+            notes: vec!["a clock is wrong".to_owned()],
+        };
+        let page = anstream::adapter::strip_str(&render(&explanation)).to_string();
+        assert_eq!(
+            page,
+            "refused: token_expired\n\
+             token 0123456789ab  issuer corp  clock 2027-01-15T08:00:00Z (synchronised)\n\
+             \n\
+             \u{20} ✓ size        9 bytes\n\
+             \u{20} ✗ expiry      failed: token_expired\n\
+             \u{20}               one of the words that wrap around the end of a line of eighty\n\
+             \u{20}               columns in all\n\
+             \u{20} · audience    not reached\n\
+             \u{20} · key         not reached: no key\n\
+             \u{20} ! note        a clock is wrong\n"
+        );
+        let coloured = render(&explanation);
+        assert!(coloured.contains("\u{1b}[") && !page.contains('\u{1b}'));
+        assert_eq!(date(f64::NAN), "1970-01-01T00:00:00Z");
+        assert_eq!(date(1e300), "1970-01-01T00:00:00Z");
+    }
+}
