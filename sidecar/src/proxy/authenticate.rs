@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
-use tollgate_auth::token::cache::{Checked, Fingerprint, Look, Verdict, VerdictCache};
+use tollgate_auth::token::cache::{Checked, Fingerprint, Fresh, Look, Verdict, VerdictCache};
 use tollgate_auth::token::jwt::Candidate;
 use tollgate_auth::token::origin;
 use tollgate_auth::token::source::{self, Carrier};
@@ -113,7 +113,7 @@ impl Asked<'_> {
     async fn look(&self) -> Checked {
         let look =
             self.with_candidates(|candidates, now| self.verdicts.look(self.token, candidates, now));
-        match look {
+        let checked = match look {
             Look::Done(checked) => checked,
             Look::Wait(waiting) => {
                 waiting.await;
@@ -121,6 +121,18 @@ impl Asked<'_> {
                     self.verdicts.check(self.token, candidates, now)
                 })
             }
+        };
+        self.note(checked.fresh);
+        checked
+    }
+
+    /// When a token was issued tells of its issuer's clock, whatever else is wrong with the token.
+    fn note(&self, fresh: Option<Fresh>) {
+        if let Some(fresh) = fresh
+            && let Some(issued_at) = fresh.issued_at
+            && let Some(issuer) = self.issuers.get(fresh.candidate)
+        {
+            issuer.note_issued(issued_at, (self.clock)());
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use tollgate_tests::client::Request;
+
 use super::{issuer, issuer_when, reconfigure};
 use crate::world::World;
 
@@ -69,5 +71,41 @@ fn the_kernel_says_whether_its_clock_is_kept() {
             assert!(metrics.contains("tollgate_clock_max_error_seconds "));
             assert!(status["clock"]["max_error_seconds"].is_number());
         }
+    }
+}
+
+#[test]
+fn a_token_from_the_future_tells_of_its_issuers_clock() {
+    let world = World::new();
+    let figure = || {
+        let metrics = world.probe("/metrics");
+        let name = "tollgate_clock_skew_seconds{issuer=\"corp\",source=\"iat\"} ";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.parse::<f64>().unwrap())
+    };
+    let ask = |ahead: u64| {
+        let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let issued_at = before.as_secs() + ahead;
+        let token = world.claims().claim("iat", issued_at);
+        let token = token.sign(&world.key).unwrap();
+        let status = world.h1(&Request::get("/orders").bearer(&token)).status;
+        let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // What was seen in between: the clock is at least that far ahead.
+        let apart = |now: Duration| issued_at as f64 - now.as_secs_f64();
+        (status, apart(after)..=apart(before))
+    };
+    // What was issued before now tells nothing.
+    assert_eq!(ask(0).0, 200);
+    assert_eq!(figure(), None);
+    // Within the skew it is accepted, beyond it is refused, and told of in either case.
+    for (ahead, status) in [(20, 200), (60, 401)] {
+        let (answered, seen) = ask(ahead);
+        assert_eq!(answered, status);
+        let told = figure().expect("a figure");
+        let rounding = 0.002;
+        assert!(
+            told >= seen.start() - rounding && told <= seen.end() + rounding,
+            "{told} of {seen:?}"
+        );
     }
 }
