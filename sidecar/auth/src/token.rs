@@ -15,6 +15,8 @@ pub mod jws;
 pub mod jwt;
 pub mod keys;
 pub mod origin;
+#[cfg(test)]
+mod parity;
 pub mod redact;
 pub(crate) mod sha256;
 pub mod source;
