@@ -276,4 +276,23 @@ fn weak_keys(table: &mut Table) {
         );
         table.accepts(18, "the key beside it", stage.p256.token(&json!({})));
     }
+    // Points of small order; under the neutral one this signature is good for every message.
+    let neutral = |first: u8| [&[first][..], &[0; 31]].concat();
+    let everybodys = b64([&neutral(1)[..], &[0; 32]].concat());
+    let token = stage.ed.token(&json!({}));
+    let (head, _) = token.rsplit_once('.').unwrap();
+    let minus_one = [&[0xec][..], &[0xff; 30], &[0x7f]].concat();
+    let signed_one = [&[1][..], &[0; 30], &[0x80]].concat();
+    for point in [neutral(0), neutral(1), minus_one, signed_one] {
+        let mut gate = gate();
+        let weak = stage.ed.jwk_with(&json!({"x": b64(&point)}));
+        gate.set = Arc::new(key_set(&[stage.p256.jwk(), weak]));
+        table.at(gate);
+        table.refuses(
+            18,
+            format!("Ed25519 with a point of small order, {:02x}", point[0]),
+            format!("{head}.{everybodys}"),
+            Reason::KeyUnknown,
+        );
+    }
 }
