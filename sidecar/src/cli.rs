@@ -1,3 +1,4 @@
 //! The bodies of commands that are more than a question to the daemon.
 
 pub mod explain;
+pub mod mint;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
-use tollgate::{admin, cli, config, demo, kernel, reload, telemetry};
+use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,7 +46,7 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Tokens: why one is accepted or refused.
+    /// Tokens: why one is accepted or refused, and some for tests.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
@@ -92,6 +92,12 @@ enum TokenCommand {
                       Example:\n  tollgate token explain --config tollgate.yaml - < token.txt"
     )]
     Explain(cli::explain::Args),
+    /// Makes a key, or a token signed with one: for tests and demos.
+    #[command(
+        after_help = "Examples:\n  tollgate token mint --generate ES256 --key key.pem --jwks keys.json\n  \
+                      tollgate token mint --key key.pem --issuer https://login.example.com --audience orders-api --subject alice"
+    )]
+    Mint(Box<cli::mint::Args>),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +121,9 @@ fn main() -> ExitCode {
         Command::Token {
             command: TokenCommand::Explain(args),
         } => block_on(explain(&args)),
+        Command::Token {
+            command: TokenCommand::Mint(args),
+        } => mint(&args),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
@@ -366,6 +375,17 @@ async fn explain(args: &cli::explain::Args) -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(failure @ cli::explain::Failure::Usage(_)) => fail(2, &failure.to_string()),
         Err(failure @ cli::explain::Failure::Missing(_)) => fail(1, &failure.to_string()),
+    }
+}
+
+fn mint(args: &cli::mint::Args) -> ExitCode {
+    match cli::mint::run(args, clock::now().as_secs()) {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error @ cli::mint::MintError::Key { .. }) => fail(2, &error.to_string()),
+        Err(error @ cli::mint::MintError::File { .. }) => fail(1, &error.to_string()),
     }
 }
 
