@@ -59,8 +59,11 @@ fn inside(text: &str, position: Position) -> bool {
     if line == 0 {
         return column == 0;
     }
-    let lines: Vec<&str> = text.split('\n').collect();
-    let Some(found) = lines.get(line as usize - 1) else {
+    // As YAML counts them: a carriage return alone ends a line too.
+    let mut lines = text
+        .split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
+    let Some(found) = lines.nth(line as usize - 1) else {
         return false;
     };
     let width = found.chars().count();

@@ -48,6 +48,13 @@ impl Diagnostics {
     }
 }
 
+/// The lines as YAML counts them: a carriage return alone ends one too (YAML 1.2.2 section 5.4).
+fn lines(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// The line without what stands between `://` and `@`: diagnostics are logged and shown by status, passwords are not.
 fn masked(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
@@ -83,7 +90,7 @@ impl fmt::Display for Diagnostics {
                 self.path.display(),
                 masked(&one.message)
             )?;
-            if let Some(text) = self.source.lines().nth(line as usize - 1) {
+            if let Some(text) = lines(&self.source).nth(line as usize - 1) {
                 let rest = text.chars().count().saturating_sub(column as usize - 1);
                 let marks = (length.max(1) as usize).min(rest.max(1));
                 writeln!(f, "{line:>6} | {}", masked(text))?;
@@ -102,3 +109,22 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_shown_is_the_one_that_yaml_counted() {
+        let position = Position {
+            line: 4,
+            column: 2,
+            length: 1,
+        };
+        let message = "wrong".to_owned();
+        let found = vec![Diagnostic { position, message }];
+        let mistakes = Diagnostics::new(Path::new("f"), "one\r\ntwo\rthree\nfour\n", found);
+        let shown = mistakes.to_string();
+        assert!(shown.contains("     4 | four\n       |  ^\n"), "{shown}");
+    }
+}
