@@ -17,17 +17,34 @@ struct Page {
     printed_by: &'static [&'static str],
 }
 
-const PAGES: &[Page] = &[Page {
-    file: "docs/reasons.md",
-    printed_by: &[
-        "run",
-        "--quiet",
-        "--package",
-        "tollgate-auth",
-        "--example",
-        "reasons",
-    ],
-}];
+const PAGES: &[Page] = &[
+    page(
+        "docs/reasons.md",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "tollgate-auth",
+            "--example",
+            "reasons",
+        ],
+    ),
+    page(
+        "docs/tokens.md",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "tollgate",
+            "--example",
+            "tokens",
+        ],
+    ),
+];
+
+const fn page(file: &'static str, printed_by: &'static [&'static str]) -> Page {
+    Page { file, printed_by }
+}
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.check {

@@ -9,130 +9,37 @@
 //! names.
 
 mod differ;
+mod report;
+mod subject;
 mod when;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use self::differ::difference;
+use self::report::Report;
 use self::when::{apart, date, spoken};
+use self::words::{LISTED, issuer_line, key_line, keys_line, list, set_line, short, type_line};
+use super::algorithm::Algorithm;
 use super::cache::Fingerprint;
 use super::checks;
 use super::claims::Claims;
-use super::issuer::{Candidate, Issuer, Keys, TokenType};
-use super::jws::{Jws, Typ};
-use super::keys::KeySet;
-use crate::refusal::{Refusal, quote};
+use super::issuer::Candidate;
+use super::jws::Jws;
+use crate::refusal::quote;
 use crate::time::UnixTime;
 
-/// Names that are listed of a longer list.
-const LISTED: usize = 8;
-
-/// An issuer whose tokens are accepted, with what is known of its keys and clock beside them.
-#[derive(Clone, Debug)]
-pub struct Subject<'a> {
-    /// Its rule and keys.
-    pub candidate: Candidate<'a>,
-    /// Where its keys come from, in words.
-    pub source: String,
-    /// How long ago they were fetched or confirmed.
-    pub age: Option<Duration>,
-    /// Why the last fetch failed.
-    pub last_error: Option<String>,
-    /// How far its clock is from this host's.
-    pub offset: Option<Offset>,
-}
-
-/// How far an issuer's clock is from this host's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Offset {
-    /// Seconds that it is ahead; negative: behind.
-    pub seconds: f64,
-    /// Seconds that this may be wrong by.
-    pub uncertainty: f64,
-    /// What told.
-    pub source: String,
-}
-
-/// The moment of the explanation.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// This host's clock.
-    pub now: UnixTime,
-    /// Whether the kernel holds it for synchronised; `None` if it cannot be asked.
-    pub synchronised: Option<bool>,
-}
-
-/// A token explained. The names of its members are stable: `--json` prints it, the admin socket answers
-/// with it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// Every check passed.
-    pub accepted: bool,
-    /// The first check that failed, as every refusal names it.
-    pub reason: Option<String>,
-    /// The name of the token in logs.
-    pub fingerprint: String,
-    /// The issuer that decided, by its name in the configuration.
-    pub issuer: Option<String>,
-    /// This host's clock, seconds since the epoch.
-    pub now: f64,
-    /// Whether the kernel holds that clock for synchronised.
-    pub synchronised: Option<bool>,
-    /// How far the issuer's clock is from it.
-    pub offset: Option<Offset>,
-    /// In the order in which they decide.
-    pub checks: Vec<Check>,
-    /// What else may help.
-    pub notes: Vec<String>,
-}
-
-/// One check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// Its name: `size`, `form`, `algorithm`, `issuer`, `type`, `keys`, `key`, `signature`, `claims`,
-    /// `expiry`, `not_before`, `issued_at`, `audience`.
-    pub name: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The word of its refusal.
-    pub reason: Option<String>,
-    /// The deciding names and numbers.
-    pub says: String,
-}
-
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It holds.
-    Passed,
-    /// It does not.
-    Failed,
-    /// An earlier failure leaves nothing to check.
-    NotReached,
-}
+pub use self::report::{Check, Explanation, Outcome};
+pub use self::subject::{Clock, Offset, Subject};
 
 /// Explains the verdict on `token`; the same as [`super::jwt::verify`] gives.
 pub fn explain(token: &[u8], subjects: &[Subject<'_>], clock: Clock) -> Explanation {
-    let mut report = Report {
-        checks: Vec::with_capacity(NAMES.len()),
-        notes: Vec::new(),
-    };
+    let mut report = Report::new();
     let subject = run(token, subjects, clock, &mut report);
-    let reached = report.checks.len();
-    report
-        .checks
-        .extend(NAMES[reached..].iter().map(|name| Check {
-            name: (*name).to_owned(),
-            outcome: Outcome::NotReached,
-            reason: None,
-            says: String::new(),
-        }));
-    let failed = report.checks.iter().find_map(|check| check.reason.clone());
+    let (checks, notes) = report.end();
+    let failed = checks.iter().find_map(|check| check.reason.clone());
     Explanation {
         accepted: failed.is_none(),
         reason: failed,
@@ -141,75 +48,8 @@ pub fn explain(token: &[u8], subjects: &[Subject<'_>], clock: Clock) -> Explanat
         now: clock.now.since_epoch().as_secs_f64(),
         synchronised: clock.synchronised,
         offset: subject.and_then(|subject| subject.offset.clone()),
-        checks: report.checks,
-        notes: report.notes,
-    }
-}
-
-/// The checks in their order.
-const NAMES: [&str; 13] = [
-    "size",
-    "form",
-    "algorithm",
-    "issuer",
-    "type",
-    "keys",
-    "key",
-    "signature",
-    "claims",
-    "expiry",
-    "not_before",
-    "issued_at",
-    "audience",
-];
-
-struct Report {
-    checks: Vec<Check>,
-    notes: Vec<String>,
-}
-
-impl Report {
-    /// Notes the next check: what it says where it passes, and after its refusal where it does not.
-    fn note<T>(&mut self, result: Result<T, Refusal>, says: impl Into<String>) -> Option<T> {
-        let says = says.into();
-        let name = NAMES[self.checks.len()].to_owned();
-        let (outcome, reason, says, value) = match result {
-            Ok(value) => (Outcome::Passed, None, says, Some(value)),
-            Err(refusal) => {
-                let says = match (refusal.detail.as_ref(), says.as_str()) {
-                    (detail, "") => detail.to_owned(),
-                    (_, says) => says.to_owned(),
-                };
-                let reason = refusal.reason.word().to_owned();
-                (Outcome::Failed, Some(reason), says, None)
-            }
-        };
-        self.checks.push(Check {
-            name,
-            outcome,
-            reason,
-            says,
-        });
-        value
-    }
-
-    /// The token is too large for the issuer that it turned out to be of.
-    fn belie_size(&mut self, refusal: Refusal) {
-        if let Some(size) = self.checks.first_mut() {
-            size.outcome = Outcome::Failed;
-            size.reason = Some(refusal.reason.word().to_owned());
-            size.says = refusal.detail.into_owned();
-        }
-    }
-
-    /// The next check has nothing to look at.
-    fn skip(&mut self, why: &str) {
-        self.checks.push(Check {
-            name: NAMES[self.checks.len()].to_owned(),
-            outcome: Outcome::NotReached,
-            reason: None,
-            says: why.to_owned(),
-        });
+        checks,
+        notes,
     }
 }
 
@@ -223,10 +63,12 @@ fn run<'s, 'k>(
     let candidates: Vec<Candidate<'_>> = subjects.iter().map(|s| s.candidate).collect();
     let limit = checks::limit(&candidates);
     let shown = limit.as_ref().map_or(0, |limit| *limit);
-    report.note(
+    let fits = report.note(
         limit.and_then(|limit| checks::size(token, limit)),
         format!("{} bytes; {shown} are the limit", token.len()),
-    )?;
+    );
+    report.facts(json!({ "bytes": token.len(), "limit": shown }));
+    fits?;
     let jws = match Jws::parse(token) {
         Ok(jws) => report.note(Ok(jws), "three segments, strict base64url and JSON")?,
         Err(refusal) => report.note(Err(refusal), "")?,
@@ -257,8 +99,13 @@ fn run<'s, 'k>(
         algorithm,
         format!("alg is {}; accepted are {accepted}", quote(&jws.header.alg)),
     );
+    let names: Vec<_> = accepted.iter().map(|algorithm| algorithm.name()).collect();
+    report.facts(json!({ "alg": short(&jws.header.alg), "accepted": names }));
     let says = issuer_line(&jws, &candidates, selected.as_ref().ok().copied());
     let is_selected = report.note(selected, says).is_some();
+    let ours: Vec<_> = candidates.iter().map(|c| &c.issuer.issuer).collect();
+    let said = jws.payload.get("iss").and_then(Value::as_str).map(short);
+    report.facts(json!({ "iss": said, "accepted": ours }));
     let subject = subject?;
     let issuer = subject.candidate.issuer;
     report.note(checks::typ(jws.header.typ, issuer), type_line(&jws, issuer));
@@ -272,7 +119,7 @@ fn keys(
     jws: &Jws<'_>,
     subject: &Subject<'_>,
     is_selected: bool,
-    algorithm: Option<super::Algorithm>,
+    algorithm: Option<Algorithm>,
     report: &mut Report,
 ) {
     let issuer = subject.candidate.issuer;
@@ -284,6 +131,11 @@ fn keys(
         return;
     }
     let set = report.note(checks::keys(&subject.candidate), keys_line(subject));
+    report.facts(json!({
+        "age": subject.age.map(|age| age.as_secs_f64()),
+        "kids": set.map(|set| set.kids().collect::<Vec<_>>()),
+        "last_error": subject.last_error,
+    }));
     let (Some(set), Some(algorithm)) = (set, algorithm) else {
         for _ in 0..2 {
             report.skip(match set {
@@ -299,7 +151,9 @@ fn keys(
         Ok(_) => key_line(set, kid, algorithm),
         Err(refusal) => format!("{}; {}", refusal.detail, set_line(set, kid)),
     };
-    match report.note(found, says) {
+    let found = report.note(found, says);
+    report.facts(json!({ "kid": kid.map(short) }));
+    match found {
         None => report.skip("no key to check it with"),
         Some(key) => {
             let result = checks::signature(key, jws, algorithm, issuer);
@@ -349,6 +203,15 @@ fn times(jws: &Jws<'_>, subject: &Subject<'_>, clock: Clock, report: &mut Report
             spoken(skew)
         ),
     );
+    let fact = |name: &str, at: UnixTime| {
+        let seconds = |time: UnixTime| time.since_epoch().as_secs_f64();
+        json!({
+            name: seconds(at),
+            "from_now": seconds(at) - seconds(now),
+            "clock_skew": skew.as_secs_f64(),
+        })
+    };
+    report.facts(fact("exp", claims.expires()));
     for (name, at, result) in [
         (
             "nbf",
@@ -371,6 +234,9 @@ fn times(jws: &Jws<'_>, subject: &Subject<'_>, clock: Clock, report: &mut Report
             ),
         };
         report.note(result, says);
+        if let Some(at) = at {
+            report.facts(fact(name, at));
+        }
     }
     report.note(
         checks::audience(&claims, issuer),
@@ -380,6 +246,8 @@ fn times(jws: &Jws<'_>, subject: &Subject<'_>, clock: Clock, report: &mut Report
             list(issuer.audiences.iter().map(String::as_str))
         ),
     );
+    let said: Vec<_> = claims.audiences().take(LISTED).map(short).collect();
+    report.facts(json!({ "aud": said, "accepted": issuer.audiences }));
     clocks(&claims, subject, clock, report);
 }
 
@@ -421,123 +289,6 @@ fn clocks(claims: &Claims, subject: &Subject<'_>, clock: Clock, report: &mut Rep
     if clock.synchronised == Some(false) {
         let note = "the kernel does not hold this host's clock for synchronised: is a time daemon running?";
         report.notes.push(note.to_owned());
-    }
-}
-
-fn issuer_line(jws: &Jws<'_>, candidates: &[Candidate<'_>], selected: Option<usize>) -> String {
-    let Some(Value::String(said)) = jws.payload.get("iss") else {
-        // The refusal says what is wrong with it.
-        return String::new();
-    };
-    match (selected, candidates) {
-        (Some(at), _) => {
-            let issuer = candidates[at].issuer;
-            format!(
-                "iss {} is that of {:?}, byte for byte",
-                quote(said),
-                issuer.name
-            )
-        }
-        (None, [only]) => {
-            let ours = &only.issuer.issuer;
-            format!(
-                "iss {} is not {} of {:?}: {}",
-                quote(said),
-                quote(ours),
-                only.issuer.name,
-                difference(said, ours)
-            )
-        }
-        (None, all) => {
-            let close = all.iter().find_map(|c| {
-                let hint = differ::likeness(said, &c.issuer.issuer)?;
-                Some(format!("; nearest is {:?}: {hint}", c.issuer.name))
-            });
-            format!(
-                "iss {} is none of {}{}",
-                quote(said),
-                list(all.iter().map(|c| c.issuer.issuer.as_str())),
-                close.unwrap_or_default()
-            )
-        }
-    }
-}
-
-fn type_line(jws: &Jws<'_>, issuer: &Issuer) -> String {
-    let said = match jws.header.typ {
-        Typ::Absent => "no typ",
-        Typ::Jwt => "typ is JWT",
-        Typ::AccessToken => "typ is at+jwt",
-    };
-    match issuer.token_type {
-        TokenType::Any => format!("{said}; any is accepted"),
-        TokenType::AccessTokenJwt => format!("{said}; at+jwt alone is accepted (RFC 9068)"),
-    }
-}
-
-fn keys_line(subject: &Subject<'_>) -> String {
-    let age = subject.age.map(|age| format!(", {} old", spoken(age)));
-    let error = subject.last_error.as_ref();
-    let error = error.map(|why| format!("; the last fetch failed: {why}"));
-    let what = match subject.candidate.keys {
-        Keys::Ready { set, generation } => {
-            let skipped = match set.skipped().len() {
-                0 => String::new(),
-                some => format!(", {some} unusable"),
-            };
-            format!("{} key(s){skipped}, generation {generation}", set.len())
-        }
-        Keys::Unavailable => "none yet".to_owned(),
-        Keys::Stale => "too old to be used (`keys.max_stale`)".to_owned(),
-    };
-    format!(
-        "{what}, from {}{}{}",
-        subject.source,
-        age.unwrap_or_default(),
-        error.unwrap_or_default()
-    )
-}
-
-fn key_line(set: &KeySet, kid: Option<&str>, algorithm: super::Algorithm) -> String {
-    let fits = |key: &super::keys::KeyInfo<'_>| {
-        key.algorithms.contains(algorithm) && (kid.is_none() || key.kid == kid)
-    };
-    match (set.entries().find(fits), kid) {
-        (Some(key), Some(kid)) => format!(
-            "kid {}: {}, {} bits, for {}",
-            quote(kid),
-            key.kind,
-            key.bits,
-            key.algorithms
-        ),
-        (Some(key), None) => format!(
-            "no kid; the only key for {algorithm}: {}, {} bits",
-            key.kind, key.bits
-        ),
-        (None, _) => String::new(),
-    }
-}
-
-/// What the set has instead.
-fn set_line(set: &KeySet, kid: Option<&str>) -> String {
-    let known = format!("known are {}", list(set.kids()));
-    let skipped = set
-        .skipped()
-        .iter()
-        .find(|key| kid.is_some() && key.kid == kid.map(quote));
-    match skipped {
-        Some(key) => format!("{known}; one of that name cannot be used: {}", key.why),
-        None => known,
-    }
-}
-
-fn list<'v>(values: impl Iterator<Item = &'v str>) -> String {
-    let all: Vec<_> = values.map(quote).collect();
-    let more = all.len().saturating_sub(LISTED);
-    let shown = all[..all.len() - more].join(", ");
-    match more {
-        0 => format!("[{shown}]"),
-        more => format!("[{shown}] and {more} more"),
     }
 }
 

@@ -62,27 +62,28 @@ fn line(page: &mut String, check: &Check) -> std::fmt::Result {
         return writeln!(page);
     }
     match check.outcome {
-        Outcome::Passed => wrapped(page, &check.says),
+        Outcome::Passed => wrapped(page, INDENT, &check.says),
         Outcome::NotReached => {
+            let before = INDENT + "not reached".len();
             write!(page, "{FAINT}")?;
-            wrapped(page, &format!(": {}", check.says))?;
+            wrapped(page, before, &format!(": {}", check.says))?;
             write!(page, "{FAINT:#}")
         }
         Outcome::Failed => {
             write!(page, "\n{:INDENT$}", "")?;
-            wrapped(page, &check.says)
+            wrapped(page, INDENT, &check.says)
         }
     }
 }
 
 fn noted(page: &mut String, note: &str) -> std::fmt::Result {
     write!(page, "  {NOTE}!{NOTE:#} {:<12}", "note")?;
-    wrapped(page, note)
+    wrapped(page, INDENT, note)
 }
 
-/// Breaks at spaces, and goes on under the first word. A word longer than a line stays whole, so that it can be copied.
-fn wrapped(page: &mut String, text: &str) -> std::fmt::Result {
-    let mut column = INDENT;
+/// Breaks at spaces, beginning at `column`, and goes on under the first word. A word longer than a line stays whole, so
+/// that it can be copied.
+fn wrapped(page: &mut String, mut column: usize, text: &str) -> std::fmt::Result {
     for (at, word) in text.split(' ').enumerate() {
         let width = word.chars().count();
         if at > 0 && column + 1 + width > COLUMNS {
@@ -119,6 +120,7 @@ mod tests {
             outcome,
             reason: reason.map(str::to_owned),
             says: says.to_owned(),
+            facts: serde_json::Map::new(),
         }
     }
 
