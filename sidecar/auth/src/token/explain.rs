@@ -99,7 +99,7 @@ fn run<'s, 'k>(
         algorithm,
         format!("alg is {}; accepted are {accepted}", quote(&jws.header.alg)),
     );
-    let names: Vec<_> = accepted.iter().map(|algorithm| algorithm.name()).collect();
+    let names: Vec<_> = accepted.iter().map(Algorithm::name).collect();
     report.facts(json!({ "alg": short(&jws.header.alg), "accepted": names }));
     let says = issuer_line(&jws, &candidates, selected.as_ref().ok().copied());
     let is_selected = report.note(selected, says).is_some();
