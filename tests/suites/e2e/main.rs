@@ -15,4 +15,5 @@ mod clock;
 mod demo;
 mod life;
 mod site;
+mod token;
 mod tunnel;
