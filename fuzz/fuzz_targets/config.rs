@@ -60,9 +60,7 @@ fn inside(text: &str, position: Position) -> bool {
         return column == 0;
     }
     // As YAML counts them: a carriage return alone ends a line too.
-    let mut lines = text
-        .split('\n')
-        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
+    let mut lines = text.split("\r\n").flat_map(|part| part.split(['\n', '\r']));
     let Some(found) = lines.nth(line as usize - 1) else {
         return false;
     };

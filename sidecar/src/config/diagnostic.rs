@@ -51,8 +51,8 @@ impl Diagnostics {
 /// The lines as YAML counts them: a carriage return alone ends one too (YAML 1.2.2 section 5.4).
 fn lines(source: &str) -> impl Iterator<Item = &str> {
     source
-        .split('\n')
-        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+        .split("\r\n")
+        .flat_map(|part| part.split(['\n', '\r']))
 }
 
 /// The line without what stands between `://` and `@`: diagnostics are logged and shown by status, passwords are not.
