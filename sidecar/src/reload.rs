@@ -10,7 +10,7 @@ use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::token::source::TokenSource;
 
-use crate::client::Client;
+use crate::client::{Client, Limits};
 use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig};
 use crate::jwks;
 use crate::snapshot::issuer::IssuerState;
@@ -118,6 +118,7 @@ impl Carried {
         if let Some(old) = &old
             && old.settings.source == settings.source
             && old.state.rules.issuer == config.rules.issuer
+            && allows(&settings.limits, &old.settings.limits)
         {
             state = state.with_keys_of(&old.state);
         }
@@ -129,6 +130,11 @@ impl Carried {
             task: tokio::spawn(task),
         }
     }
+}
+
+/// Whether `new` allows what `old` did: keys that came by a way that is closed now are not kept.
+fn allows(new: &Limits, old: &Limits) -> bool {
+    (new.allow_http || !old.allow_http) && (new.allow_private || !old.allow_private)
 }
 
 /// Every name that no client may say on any listener.

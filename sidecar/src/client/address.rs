@@ -19,14 +19,18 @@ pub(super) fn forbidden(ip: IpAddr, allow_private: bool) -> Option<&'static str>
         IpAddr::V4(v4) => (
             // 0.0.0.0/8 is this host (RFC 1122, section 3.2.1.3).
             v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0,
-            // RFC 1918, loopback, and RFC 6598's shared space.
+            // RFC 1918, loopback, RFC 6598's shared space, RFC 2544's for benchmarks, and what is reserved (RFC 1112,
+            // section 4).
             v4.is_private()
                 || v4.is_loopback()
-                || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+                || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64)
+                || (v4.octets()[0] == 198 && v4.octets()[1] & 0xfe == 18)
+                || v4.octets()[0] >= 240,
         ),
         IpAddr::V6(v6) => (
             v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
-            v6.is_unique_local() || v6.is_loopback(),
+            // Site-local addresses are deprecated (RFC 3879) and still private where they are used.
+            v6.is_unique_local() || v6.is_loopback() || v6.segments()[0] & 0xffc0 == 0xfec0,
         ),
     };
     match (never || METADATA.contains(&ip), private && !allow_private) {
@@ -37,7 +41,8 @@ pub(super) fn forbidden(ip: IpAddr, allow_private: bool) -> Option<&'static str>
 }
 
 /// The IPv4 address that an IPv6 address stands for: mapped and compatible ones (RFC 4291, section 2.5.5), NAT64
-/// (RFC 6052; RFC 8215, as far as it has prefixes of 96 bits), 6to4 (RFC 3056).
+/// (RFC 6052; RFC 8215, as far as it has prefixes of 96 bits), translated (RFC 2765, section 2.1), 6to4 (RFC 3056), and the
+/// client of Teredo (RFC 4380, section 4), whose bits are inverted.
 fn meant(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
     if v6.is_loopback() || v6.is_unspecified() {
@@ -48,7 +53,9 @@ fn meant(ip: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match v6.segments() {
+        [0x2001, 0, _, _, _, _, high, low] => pair(!high, !low),
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x64, 0xff9b, 1, _, _, _, high, low] => pair(high, low),
         [0x2002, high, low, ..] => pair(high, low),
@@ -81,6 +88,16 @@ mod tests {
             ("10.1.2.3", false, true),
             ("127.0.0.1", false, true),
             ("::1", false, true),
+            ("::ffff:0:169.254.169.254", true, true),
+            ("2001:0:1234::5601:5601", true, true),
+            ("2001:0:1234::f5fe:fdfc", false, true),
+            ("fec0::1", false, true),
+            ("fec0::1", true, false),
+            ("198.18.0.1", false, true),
+            ("198.20.0.1", false, false),
+            ("240.0.0.1", false, true),
+            ("239.255.255.255", true, true),
+            ("100.128.0.1", false, false),
             ("100.64.0.1", false, true),
             ("203.0.113.7", false, false),
         ] {

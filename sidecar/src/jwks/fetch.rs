@@ -14,7 +14,7 @@ use tollgate_auth::token::keys::{KeySet, MAX_JWKS_BYTES};
 
 use super::settings::{Settings, Source};
 use super::watch::Watch;
-use crate::client::{Client, Fetched};
+use crate::client::{Client, Fetched, shown};
 use crate::clock;
 use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::skew::Dated;
@@ -80,7 +80,7 @@ impl Fetcher {
     async fn remote(&self, url: &str) -> Result<Keys, String> {
         let fetched = self.get(url).await?;
         let set = KeySet::from_jwks(&fetched.body)
-            .map_err(|error| format!("what `{url}` answered is no key set: {error}"))?;
+            .map_err(|error| format!("what `{}` answered is no key set: {error}", shown(url)))?;
         Ok((set, fetched.max_age))
     }
 

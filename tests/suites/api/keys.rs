@@ -18,14 +18,19 @@ const KEYS: &str = "keys: { allow_http: true, refresh: 300s, unknown_kid_cooldow
 
 /// Says something else of keys, and where they are if that is to change as well.
 fn reconfigure(world: &World, keys: &str, jwks: Option<&str>) {
+    rewrite(world, keys, jwks);
+    // Keys from another place are not here at once.
+    issuer_when(world, "keys", |issuer| issuer["state"] == "ready");
+}
+
+/// The same, without waiting for keys.
+fn rewrite(world: &World, keys: &str, jwks: Option<&str>) {
     let mut text = world.configuration(ROUTES, "").replace(KEYS, keys);
     if let Some(jwks) = jwks {
         text = text.replace("jwks: discover", &format!("jwks: {jwks}"));
     }
     world.write(&text);
     world.reload().unwrap();
-    // Keys from another place are not here at once.
-    issuer_when(world, "keys", |issuer| issuer["state"] == "ready");
 }
 
 /// What status says of the issuer.

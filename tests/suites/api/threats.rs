@@ -76,8 +76,10 @@ fn threat_14_a_token_beyond_all_size_costs_nothing_but_its_answer() {
         refused(&reply, 401, "token_too_large");
     }
     for token in [".".repeat(100_000), "a".repeat(1 << 20)] {
-        let reply = world.h1(&Request::get("/orders").bearer(&token));
-        assert!(matches!(reply.status, 401 | 431), "{reply:?}");
+        // Refused while it is still being sent: the answer may be lost with the connection.
+        if let Ok(reply) = world.target().h1(&Request::get("/orders").bearer(&token)) {
+            assert!(matches!(reply.status, 401 | 431), "{reply:?}");
+        }
     }
     assert_eq!(looks(), before);
     assert_eq!(world.echo.count(), 0);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate::demo::issuer::{Failure, Issuer};
 use tollgate_tests::client::Request;
 
-use super::{issuer, issuer_when, reconfigure, status_with, strange_token};
+use super::{KEYS, issuer, issuer_when, reconfigure, rewrite, status_with, strange_token};
 use crate::world::{World, eventually, refused};
 
 /// An issuer beside the one that is configured.
@@ -195,7 +195,7 @@ fn threat_51_a_key_set_at_a_metadata_address_or_by_another_scheme_is_never_asked
 #[test]
 fn threat_47_private_addresses_are_asked_only_where_that_is_allowed() {
     let world = World::new();
-    reconfigure(
+    rewrite(
         &world,
         "keys: { allow_http: true, allow_private: false, refresh: 1s, unknown_kid_cooldown: 3600s }",
         None,
@@ -205,6 +205,27 @@ fn threat_47_private_addresses_are_asked_only_where_that_is_allowed() {
     });
     let error = failed["last_error"].as_str().unwrap();
     assert!(error.contains("`allow_private` is false"), "{error}");
+    // Keys that came by the way that is closed now are not kept.
+    assert_eq!(failed["state"], "unavailable");
+}
+
+#[test]
+fn what_a_url_holds_beyond_its_path_is_not_told() {
+    let world = World::new();
+    let url = format!(
+        "{}/.well-known/openid-configuration?key=hunter2",
+        world.issuer.url()
+    );
+    rewrite(&world, KEYS, Some(&format!("{{ url: '{url}' }}")));
+    let failed = issuer_when(&world, "the failure", |issuer| {
+        issuer["last_error"].is_string()
+    });
+    let error = failed["last_error"].as_str().unwrap();
+    assert!(
+        error.contains("openid-configuration?…` answered is no key set"),
+        "{error}"
+    );
+    assert!(!world.status().to_string().contains("hunter2"));
 }
 
 #[test]
