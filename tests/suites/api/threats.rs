@@ -154,11 +154,10 @@ fn collect(folder: &Path, tests: &mut BTreeSet<String>) {
                 } else if let Some(rest) = line
                     .strip_prefix("fn ")
                     .or_else(|| line.strip_prefix("async fn "))
+                    && std::mem::take(&mut attribute)
                 {
-                    if std::mem::take(&mut attribute) {
-                        let name = rest.split(['(', '<']).next().unwrap();
-                        tests.insert(name.to_owned());
-                    }
+                    let name = rest.split(['(', '<']).next().unwrap();
+                    tests.insert(name.to_owned());
                 }
             }
         }
