@@ -20,6 +20,7 @@ pub mod jwks;
 pub mod kernel;
 pub mod proxy;
 pub mod reload;
+pub mod signing;
 pub mod snapshot;
 pub mod telemetry;
 pub mod upstream;

@@ -93,10 +93,7 @@ enum TokenCommand {
     )]
     Explain(cli::explain::Args),
     /// Makes a key, or a token signed with one: for tests and demos.
-    #[command(
-        after_help = "Examples:\n  tollgate token mint --generate ES256 --key key.pem --jwks keys.json\n  \
-                      tollgate token mint --key key.pem --issuer https://login.example.com --audience orders-api --subject alice"
-    )]
+    #[command(after_help = cli::mint::EXAMPLE)]
     Mint(Box<cli::mint::Args>),
 }
 
@@ -384,8 +381,7 @@ fn mint(args: &cli::mint::Args) -> ExitCode {
             say(&text);
             ExitCode::SUCCESS
         }
-        Err(error @ cli::mint::MintError::Key { .. }) => fail(2, &error.to_string()),
-        Err(error @ cli::mint::MintError::File { .. }) => fail(1, &error.to_string()),
+        Err(error) => fail(error.code(), &error.to_string()),
     }
 }
 

@@ -1,11 +1,16 @@
 //! `tollgate token` as a newcomer runs it: the three commands of docs/tokens.md.
 
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tollgate_tests::gate::binary;
+use tollgate::demo::daemon::Launch;
+use tollgate::demo::echo::Echo;
+use tollgate_tests::client::{Request, read_reply};
+use tollgate_tests::gate::{Gate, binary};
+use tollgate_tests::port::Port;
 
 const CONFIGURATION: &str = r#"
 version: 1
@@ -16,11 +21,11 @@ issuers:
     audiences: [orders-api]
 listeners:
   edge:
-    listen: "127.0.0.1:0"
+    listen: "@EDGE@"
     plaintext: true
     routes: [{ name: orders, token: { issuers: [corp] }, upstream: api }]
 upstreams:
-  api: { endpoints: ["127.0.0.1:1"] }
+  api: { endpoints: ["@API@"] }
 "#;
 
 fn token(folder: &Path, words: &[&str], input: &[u8]) -> Output {
@@ -57,7 +62,10 @@ fn complained(output: &Output, code: i32) -> String {
 fn three_commands_lead_to_an_accepted_token() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let text = CONFIGURATION.replace("@DIR@", folder.to_str().unwrap());
+    let text = CONFIGURATION
+        .replace("@DIR@", folder.to_str().unwrap())
+        .replace("@EDGE@", "127.0.0.1:0")
+        .replace("@API@", "127.0.0.1:1");
     std::fs::write(folder.join("tollgate.yaml"), text).unwrap();
     let page = include_str!("../../../docs/tokens.md");
     let generate = "token mint --generate ES256 --key key.pem --jwks keys.json";
@@ -88,4 +96,65 @@ fn three_commands_lead_to_an_accepted_token() {
     assert!(nobody.contains("there is no issuer"), "{nobody}");
     let again = complained(&token(folder, &words(generate), b""), 1);
     assert!(again.contains("never overwritten"), "{again}");
+}
+
+/// The page's last command, with the suite's own client instead of curl.
+#[test]
+fn the_running_daemon_passes_what_was_minted_and_nothing_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let echo = Echo::start("api", TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let (edge, admin) = (Port::hold(), Port::hold());
+    let socket = folder.join("admin.sock");
+    let generate = "mint --generate PS256 --key key.pem --jwks keys.json --kid mine";
+    let generated = token(folder, &generate.split(' ').collect::<Vec<_>>(), b"");
+    let generated = said(&generated, 0);
+    assert!(
+        generated.contains("--kid mine --algorithm PS256"),
+        "{generated}"
+    );
+    let text = CONFIGURATION
+        .replace("@DIR@", folder.to_str().unwrap())
+        .replace("@EDGE@", &edge.address().to_string())
+        .replace("@API@", &echo.address().to_string())
+        .replace("    audiences:", "    algorithms: [PS256]\n    audiences:");
+    let text = format!(
+        "{text}admin: {{ socket: {socket:?}, listen: \"{}\" }}\n",
+        admin.address()
+    );
+    let config = folder.join("tollgate.yaml");
+    std::fs::write(&config, text).unwrap();
+    let _gate = Gate::start(Launch {
+        binary: binary(),
+        config,
+        admin: admin.address(),
+        socket,
+        logs: folder.to_owned(),
+        place: None,
+        env: Vec::new(),
+    });
+    let status = |algorithm: &str, more: &[&str]| {
+        let mint = "mint --key key.pem --kid mine --issuer https://login.example.com --audience orders-api --subject a";
+        let words: Vec<&str> = mint.split(' ').chain(["--algorithm", algorithm]).collect();
+        let words = [&words, more].concat();
+        let minted = said(&token(folder, &words, b""), 0);
+        let mut stream = TcpStream::connect(edge.address()).unwrap();
+        let request = Request::get("/").bearer(minted.trim_end());
+        stream.write_all(&request.to_h1("localhost")).unwrap();
+        let reply = read_reply(&mut stream).unwrap();
+        match reply.status {
+            200 => "accepted".to_owned(),
+            _ => reply.json()["reason"].as_str().unwrap().to_owned(),
+        }
+    };
+    for (algorithm, more, expected) in [
+        ("PS256", &[][..], "accepted"),
+        ("PS256", &["--type", "none"], "accepted"),
+        ("PS256", &["--claim", "exp=null"], "claim_missing"),
+        ("PS256", &["--header", "kid=other"], "key_unknown"),
+        ("PS384", &[], "alg_not_allowed"),
+        ("RS256", &["--header", "alg=PS256"], "signature_invalid"),
+    ] {
+        assert_eq!(status(algorithm, more), expected, "{algorithm} {more:?}");
+    }
 }

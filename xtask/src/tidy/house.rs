@@ -90,11 +90,18 @@ pub(super) const ROOMS: &[Room] = &[
     // UnixTime, which auth compares tokens with.
     room("clock", &["tollgate_auth::time"]),
     room("drain", &[]),
+    // Private keys, for whoever makes tokens: the demo and `token mint`. A request never comes here.
+    room("signing", &["tollgate_auth::token"]),
     room("telemetry", &[]),
     // Its networks load a datapath of their own where a peer must answer in XDP.
     room(
         "demo",
-        &["tollgate_auth", "tollgate_http", "tollgate_datapath"],
+        &[
+            "signing",
+            "tollgate_auth",
+            "tollgate_http",
+            "tollgate_datapath",
+        ],
     ),
 ];
 

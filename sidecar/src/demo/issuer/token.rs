@@ -1,15 +1,16 @@
 //! Keys, and tokens signed with them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::{KeyPair, PublicKeyData as _};
+use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
+
+use crate::signing::{PrivateKey, SignError};
 
 /// Why a key or a token could not be made.
 #[derive(Debug, Error)]
@@ -27,15 +28,15 @@ pub enum IssuerError {
     },
     /// A token could not be signed.
     #[error("a token could not be signed: {0}")]
-    Sign(#[from] jsonwebtoken::errors::Error),
+    Sign(#[from] SignError),
 }
 
 /// A key pair with its name, and its public half as a JWK.
 #[derive(Clone)]
 pub struct SigningKey {
     kid: String,
-    algorithm: Algorithm,
-    private: EncodingKey,
+    algorithm: tollgate_auth::token::Algorithm,
+    private: Arc<PrivateKey>,
     jwk: Value,
 }
 
@@ -43,60 +44,20 @@ impl SigningKey {
     /// A fresh key. RSA keys have 2048 bits.
     ///
     /// # Errors
-    /// For algorithms that the provider does not offer (HMAC).
+    /// For algorithms without a public half (HMAC).
     pub fn generate(kid: &str, algorithm: Algorithm) -> Result<Self, IssuerError> {
         let failed = |why: String| IssuerError::Key { algorithm, why };
-        let kind = match algorithm {
-            Algorithm::RS256 | Algorithm::PS256 => &rcgen::PKCS_RSA_SHA256,
-            Algorithm::RS384 | Algorithm::PS384 => &rcgen::PKCS_RSA_SHA384,
-            Algorithm::RS512 | Algorithm::PS512 => &rcgen::PKCS_RSA_SHA512,
-            Algorithm::ES256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            Algorithm::ES384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            Algorithm::EdDSA => &rcgen::PKCS_ED25519,
-            // HMAC: a shared secret has no public half.
-            _ => {
-                return Err(failed(
-                    "the issuer signs with public-key algorithms only".to_owned(),
-                ));
-            }
-        };
-        let pair = KeyPair::generate_for(kind).map_err(|error| failed(error.to_string()))?;
-        let (private, parameters) = match algorithm {
-            Algorithm::ES256 | Algorithm::ES384 => {
-                // SEC 1: 0x04, x, y, each as long as the field.
-                let point = pair.der_bytes().get(1..).unwrap_or_default();
-                let (x, y) = point.split_at(point.len() / 2);
-                let curve = if algorithm == Algorithm::ES256 {
-                    "P-256"
-                } else {
-                    "P-384"
-                };
-                let jwk = json!({
-                    "kty": "EC", "crv": curve,
-                    "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-                });
-                (EncodingKey::from_ec_der(pair.serialized_der()), jwk)
-            }
-            Algorithm::EdDSA => {
-                let x = URL_SAFE_NO_PAD.encode(pair.der_bytes());
-                let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
-                (EncodingKey::from_ed_der(pair.serialized_der()), jwk)
-            }
-            _ => {
-                let private = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes())?;
-                let jwk = Jwk::from_encoding_key(&private, algorithm)?;
-                let jwk = serde_json::to_value(jwk).map_err(|error| failed(error.to_string()))?;
-                (private, jwk)
-            }
-        };
-        let mut jwk = parameters;
-        jwk["kid"] = json!(kid);
-        jwk["alg"] = json!(format!("{algorithm:?}"));
-        jwk["use"] = json!("sig");
+        let ours = format!("{algorithm:?}").parse();
+        let ours: tollgate_auth::token::Algorithm =
+            ours.map_err(|error: tollgate_auth::token::AlgorithmError| failed(error.to_string()))?;
+        let private = PrivateKey::generate(ours, Some(kid))?.key;
+        let jwk = private
+            .published(Some(kid), ours)
+            .ok_or_else(|| failed("the issuer signs with public-key algorithms only".to_owned()))?;
         Ok(Self {
             kid: kid.to_owned(),
-            algorithm,
-            private,
+            algorithm: ours,
+            private: Arc::new(private),
             jwk,
         })
     }
@@ -157,19 +118,11 @@ impl Token {
     /// Signs it, naming the key in the header.
     ///
     /// # Errors
-    /// When the key does not fit its algorithm.
+    /// When the cryptographic library fails.
     pub fn sign(&self, key: &SigningKey) -> Result<String, IssuerError> {
-        let mut header = Header::new(key.algorithm);
-        header.kid = Some(key.kid.clone());
-        self.sign_with(&header, key)
-    }
-
-    /// Signs it under a header of the caller's choice.
-    ///
-    /// # Errors
-    /// When the key does not fit the header's algorithm.
-    pub fn sign_with(&self, header: &Header, key: &SigningKey) -> Result<String, IssuerError> {
-        Ok(jsonwebtoken::encode(header, &self.claims, &key.private)?)
+        let header = json!({ "alg": key.algorithm.name(), "typ": "JWT", "kid": key.kid });
+        let header = header.as_object().cloned().unwrap_or_default();
+        Ok(key.private.token(key.algorithm, &header, &self.claims)?)
     }
 }
 
@@ -203,13 +156,14 @@ fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::jwk::Jwk;
     use jsonwebtoken::{DecodingKey, Validation, decode};
 
     use super::*;
 
     fn verifies(token: &str, key: &SigningKey) -> bool {
         let jwk: Jwk = serde_json::from_value(key.jwk().clone()).unwrap();
-        let mut validation = Validation::new(key.algorithm);
+        let mut validation = Validation::new(key.algorithm.name().parse().unwrap());
         validation.set_audience(&["api"]);
         decode::<Value>(token, &DecodingKey::from_jwk(&jwk).unwrap(), &validation).is_ok()
     }
