@@ -204,11 +204,6 @@ impl KeySet {
         self.keys.iter().filter_map(|k| k.kid.as_deref())
     }
 
-    /// Whether a usable key has this name.
-    pub fn has_kid(&self, kid: &str) -> bool {
-        self.kids().any(|k| k == kid)
-    }
-
     /// SHA-256 over names, algorithms and key material, whatever their order.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint

@@ -281,5 +281,11 @@ mod tests {
         assert_ne!(key(1, b"a", 1), key(1, b"b", 1));
         assert_ne!(key(1, b"a", 1), key(1, b"a", 2));
         assert!(!format!("{:?}", key(1, b"secret", 1)).contains("secret"));
+        // What differs in print or scope is looked for in different places.
+        let hasher = std::hash::RandomState::new();
+        let place = |key: &Key| std::hash::BuildHasher::hash_one(&hasher, key);
+        assert_eq!(place(&key(1, b"a", 1)), place(&key(1, b"b", 1)));
+        assert_ne!(place(&key(1, b"a", 1)), place(&key(2, b"a", 1)));
+        assert_ne!(place(&key(1, b"a", 1)), place(&key(1, b"a", 2)));
     }
 }

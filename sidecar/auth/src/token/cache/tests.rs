@@ -224,6 +224,24 @@ fn garbage_is_remembered_apart_and_unknown_keys_not_at_all() {
 }
 
 #[test]
+fn both_stores_are_counted() {
+    let world = World::new();
+    assert_eq!(world.cache.stats(), CacheStats::default());
+    assert_eq!(
+        world.check("a.b", world.candidate(), NOW),
+        Some(Reason::TokenMalformed)
+    );
+    let bad = world.cache.stats();
+    let words = "fewer than three segments".len() as u64;
+    assert_eq!((bad.entries, bad.bytes), (1, 3 + words + 1024));
+    let token = world.signer.token(&json!({}));
+    assert_eq!(world.check(&token, world.candidate(), NOW), None);
+    let both = world.cache.stats();
+    assert_eq!(both.entries, 2);
+    assert!(both.bytes > bad.bytes + token.len() as u64 + 1024);
+}
+
+#[test]
 fn refusals_are_kept_for_seconds_whatever_the_clock_does() {
     let world = World::new();
     let verified_anew = |seconds: i64| {
