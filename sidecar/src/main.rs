@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
+use tracing::Level;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -106,7 +107,11 @@ struct Daemon {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::log::start();
+    telemetry::log::start(match cli.command {
+        Command::Run { .. } | Command::Demo { .. } => Level::INFO,
+        // What a command says is its output; a log beside it would only be in the way.
+        _ => Level::ERROR,
+    });
     match cli.command {
         Command::Schema => {
             say(&format!("{:#}", config::schema()));

@@ -1,5 +1,7 @@
 //! The daemon's own log: what happens to it, on standard error. Requests have lines of their own (`access_log`).
 
+use std::io::IsTerminal as _;
+
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -8,18 +10,21 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 /// Sends the log to standard error, filtered by `TOLLGATE_LOG` (a directive of `tracing_subscriber`, such as `debug`),
-/// else from `info` on. Once a process.
-pub fn start() {
-    let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    subscriber(filter, std::io::stderr).init();
+/// else from `least` on; with colours on a terminal alone. Once a process.
+pub fn start(least: Level) {
+    let filter =
+        EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(least.as_str()));
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    subscriber(filter, is_coloured, std::io::stderr).init();
 }
 
 fn subscriber(
     filter: EnvFilter,
+    is_coloured: bool,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     registry()
-        .with(fmt::layer().with_writer(writer))
+        .with(fmt::layer().with_ansi(is_coloured).with_writer(writer))
         .with(filter)
         .with(filter_fn(is_discreet))
 }
@@ -56,7 +61,7 @@ mod tests {
     fn threat_72_libraries_of_the_wire_tell_no_targets() {
         let kept = Kept::default();
         let writer = kept.clone();
-        let all = subscriber(EnvFilter::new("trace,h2::server=trace"), move || {
+        let all = subscriber(EnvFilter::new("trace,h2::server=trace"), false, move || {
             writer.clone()
         });
         tracing::subscriber::with_default(all, || {

@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod explain;
 mod headers;
 mod keys;
 mod life;

@@ -220,6 +220,13 @@ shutdown: {{ drain: 10s }}
         self.runtime.block_on(ask).unwrap().1
     }
 
+    /// What the admin socket answers to a question.
+    pub(crate) fn post(&self, path: &str, question: &Value) -> (http::StatusCode, Value) {
+        let socket = self.folder.path().join("admin.sock");
+        let ask = tollgate::admin::client::post(&socket, path, question);
+        self.runtime.block_on(ask).unwrap()
+    }
+
     /// The access log line that `wanted` picks.
     pub(crate) fn log_line(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let path = self.folder.path().join("access.log");
