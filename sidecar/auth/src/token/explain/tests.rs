@@ -389,6 +389,39 @@ fn keys_that_are_not_there_and_clocks_that_are_wrong() {
     }
 }
 
+/// The other way: this host is ahead, and what the issuer holds for good is over here.
+#[test]
+fn a_clock_behind_ours_is_named_too() {
+    let world = World::new();
+    let token = world
+        .signer
+        .token(&json!({"exp": NOW.as_secs() - 50, "iat": null}));
+    for (seconds, expected) in [
+        (-42.0, "the token is in time"),
+        (-1.0, "out of time as well"),
+    ] {
+        let mut subject = world.subjects(false).remove(0);
+        subject.offset = Some(Offset {
+            seconds,
+            uncertainty: 0.5,
+            source: "`Date`".to_owned(),
+        });
+        let clock = Clock {
+            now: NOW,
+            synchronised: Some(true),
+        };
+        let explanation = explain(token.as_bytes(), &[subject], clock);
+        assert_eq!(explanation.reason.as_deref(), Some("token_expired"));
+        let [note] = &explanation.notes[..] else {
+            panic!("{:?}", explanation.notes)
+        };
+        assert!(
+            note.contains("s behind this host's") && note.contains(expected),
+            "{note}"
+        );
+    }
+}
+
 #[test]
 fn it_comes_back_from_json_as_it_was() {
     let world = World::new();
