@@ -13,7 +13,7 @@ use crate::snapshot::skew::ClockSource;
 ///
 /// # Errors
 ///
-/// There is no issuer of that name.
+/// There is no issuer, or none of that name; or two have one identifier, which no route may accept together.
 pub fn token(
     issuers: &[Arc<IssuerState>],
     only: Option<&str>,
@@ -31,6 +31,14 @@ pub fn token(
             known.join(", ")
         ));
     }
+    if chosen.is_empty() {
+        return Err("the configuration has no issuers, so no token is accepted".to_owned());
+    }
+    if let Some((one, other)) = alike(&chosen) {
+        return Err(format!(
+            "the issuers `{one}` and `{other}` have the same identifier, so a token does not tell which is meant; say --issuer"
+        ));
+    }
     let keys: Vec<_> = chosen.iter().map(|issuer| issuer.keys()).collect();
     let subjects: Vec<_> = chosen
         .iter()
@@ -42,6 +50,16 @@ pub fn token(
         synchronised: clock::kernel().map(|kernel| kernel.is_synchronised),
     };
     Ok(explain(bare(token).as_bytes(), &subjects, clock))
+}
+
+/// Two that a token could not tell apart.
+fn alike<'i>(issuers: &[&'i Arc<IssuerState>]) -> Option<(&'i str, &'i str)> {
+    issuers.iter().enumerate().find_map(|(at, one)| {
+        let other = issuers[..at]
+            .iter()
+            .find(|other| other.rules.issuer == one.rules.issuer)?;
+        Some((&*other.rules.name, &*one.rules.name))
+    })
 }
 
 fn subject<'a>(issuer: &'a IssuerState, keys: &'a KeyState) -> Subject<'a> {

@@ -54,8 +54,7 @@ const MAX_INPUT: u64 = 200 * 1024;
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<bool, Failure> {
     let token = match args.token.as_str() {
-        "-" => read(io::stdin().lock())
-            .map_err(|error| Failure::Missing(format!("cannot read standard input: {error}")))?,
+        "-" => read(io::stdin().lock())?,
         token => token.to_owned(),
     };
     let explanation = match &args.config {
@@ -67,9 +66,17 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
     Ok(explanation.accepted)
 }
 
-fn read(input: impl Read) -> io::Result<String> {
+fn read(input: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
-    input.take(MAX_INPUT).read_to_string(&mut text)?;
+    input
+        .take(MAX_INPUT + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::Missing(format!("cannot read standard input: {error}")))?;
+    if text.len() as u64 > MAX_INPUT {
+        let why =
+            format!("standard input has more than {MAX_INPUT} bytes, and no token is that long");
+        return Err(Failure::Usage(why));
+    }
     Ok(text)
 }
 
@@ -125,6 +132,8 @@ mod tests {
     #[test]
     fn input_is_bounded() {
         assert_eq!(read(&b"a.b.c\n"[..]).unwrap(), "a.b.c\n");
-        assert_eq!(read(io::repeat(b'a')).unwrap().len() as u64, MAX_INPUT);
+        let most = io::repeat(b'a').take(MAX_INPUT);
+        assert_eq!(read(most).unwrap().len() as u64, MAX_INPUT);
+        assert!(matches!(read(io::repeat(b'a')), Err(Failure::Usage(_))));
     }
 }

@@ -6,7 +6,7 @@ use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Checked, Fingerprint, Fresh, Look, Verdict, VerdictCache};
-use tollgate_auth::token::jwt::Candidate;
+use tollgate_auth::token::jwt::{Candidate, doubted};
 use tollgate_auth::token::origin;
 use tollgate_auth::token::source::{self, Carrier};
 use tollgate_http::RequestHead;
@@ -99,14 +99,7 @@ impl Asked<'_> {
                 return Err(Refusal::new(Reason::KeysUnavailable, why));
             }
         };
-        if let (Err(refusal), Some(why)) = (&verdict, &issuer.keys().last_error)
-            && refusal.reason == Reason::KeyUnknown
-        {
-            // It may well be a good token: the client should try again, not throw it away.
-            let why = format!("the token's key is not here, and the last fetch failed: {why}");
-            return Err(Refusal::new(Reason::KeysUnavailable, why));
-        }
-        verdict
+        verdict.map_err(|refusal| doubted(refusal, issuer.keys().last_error.as_deref()))
     }
 
     /// Verified once for all workers that see the token for the first time at this moment.

@@ -2,10 +2,10 @@
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use tollgate::demo::issuer::{SigningKey, forge_subject};
+use tollgate::demo::issuer::{Failure, SigningKey, forge_subject};
 use tollgate_tests::client::Request;
 
-use crate::world::World;
+use crate::world::{ROUTES, World};
 
 /// What the admin socket answers, with its status.
 fn explain(world: &World, question: &Value) -> (u16, Value) {
@@ -80,6 +80,45 @@ fn keys_are_those_of_the_moment() {
             .unwrap()
             .contains("generation 2, from discovery")
     );
+}
+
+/// What the daemon cannot be sure of, the explanation is not sure of either.
+#[test]
+fn an_unknown_key_of_an_issuer_that_is_away() {
+    let world = World::new();
+    world.issuer.fail(Some(Failure {
+        status: 500,
+        body: "down".to_owned(),
+    }));
+    let stranger = SigningKey::generate("stranger", Algorithm::ES256).unwrap();
+    let token = world.claims().sign(&stranger).unwrap();
+    let reply = world.h1(&Request::get("/orders").bearer(&token));
+    let (_, explanation) = explain(&world, &json!({ "token": token }));
+    assert_eq!(reply.json()["reason"], "keys_unavailable");
+    assert_eq!(explanation["reason"], "keys_unavailable");
+}
+
+#[test]
+fn two_issuers_with_one_identifier_must_be_told_apart() {
+    let world = World::new();
+    let configuration = world.configuration(ROUTES, "");
+    let corp = "issuers:\n  corp:\n";
+    assert!(configuration.contains(corp));
+    let twin = format!(
+        "issuers:\n  twin: {{ issuer: {}, jwks: discover, audiences: [other], keys: {{ allow_http: true }} }}\n  corp:\n",
+        world.issuer.url()
+    );
+    world.write(&configuration.replace(corp, &twin));
+    world.reload().unwrap();
+    let token = world.token();
+    let (status, answer) = explain(&world, &json!({ "token": token }));
+    assert_eq!(status, 422);
+    let error = answer["error"].as_str().unwrap();
+    assert!(
+        error.contains("`twin`") && error.contains("`corp`") && error.ends_with("say --issuer")
+    );
+    let (_, answer) = explain(&world, &json!({ "token": token, "issuer": "corp" }));
+    assert_eq!(answer["accepted"], true);
 }
 
 #[test]

@@ -180,9 +180,16 @@ impl VerdictCache {
         }
         let lines = set.render(&entry.claims)?;
         entry.keep_block(*set.identity(), &lines);
-        // It has grown: it is weighed again in its own place, unless it was swept out meanwhile.
-        let heavier = Held::good(Arc::clone(entry));
-        let _ = self.good.replace(entry.key.clone(), heavier, true).is_ok();
+        // It has grown: it is weighed again in its own place, unless it was swept out meanwhile. Once more if another
+        // worker gave it headers in between, whose weight this one would undo.
+        loop {
+            let heavier = Held::good(Arc::clone(entry));
+            let weighed = heavier.weight();
+            let is_there = self.good.replace(entry.key.clone(), heavier, true).is_ok();
+            if !is_there || weighed == Held::good(Arc::clone(entry)).weight() {
+                break;
+            }
+        }
         Ok(lines)
     }
 

@@ -124,6 +124,18 @@ pub(crate) fn key<'k>(
     })
 }
 
+/// An unknown key is no verdict while the issuer's keys cannot be fetched: it may well be a good token of a new
+/// key, and the client should try again and not throw it away. `last_error` is why the last fetch failed.
+pub fn doubted(refusal: Refusal, last_error: Option<&str>) -> Refusal {
+    match (refusal.reason, last_error) {
+        (Reason::KeyUnknown, Some(why)) => Refusal::new(
+            Reason::KeysUnavailable,
+            format!("the token's key is not here, and the last fetch failed: {why}"),
+        ),
+        _ => refusal,
+    }
+}
+
 pub(crate) fn signature(
     key: &Verifier,
     jws: &Jws<'_>,

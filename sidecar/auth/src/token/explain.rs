@@ -85,12 +85,13 @@ fn run<'s, 'k>(
     let narrowed = selected
         .as_ref()
         .map(|at| candidates[*at].issuer.algorithms);
+    let is_listed = listed.is_ok();
     // What no issuer accepts fails before the issuer is known, what this one does not after; one line says both.
     let (algorithm, accepted) = match (&listed, narrowed) {
         (Ok(_), Ok(own)) => (checks::algorithm(&jws.header.alg, own), own),
         _ => (listed, accepted),
     };
-    if let Ok(at) = &selected
+    if let (Ok(at), true) = (&selected, is_listed)
         && let Err(refusal) = checks::size(token, candidates[*at].issuer.max_bytes)
     {
         report.belie_size(refusal);
@@ -146,7 +147,8 @@ fn keys(
         return;
     };
     let kid = jws.header.kid.as_deref();
-    let found = checks::key(set, kid, algorithm, issuer);
+    let found = checks::key(set, kid, algorithm, issuer)
+        .map_err(|refusal| checks::doubted(refusal, subject.last_error.as_deref()));
     let says = match &found {
         Ok(_) => key_line(set, kid, algorithm),
         Err(refusal) => format!("{}; {}", refusal.detail, set_line(set, kid)),
@@ -160,7 +162,7 @@ fn keys(
             let says = match &result {
                 Ok(()) => format!("{algorithm} over {} bytes verifies", jws.signed.len()),
                 Err(_) => format!(
-                    "{algorithm} over {} bytes does not verify under this key: another key of the same name signed it, or it was changed",
+                    "{algorithm} over {} bytes does not verify under this key: another key signed it, or it was changed",
                     jws.signed.len()
                 ),
             };

@@ -65,10 +65,14 @@ pub(crate) fn members(
     reader.end()
 }
 
-/// UTF-8 is checked once and for all: string by string costs more than all else of the reading.
+/// A reader of what begins as an object. UTF-8 is checked once and for all: string by string costs more than all else of the reading.
 fn reader(
     bytes: &[u8],
 ) -> Result<serde_json::Deserializer<serde_json::de::StrRead<'_>>, serde_json::Error> {
+    // Said here, since serde would quote what stands there instead.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(serde_json::Error::custom("not an object"));
+    }
     let text = std::str::from_utf8(bytes).map_err(|e| {
         serde_json::Error::custom(format_args!("no UTF-8 at byte {}", e.valid_up_to()))
     })?;
@@ -207,6 +211,8 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(value) = items.next_element_seed(self.child()?)? {
             out.push(value);
         }
+        // It may be held for long, in a cache that is bounded in bytes.
+        out.shrink_to_fit();
         Ok(Value::Array(out))
     }
 
@@ -287,6 +293,17 @@ mod tests {
                 members(text.as_bytes(), SMALL, |_, _| {}).is_err(),
                 "{text}"
             );
+        }
+        // What stands there instead is not repeated.
+        for text in [
+            "\"PPPPPPPP\"",
+            "12345678",
+            "[\"PPPPPPPP\"]",
+            "true",
+            " \"PPPPPPPP\"",
+        ] {
+            let said = error(text);
+            assert!(said.starts_with("not an object"), "{said}");
         }
         assert!(object(b"{\"a\":\"\xff\"}", SMALL).is_err());
         assert!(object(br#"{"a":"\ud800"}"#, SMALL).is_err());

@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use super::checks;
+pub use super::checks::doubted;
 use super::claims::Claims;
 pub use super::issuer::{Candidate, DEFAULT_MAX_BYTES, Issuer, Keys, TokenType};
 use super::jws::Jws;

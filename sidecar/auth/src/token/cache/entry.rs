@@ -193,6 +193,12 @@ impl<T> Clone for Held<T> {
     }
 }
 
+impl<T> Held<T> {
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+}
+
 impl Held<Good> {
     pub(super) fn good(value: Arc<Good>) -> Self {
         let weight = weight(value.size());

@@ -91,7 +91,7 @@ impl World {
         let names: Vec<_> = explanation.checks.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, NAMES);
         let text = serde_json::to_string(&explanation).unwrap();
-        for segment in token.split('.').skip(1) {
+        for segment in token.split('.') {
             for window in segment.as_bytes().windows(16) {
                 let window = String::from_utf8_lossy(window);
                 assert!(
@@ -140,6 +140,18 @@ fn a_good_token_passes_everything() {
             "2 key(s), 1 unusable, generation 1, from a file, 12s old"
         );
     }
+}
+
+/// A terminal that shows the JSON is not steered by what a stranger wrote.
+#[test]
+fn facts_are_escaped_like_words() {
+    let world = World::new();
+    let kid = "a\"\u{9b}31m\u{202e}\"";
+    let token = world.signer.token_with(&json!({"kid": kid}), &json!({}));
+    let explanation = world.explain(&token);
+    let facts = &check(&explanation, "key").facts;
+    assert_eq!(facts["kid"], r#"a\"\u{9b}31m\u{202e}\""#);
+    assert!(serde_json::to_string(&explanation).unwrap().is_ascii());
 }
 
 #[test]
@@ -329,6 +341,14 @@ fn an_issuers_own_bounds_decide_as_they_do_in_verify() {
     // Longer than the partner's limit, shorter than the other's.
     let explanation = world.explain_among(&partner(&json!({"pad": "p".repeat(900)})), true);
     assert_eq!(explanation.reason.as_deref(), Some("token_too_large"));
+    // Both, and an algorithm that nobody accepts: that is looked at before the issuer is known.
+    let long = merged(
+        payload(),
+        &json!({"iss": "https://partner.example", "pad": "p".repeat(900)}),
+    );
+    let token = world.signer.token_with(&json!({"alg": "none"}), &long);
+    let explanation = world.explain_among(&token, true);
+    assert_eq!(explanation.reason.as_deref(), Some("alg_not_allowed"));
     // An algorithm of the other issuer.
     let explanation = world.explain_among(&partner(&json!({})), true);
     assert_eq!(explanation.reason.as_deref(), Some("alg_not_allowed"));
@@ -366,6 +386,17 @@ fn keys_that_are_not_there_and_clocks_that_are_wrong() {
             "in time, so no clock is to blame"
         );
     }
+    // A key that may only be missing because nobody can be asked: as the daemon answers.
+    let mut subject = world.subjects(false).remove(0);
+    subject.last_error = Some("connection refused".to_owned());
+    let token = world.signer.token_with(&json!({"kid": "k9"}), &json!({}));
+    let explanation = explain(token.as_bytes(), &[subject], clock);
+    assert_eq!(explanation.reason.as_deref(), Some("keys_unavailable"));
+    let key = &check(&explanation, "key").says;
+    assert!(
+        key.contains("the last fetch failed: connection refused"),
+        "{key}"
+    );
     // The issuer's clock is 42 s ahead: what it issues now is of the future here.
     let token = world.signer.token(&json!({"iat": NOW.as_secs() + 40}));
     for (seconds, expected) in [

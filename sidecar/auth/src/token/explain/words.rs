@@ -64,7 +64,7 @@ pub(super) fn type_line(jws: &Jws<'_>, issuer: &Issuer) -> String {
         Typ::AccessToken => "typ is at+jwt",
     };
     match issuer.token_type {
-        TokenType::Any => format!("{said}; any is accepted"),
+        TokenType::Any => format!("{said}; JWT, at+jwt and none are accepted"),
         TokenType::AccessTokenJwt => format!("{said}; at+jwt alone is accepted (RFC 9068)"),
     }
 }
@@ -124,9 +124,14 @@ pub(super) fn set_line(set: &KeySet, kid: Option<&str>) -> String {
     }
 }
 
-/// What a stranger wrote, as long as it is of use; JSON escapes it.
+/// What a stranger wrote, as long as it is of use, and as a terminal may show it: JSON leaves controls beyond ASCII and
+/// marks that turn the direction of text as they are.
 pub(super) fn short(text: &str) -> String {
-    text.chars().take(96).collect()
+    let quoted = quote(text);
+    let bare = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    bare.unwrap_or(&quoted).to_owned()
 }
 
 pub(super) fn list<'v>(values: impl Iterator<Item = &'v str>) -> String {
