@@ -7,7 +7,6 @@ use tollgate_auth::token::explain::{Clock, Explanation, Offset, Subject, explain
 
 use crate::clock;
 use crate::snapshot::issuer::{IssuerState, KeyState};
-use crate::snapshot::skew::ClockSource;
 
 /// Explains the verdict on `token`, as for a route that accepts all of `issuers`; with `only`, that one alone.
 ///
@@ -71,10 +70,7 @@ fn subject<'a>(issuer: &'a IssuerState, keys: &'a KeyState) -> Subject<'a> {
         offset: issuer.clock_offset().map(|offset| Offset {
             seconds: offset.seconds,
             uncertainty: offset.uncertainty,
-            source: match offset.source {
-                ClockSource::Date => "`Date`".to_owned(),
-                ClockSource::IssuedAt => "tokens' `iat`".to_owned(),
-            },
+            source: offset.source.word().to_owned(),
         }),
     }
 }

@@ -89,7 +89,7 @@ enum Command {
 enum TokenCommand {
     /// Explains a token: every check in order, with the numbers that decide.
     #[command(
-        after_help = "Exit codes: 0 accepted, 1 refused, 2 usage or configuration.\n\n\
+        after_help = "Exit codes: 0 accepted, 1 refused, 2 not explained: usage, configuration, no daemon.\n\n\
                       Example:\n  tollgate token explain --config tollgate.yaml - < token.txt"
     )]
     Explain(cli::explain::Args),
@@ -139,7 +139,12 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // A name that is being looked up, or a disk that does not answer, is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => fail(1, &format!("cannot start a runtime: {error}")),
     }
 }
@@ -375,8 +380,8 @@ async fn explain(args: &cli::explain::Args) -> ExitCode {
     match cli::explain::run(args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(failure @ cli::explain::Failure::Usage(_)) => fail(2, &failure.to_string()),
-        Err(failure @ cli::explain::Failure::Missing(_)) => fail(1, &failure.to_string()),
+        // 1 says that the token is refused, and nothing else does.
+        Err(failure) => fail(2, &failure.to_string()),
     }
 }
 

@@ -79,7 +79,7 @@ fn samples() -> Outcome<Vec<Sample>> {
         offset: Some(Offset {
             seconds: 42.3,
             uncertainty: 0.5,
-            source: "`Date`".to_owned(),
+            source: "date".to_owned(),
         }),
         ..usual()
     };

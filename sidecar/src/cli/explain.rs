@@ -61,9 +61,13 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
         Some(path) => offline(path, args.issuer.as_deref(), &token).await?,
         None => live(&args.admin, args.issuer.as_deref(), &token).await?,
     };
-    print(&explanation, args.json)
-        .map_err(|error| Failure::Missing(format!("cannot write: {error}")))?;
-    Ok(explanation.accepted)
+    match print(&explanation, args.json) {
+        // Whoever closed it (`| head`) has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Missing(format!("cannot write: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(explanation.accepted),
+    }
 }
 
 fn read(input: impl Read) -> Result<String, Failure> {
@@ -101,14 +105,20 @@ async fn live(socket: &Path, issuer: Option<&str>, token: &str) -> Result<Explan
 
 /// The daemon's own way from a file to keys, in this process, until each issuer that matters has tried once.
 async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explanation, Failure> {
-    let config = config::load(path, CHECKS).map_err(|all| Failure::Usage(all.to_string()))?;
+    let mut config = config::load(path, CHECKS).map_err(|all| Failure::Usage(all.to_string()))?;
+    // Nothing is served, and nobody is asked who has no say.
+    config.listeners.clear();
+    config.upstreams.clear();
+    if let Some(name) = only
+        && config.issuers.iter().any(|one| *one.rules.name == *name)
+    {
+        config.issuers.retain(|one| *one.rules.name == *name);
+    }
     let client = Client::new().map_err(|error| Failure::Missing(error.to_string()))?;
     let mut carried = Carried::new(1, client);
     let issuers = carried.build(&config).issuers;
     for issuer in &issuers {
-        if only.is_none_or(|name| *issuer.rules.name == *name) {
-            issuer.tried().await;
-        }
+        issuer.tried().await;
     }
     explain::token(&issuers, only, token).map_err(Failure::Usage)
 }

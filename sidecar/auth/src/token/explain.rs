@@ -266,32 +266,40 @@ fn clocks(claims: &Claims, subject: &Subject<'_>, clock: Clock, report: &mut Rep
         return;
     }
     if let Some(offset) = &subject.offset {
-        let theirs = if offset.seconds < 0.0 {
-            clock.now - Duration::from_secs_f64(-offset.seconds)
-        } else {
-            clock.now + Duration::from_secs_f64(offset.seconds)
-        };
-        let way = if offset.seconds < 0.0 {
-            "behind"
-        } else {
-            "ahead of"
-        };
-        let verdict = if timely(theirs) {
-            "by its clock the token is in time: set this host's clock right, or the issuer's"
-        } else {
-            "by its clock the token is out of time as well"
-        };
-        report.notes.push(format!(
-            "the issuer's clock seems {:.1} s {way} this host's (± {:.1} s, by its {}); {verdict}",
-            offset.seconds.abs(),
-            offset.uncertainty,
-            offset.source
-        ));
+        report.notes.push(offset_note(offset, clock.now, timely));
     }
     if clock.synchronised == Some(false) {
         let note = "the kernel does not hold this host's clock for synchronised: is a time daemon running?";
         report.notes.push(note.to_owned());
     }
+}
+
+/// What the issuer's clock is, as far as is known, and what it would have said.
+fn offset_note(offset: &Offset, now: UnixTime, timely: impl Fn(UnixTime) -> bool) -> String {
+    // Beyond all clocks: then there is no other time to ask about.
+    let apart = Duration::try_from_secs_f64(offset.seconds.abs()).unwrap_or(Duration::MAX);
+    let (theirs, way) = if offset.seconds < 0.0 {
+        (now - apart, "behind")
+    } else {
+        (now + apart, "ahead of")
+    };
+    let (least, told_by) = match offset.source.as_str() {
+        // A token cannot have been issued after it was seen: its clock may be further ahead.
+        "iat" => ("at least ", "tokens' `iat`".to_owned()),
+        "date" => ("", format!("`Date`, ± {:.1} s", offset.uncertainty)),
+        other => ("", other.to_owned()),
+    };
+    let verdict = match (timely(theirs), least) {
+        (true, _) => {
+            "by its clock the token is in time: set this host's clock right, or the issuer's"
+        }
+        (false, "") => "by its clock the token is out of time as well",
+        (false, _) => "whether the token is in time by its clock is not known",
+    };
+    format!(
+        "the issuer's clock seems {least}{:.1} s {way} this host's (by its {told_by}); {verdict}",
+        offset.seconds.abs()
+    )
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub struct Offset {
     pub seconds: f64,
     /// Seconds that this may be wrong by.
     pub uncertainty: f64,
-    /// What told.
+    /// What told: `date` (of answers with keys) or `iat` (of tokens; the clock is then at least that far ahead).
     pub source: String,
 }
 

@@ -408,7 +408,7 @@ fn keys_that_are_not_there_and_clocks_that_are_wrong() {
         subject.offset = Some(Offset {
             seconds,
             uncertainty: 0.5,
-            source: "Date".to_owned(),
+            source: "date".to_owned(),
         });
         let explanation = explain(token.as_bytes(), &[subject], clock);
         assert_eq!(explanation.reason.as_deref(), Some("issued_in_future"));
@@ -435,7 +435,7 @@ fn a_clock_behind_ours_is_named_too() {
         subject.offset = Some(Offset {
             seconds,
             uncertainty: 0.5,
-            source: "`Date`".to_owned(),
+            source: "date".to_owned(),
         });
         let clock = Clock {
             now: NOW,
@@ -450,6 +450,39 @@ fn a_clock_behind_ours_is_named_too() {
             note.contains("s behind this host's") && note.contains(expected),
             "{note}"
         );
+    }
+}
+
+#[test]
+fn an_iat_is_a_lower_bound_and_no_figure_is_too_large() {
+    let world = World::new();
+    let token = world.signer.token(&json!({"iat": NOW.as_secs() + 60}));
+    for (source, seconds, expected) in [
+        (
+            "iat",
+            20.0,
+            "at least 20.0 s ahead of this host's (by its tokens' `iat`); whether",
+        ),
+        ("iat", 40.0, "by its clock the token is in time"),
+        ("date", 1e300, "out of time as well"),
+        ("date", -1e300, "out of time as well"),
+        ("date", f64::NAN, "out of time as well"),
+    ] {
+        let mut subject = world.subjects(false).remove(0);
+        subject.offset = Some(Offset {
+            seconds,
+            uncertainty: 0.5,
+            source: source.to_owned(),
+        });
+        let clock = Clock {
+            now: NOW,
+            synchronised: Some(true),
+        };
+        let explanation = explain(token.as_bytes(), &[subject], clock);
+        let [note] = &explanation.notes[..] else {
+            panic!("{:?}", explanation.notes)
+        };
+        assert!(note.contains(expected), "{note}");
     }
 }
 

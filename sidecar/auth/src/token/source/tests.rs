@@ -366,6 +366,32 @@ fn t31_the_grammar_of_a_parameter_is_exact() {
 }
 
 #[test]
+fn sources_that_a_request_could_mean_by_turns_read_alike() {
+    let own = |name, scheme| with_scheme(name, named(scheme));
+    for (one, other, alike) in [
+        (header("X-Token"), header("x-token"), true),
+        (header("X-Token"), header("X_Token"), true),
+        (header("X-Token"), header("X-Other"), false),
+        // One header may hold several schemes, each once.
+        (own("x-token", "Token"), own("x-token", "Key"), false),
+        (own("x-token", "Token"), own("X-TOKEN", "Token"), true),
+        (own("x-token", "Token"), own("x_token", "Key"), true),
+        (cookie("sid"), cookie("sid"), true),
+        (cookie("s%69d"), cookie("sid"), true),
+        (cookie("sid"), cookie("sib"), false),
+        (query("token"), query("Token"), true),
+        (query("token"), query("tokens"), false),
+        (query("token"), cookie("token"), false),
+        (header("token"), query("token"), false),
+    ] {
+        assert_eq!(one.reads_like(&other), alike, "{one} and {other}");
+    }
+    assert_eq!(header("x-a").to_string(), r#"the field "x-a""#);
+    assert_eq!(cookie("sid").to_string(), r#"the cookie "sid""#);
+    assert_eq!(query("t").to_string(), r#"the query parameter "t""#);
+}
+
+#[test]
 fn a_source_named_twice_is_one_place() {
     let head = request(&[("Authorization", "Bearer a"), ("?", "t=b")]);
     let found = find(&head, &[header("authorization"), header("Authorization")])
