@@ -12,7 +12,7 @@ pub enum Spelling {
     Encoded,
     /// Another name, which some servers take for the wanted one: PHP turns `.`, blanks and `[` into `_`; PHP, Rack and
     /// qs cut at `[`; servers in C end at NUL; Python trims blanks of Latin-1 too; ASP.NET forgets case; IIS knows
-    /// `%u0074`.
+    /// `%u0074`; `URLSearchParams` takes a `?` away that a query begins with (URL Standard section 6.2).
     Alike,
     /// Another name for everyone.
     Other,
@@ -48,7 +48,8 @@ fn is_alike(raw: &[u8], wanted: &str, case: Case) -> bool {
     };
     // Blanks of whatever alphabet, and what no name begins or ends with.
     let is_blank = |byte: &u8| !byte.is_ascii_graphic();
-    let mut bytes = decoded(raw, true).skip_while(|byte| is_blank(byte) || *byte == b'[');
+    let mut bytes =
+        decoded(raw, true).skip_while(|byte| is_blank(byte) || matches!(byte, b'[' | b'?'));
     for want in wanted.bytes() {
         if bytes.next().map(loose) != Some(loose(want)) {
             return false;
@@ -109,6 +110,10 @@ mod tests {
             ("access_token+", Alike),
             ("%C2%A0access_token%A0", Alike),
             ("%u0061ccess_token", Alike),
+            ("?access_token", Alike),
+            ("%3Faccess_token", Alike),
+            ("access_token?", Other),
+            ("a?access_token", Other),
             ("access_token%", Other),
             ("access_token%5", Other),
             ("access_token x", Other),

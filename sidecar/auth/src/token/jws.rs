@@ -2,10 +2,14 @@
 //! cryptography.
 //!
 //! It accepts exactly one spelling of each token: three segments of base64url without padding,
-//! whitespace or stray bits, each a JSON object of bounded size in which no member stands twice. So one
-//! signed content is one string, and the cache and later deny lists can go by the string. Everything
-//! that would let the sender of the token choose how it is checked is refused (`crit`, `b64`, `zip`) or
-//! never looked at (`jwk`, `jku`, `x5u`, `x5c`).
+//! whitespace or stray bits, each a JSON object of bounded size in which no member stands twice. So
+//! one content under one signature is one string, and the cache can go by the string. A later deny list
+//! cannot: anybody can turn an ECDSA signature (r, s) into (r, n-s), which verifies too, and has another
+//! string for the same content. It must go by `jti` or subject. Everything that would let the sender of
+//! the token choose how it is checked is refused (`crit`, `b64`, `zip`) or never looked at (`jwk`, `jku`,
+//! `x5u`, `x5c`).
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,7 +38,6 @@ const PAYLOAD: Limits = Limits {
 };
 
 /// A well-formed token, nothing of it verified.
-#[derive(Debug)]
 pub struct Jws<'t> {
     /// What the header says.
     pub header: Header,
@@ -44,6 +47,18 @@ pub struct Jws<'t> {
     pub signed: &'t [u8],
     /// The decoded signature; empty if the segment is.
     pub signature: Vec<u8>,
+}
+
+/// Prints lengths: content and signature together are the token.
+impl fmt::Debug for Jws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jws")
+            .field("header", &self.header)
+            .field("claims", &self.payload.len())
+            .field("signed_bytes", &self.signed.len())
+            .field("signature_bytes", &self.signature.len())
+            .finish()
+    }
 }
 
 /// The members of a JOSE header that Tollgate looks at.

@@ -12,15 +12,15 @@ use super::cache::Fingerprint;
 /// Parameters whose values are secrets wherever they stand: RFC 6749, RFC 6750, RFC 7521, OpenID Connect Core.
 const SECRETS: [&str; 4] = ["access_token", "id_token", "client_assertion", "code"];
 
-/// How a JSON object that begins with a name looks in base64url: the beginning of a JWT.
+/// How most JWTs begin: a JSON object whose first name follows its brace at once. No word holds it.
 const JWT: &str = "eyJ";
 
 /// A path, or any part of a URL, as it may be written: the value of `access_token`, `id_token`, `client_assertion` and
 /// `code`, and whatever looks like a JWT, is replaced by its [`Fingerprint`]. Delimiters may be percent-encoded.
-/// Borrowed where none of these words is in it.
+/// Borrowed where neither a value nor two dots are in it. Takes time in proportion to the text.
 pub fn redact(text: &str) -> Cow<'_, str> {
-    let holds = |word: &str| memmem::find(text.as_bytes(), word.as_bytes()).is_some();
-    let is_suspect = holds(JWT) || text.bytes().any(|b| b == b'=' || b == b'%');
+    let has_value = memchr::memchr2(b'=', b'%', text.as_bytes()).is_some();
+    let is_suspect = has_value || memchr::memchr_iter(b'.', text.as_bytes()).nth(1).is_some();
     if !is_suspect {
         return Cow::Borrowed(text);
     }
@@ -83,25 +83,129 @@ fn push_part(out: &mut String, part: &str) {
             return;
         }
     }
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut rest = part;
-    while let Some(start) = rest.find(JWT) {
-        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let run = &rest[start..];
-        let run = &run[..run.find(|c| !letter(c)).unwrap_or(run.len())];
-        out.push_str(&rest[..start]);
-        if run.matches('.').count() < 2 {
-            out.push_str(run);
-        } else {
-            out.push_str(Fingerprint::of(run.as_bytes()).as_str());
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(rest.find(|c| !letter(c)).unwrap_or(rest.len()));
+        let start = token_in(run.as_bytes()).unwrap_or(run.len());
+        out.push_str(&run[..start]);
+        if start < run.len() {
+            out.push_str(Fingerprint::of(&run.as_bytes()[start..]).as_str());
         }
-        rest = &rest[start + run.len()..];
+        let (between, next) = after.split_at(after.find(letter).unwrap_or(after.len()));
+        out.push_str(between);
+        rest = next;
     }
-    out.push_str(rest);
+}
+
+/// Where a JWT begins in a run of base64url and dots: what begins like a header, with two dots after it.
+fn token_in(run: &[u8]) -> Option<usize> {
+    let second_last = memchr::memrchr_iter(b'.', run).nth(1)?;
+    (0..second_last).find(|&at| {
+        let rest = &run[at..];
+        // Beside a letter only the usual beginning counts: others stand in words.
+        let is_beside_a_letter = at > 0 && run[at - 1].is_ascii_alphanumeric();
+        rest.starts_with(JWT.as_bytes()) || !is_beside_a_letter && begins_an_object(rest)
+    })
+}
+
+/// Whether `text`, in base64url, begins a JSON object: white space, `{`, and then white space, `"` or `}` (RFC 8259
+/// section 2). Reads no further than that; white space has neither `-` nor `_`, so nothing is read twice.
+fn begins_an_object(text: &[u8]) -> bool {
+    let (mut bits, mut count) = (0u32, 0);
+    let mut decoded = text
+        .iter()
+        .map_while(|&byte| sextet(byte))
+        .filter_map(|six| {
+            bits = (bits << 6 | six) & 0xfff;
+            count += 6;
+            (count >= 8).then(|| {
+                count -= 8;
+                (bits >> count) as u8
+            })
+        });
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    decoded.find(|byte| !is_blank(byte)) == Some(b'{')
+        && decoded
+            .next()
+            .is_some_and(|byte| is_blank(&byte) || matches!(byte, b'"' | b'}'))
+}
+
+/// What a character of base64url stands for (RFC 4648 section 5).
+fn sextet(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'-' => 62,
+        b'_' => 63,
+        _ => return None,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::token::jws::Jws;
+
+    /// A token whose header is this text.
+    fn with_header(header: &str) -> String {
+        format!("{}.eyJzdWIiOiJhIn0.c2ln", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    #[test]
+    fn t72_a_header_may_begin_with_white_space() {
+        for header in [
+            r#"{"alg":"ES256"}"#,
+            r#"{ "alg":"ES256"}"#,
+            "{\n\"alg\":\"ES256\"}",
+            "{\r\n  \"alg\":\"ES256\"}",
+            "{\t\"alg\":\"ES256\"}",
+            "{    \"alg\":\"ES256\"}",
+            " {\"alg\":\"ES256\"}",
+            "\n\t{ \"alg\":\"ES256\"}",
+            "\r\n\r\n{\"alg\":\"ES256\"}",
+        ] {
+            let token = with_header(header);
+            assert!(Jws::parse(token.as_bytes()).is_ok(), "{header:?}");
+            let shown = Fingerprint::of(token.as_bytes());
+            for around in ["/@", "/x/@/y", "/x;sid=@", "/token-@", "/x.@", "@"] {
+                let text = around.replace('@', &token);
+                assert_eq!(redact(&text), around.replace('@', shown.as_str()));
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever the reader of tokens takes for one is not written.
+        #[test]
+        fn t72_no_token_that_is_read_is_written(
+            before in "[ \t\n\r]{0,5}",
+            inside in "[ \t\n\r]{0,5}",
+            name in "[a-z]{0,4}",
+            around in "(/[a-z]{0,3}){0,2}(/|;[a-z]{1,4}=|%3F[a-z]{1,4}=)",
+        ) {
+            let header = format!("{before}{{{inside}\"x{name}\":1,\"alg\":\"ES256\"}}");
+            let token = with_header(&header);
+            prop_assert!(Jws::parse(token.as_bytes()).is_ok());
+            let shown = redact_owned(&format!("{around}{token}/x"));
+            prop_assert_eq!(shown, format!("{around}{}/x", Fingerprint::of(token.as_bytes())));
+        }
+
+        /// No text is misread or cut.
+        #[test]
+        fn what_has_no_two_dots_and_no_value_stays(text in "[a-zA-Z0-9_/-]{0,20}(\\.[a-zA-Z0-9_/ä-]{0,20})?") {
+            prop_assert_eq!(redact_owned(&text), text);
+        }
+    }
+
+    fn redact_owned(text: &str) -> String {
+        redact(text).into_owned()
+    }
 
     const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln-_";
 
@@ -159,6 +263,7 @@ mod tests {
             "/barcode=1;code=/x",
             "/a%20b%3Fc%3D1",
             "/eyJ/eyJa.b/eyJ",
+            "/newline.min.js/keyA.b.c/1.2.3.4/eyes.v1.2/ewes.v1.2",
             "/%zz=%",
             "/ä=ö,ü%C3",
         ] {

@@ -82,7 +82,8 @@ impl fmt::Debug for Found<'_> {
 }
 
 /// Finds the one token of a request in `sources`. `None`: no source holds one; an `Authorization` of
-/// another scheme, such as `Basic`, is not a token.
+/// another scheme, such as `Basic`, is not a token, unless some server might find one in it: a value whose scheme has a dot
+/// (`Authorization: eyJ….….…`), and `Bearer` after another word, are malformed.
 ///
 /// # Errors
 /// [`Reason::TokenAmbiguous`] if two places hold one, be they equal, or if a field, a cookie or a parameter stands
@@ -333,7 +334,13 @@ fn by_scheme<'a>(name: &str, scheme: &HeaderScheme, value: &'a [u8]) -> Credenti
         None => Some(value),
         // Exactly one space: what follows must be the token at once.
         Some(expected) if first.eq_ignore_ascii_case(expected.as_bytes()) => rest,
-        Some(_) if is_shared && valid_name(first) => return Credentials::OtherScheme,
+        Some(_) if is_shared && valid_name(first) => {
+            let is_bearer = *scheme == HeaderScheme::Usual && holds_bearer(first, rest);
+            return match is_bearer {
+                true => Credentials::Malformed,
+                false => Credentials::OtherScheme,
+            };
+        }
         Some(_) if !is_shared && *scheme == HeaderScheme::Usual => Some(value),
         Some(_) => None,
     };
@@ -341,6 +348,17 @@ fn by_scheme<'a>(name: &str, scheme: &HeaderScheme, value: &'a [u8]) -> Credenti
         Some(token) if is_b64token(token) => Credentials::Token(token),
         _ => Credentials::Malformed,
     }
+}
+
+/// Whether a lenient server could find a token for `Bearer` in credentials of another scheme: a JWT that stands where the
+/// scheme belongs, or the word after another one. No registered scheme has a dot in its name.
+fn holds_bearer(scheme: &[u8], rest: Option<&[u8]>) -> bool {
+    let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b',' | b';');
+    scheme.contains(&b'.')
+        || rest.is_some_and(|rest| {
+            rest.split(is_between)
+                .any(|word| word.eq_ignore_ascii_case(b"bearer"))
+        })
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`

@@ -215,6 +215,22 @@ fn alg_must_be_there_and_both_parts_are_objects() {
     }
 }
 
+/// Neither content nor signature gets into a log by way of `{:?}`.
+#[test]
+fn t72_a_token_is_printed_without_its_content() {
+    let token = format!(
+        "{}.{}.{}",
+        b64(r#"{"alg":"ES256"}"#),
+        b64(r#"{"sub":"secret"}"#),
+        b64("signed")
+    );
+    let jws = Jws::parse(token.as_bytes()).unwrap();
+    assert_eq!(
+        format!("{jws:?}"),
+        "Jws { header: Header { alg: \"ES256\", kid: None, typ: Absent }, claims: 1, signed_bytes: 43, signature_bytes: 6 }"
+    );
+}
+
 proptest! {
     /// Strict base64url is injective: if a segment decodes, encoding gives the same segment again.
     #[test]

@@ -157,7 +157,16 @@ fn t31_the_grammar_of_bearer_is_exact() {
         check(&[("Authorization", good)], Ok(Some("a.b-c_d")));
     }
     check(&[("Authorization", "Bearer ab==")], Ok(Some("ab==")));
-    for other in ["Basic dXNlcg==", "foo Bearer a", "Negotiate", "Bearerx a"] {
+    for other in [
+        "Basic dXNlcg==",
+        "Basic bearer==",
+        "Negotiate",
+        "Bearerx a",
+        "foo a.b.c",
+        "foo xBearer a",
+        "Digest username=\"a\", realm=\"b.c\"",
+        "AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host",
+    ] {
         check(&[("Authorization", other)], Ok(None));
     }
     for bad in [
@@ -177,6 +186,35 @@ fn t31_the_grammar_of_bearer_is_exact() {
         " Bearer a",
     ] {
         check(&[("Authorization", bad)], MALFORMED);
+    }
+}
+
+/// What lenient servers find behind another scheme, or without any, is neither passed over nor passed on.
+#[test]
+fn t31_a_token_behind_another_scheme_is_malformed() {
+    for bad in [
+        "eyJa.eyJb.cc",
+        "eyJa.eyJb.cc x",
+        "a.b",
+        "foo Bearer eyJa.eyJb.cc",
+        "foo bEARER a",
+        "Basic dXNlcg==, Bearer a",
+        "Basic dXNlcg==;bearer a",
+        "foo\tBearer a",
+        "foo  Bearer",
+        "Negotiate bearer",
+    ] {
+        check(&[("Authorization", bad)], MALFORMED);
+        // Even where another place holds a token: the second would go unseen.
+        check(&[("Authorization", bad), ("Cookie", "sid=a")], MALFORMED);
+        let mut head = request(&[("Authorization", bad), ("Accept", "c")]);
+        strip(&mut head, &all());
+        assert_eq!(head.fields.len(), 1, "{bad}");
+    }
+    // Where `Bearer` is not the source's scheme, its tokens are somebody else's.
+    let own = [with_scheme("authorization", named("Token"))];
+    for other in ["eyJa.eyJb.cc", "foo Bearer a"] {
+        check_by(&own, &[("Authorization", other)], Ok(None));
     }
 }
 
@@ -360,6 +398,9 @@ fn t31_the_grammar_of_a_parameter_is_exact() {
         "access_token%5B0%5D=a",
         "access_token%00=a",
         "+access_token=a",
+        "?access_token=a",
+        "x=1&?access_token=a",
+        "%3Faccess_token=a",
     ] {
         check(&[("?", bad)], MALFORMED);
     }
@@ -559,7 +600,7 @@ proptest! {
         parts in prop_oneof![pieces("access_token"), pieces("sid")],
         separator in "[&;]",
         name in "[xX][-_.]?[tT]oken?",
-        value in "(Basic |Bearer )?[a-z ,]{0,4}",
+        value in "(Basic |Bearer |[a-z.]{1,3} Bearer |a\\.b)?[a-z ,]{0,4}",
     ) {
         let list = parts.join(&separator).replace(' ', "");
         let cookies = parts.join("; ");
@@ -578,10 +619,19 @@ proptest! {
 
     /// Whatever was found, nothing is found after strip, whoever asks.
     #[test]
-    fn after_strip_there_is_nothing_to_find(parts in pieces("access_token"), bearer in "(Bearer )?[a-z ,]{0,4}") {
+    fn after_strip_there_is_nothing_to_find(
+        parts in pieces("access_token"),
+        bearer in "(Bearer )?[a-z ,]{0,4}",
+        value in "(Basic |Bearer |[a-z.]{1,3} Bearer |a\\.b)?[a-z ,]{0,4}",
+    ) {
         let list = parts.join("&").replace(' ', "");
         let cookies = parts.join("; ").replace("access_token", "sid");
-        let mut head = request(&[("X-Token", bearer.trim()), ("Cookie", cookies.trim()), ("?", &list)]);
+        let mut head = request(&[
+            ("X-Token", bearer.trim()),
+            ("Authorization", value.trim()),
+            ("Cookie", cookies.trim()),
+            ("?", &list),
+        ]);
         strip(&mut head, &all());
         prop_assert_eq!(find(&head, &all()), Ok(None));
     }
