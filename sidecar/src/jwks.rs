@@ -8,10 +8,10 @@ mod settings;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tollgate_auth::token::keys::KeySet;
 
 use self::fetch::{Fetcher, Keys};
@@ -45,35 +45,42 @@ pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) 
     let mut fetcher = Fetcher::new(Arc::clone(&issuer), settings, client);
     let mut backoff = Backoff::default();
     let mut cause = Cause::Due;
+    let mut due = None;
     loop {
         let begun = issuer.begin();
         let outcome = fetcher.fetch(cause == Cause::Asked).await;
         report(&issuer, &outcome);
-        let pause = match &outcome {
+        due = match &outcome {
             Ok(_) if is_fixed => None,
             Ok((_, max_age)) => {
+                let next = Instant::now() + pace::ahead(refresh, least, *max_age);
+                // What strangers ask for must not put off the refresh, which alone sees all that may have changed. What
+                // was due after a failure is a retry, and that has just happened.
+                let kept = due.filter(|_| cause == Cause::Asked && backoff.is_unused());
                 backoff = Backoff::default();
-                Some(pace::ahead(refresh, least, *max_age))
+                Some(kept.map_or(next, |kept: Instant| kept.min(next)))
             }
-            Err(_) => Some(backoff.pause(refresh)),
+            Err(_) => Some(Instant::now() + backoff.pause(refresh)),
         };
         issuer.publish(begun, outcome.map(|(set, _)| set));
         tell_of_clock(&issuer);
-        cause = next(&issuer, fetcher.changed(), pause).await;
+        cause = next(&issuer, fetcher.changed(), due).await;
     }
 }
 
-/// Waits until the next fetch is to begin; `pause` = `None` if none is ever due.
-async fn next(issuer: &IssuerState, changed: &Notify, pause: Option<Duration>) -> Cause {
+/// Waits until the next fetch is to begin; `due` = `None` if none is ever due.
+async fn next(issuer: &IssuerState, changed: &Notify, due: Option<Instant>) -> Cause {
     let due = async {
-        match pause {
-            Some(pause) => sleep(pause).await,
+        match due {
+            Some(due) => sleep_until(due.into()).await,
             None => std::future::pending().await,
         }
     };
     tokio::pin!(due);
     loop {
         tokio::select! {
+            // A fetch that is due answers whoever asks as well.
+            biased;
             () = &mut due => return Cause::Due,
             () = issuer.wanted() => return Cause::Asked,
             () = changed.notified() => {
@@ -96,7 +103,8 @@ fn report(issuer: &IssuerState, outcome: &Result<Keys, String>) {
             }
             report_set(name, before.set.as_deref(), set);
         }
-        Err(why) if before.last_error.as_ref() == Some(why) => {
+        // Whatever the text: an issuer, or whoever answers for it, may fail in as many words as it likes.
+        Err(why) if before.last_error.is_some() => {
             tracing::debug!(issuer = %name, %why, "keys still cannot be fetched");
         }
         Err(why) => {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -24,8 +24,8 @@ pub(super) struct Fetcher {
     issuer: Arc<IssuerState>,
     settings: Settings,
     client: Client,
-    /// What the discovery document said last.
-    key_set_url: Option<String>,
+    /// What the discovery document said last, and when it was asked for.
+    key_set_url: Option<(String, Instant)>,
     /// Of a file; begins with its first reading.
     watch: Option<Watch>,
     changed: Arc<Notify>,
@@ -66,12 +66,17 @@ impl Fetcher {
             Source::Discover => {
                 // The document is read anew at each refresh, so that a key set which moved is followed; a request that
                 // waits is answered from where the keys were last. Taken: after a failure it is asked for again.
-                let url = match self.key_set_url.take() {
-                    Some(url) if is_asked => url,
-                    _ => self.discover().await?,
+                // One that is as old as a refresh is not taken, whoever asks.
+                let refresh = self.settings.refresh;
+                let (url, read) = match self.key_set_url.take() {
+                    Some((url, read)) if is_asked && read.elapsed() < refresh => (url, read),
+                    _ => {
+                        let read = Instant::now();
+                        (self.discover().await?, read)
+                    }
                 };
                 let keys = self.remote(&url).await?;
-                self.key_set_url = Some(url);
+                self.key_set_url = Some((url, read));
                 Ok(keys)
             }
         }

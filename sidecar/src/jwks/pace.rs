@@ -20,6 +20,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Nothing has failed.
+    pub(super) fn is_unused(&self) -> bool {
+        self.next == FIRST_RETRY
+    }
+
     /// The pause after one more failure, never longer than `refresh`.
     pub(super) fn pause(&mut self, refresh: Duration) -> Duration {
         let pause = self.next.min(refresh);

@@ -127,6 +127,20 @@ async fn changes_are_told_once_and_not_with_each_fetch() {
     fetches(&issuer).await;
     assert_eq!(log.count("keys cannot be fetched"), 1);
     assert!(issuer.keys().failures >= 4);
+    // In other words, it is the same trouble; status says what it is now.
+    for status in ["503 Busy", "404 Gone", "500 Broken", "502 Elsewhere"] {
+        *answer.lock().unwrap() = (status, SystemTime::now());
+        fetches(&issuer).await;
+        assert!(
+            issuer
+                .keys()
+                .last_error
+                .as_ref()
+                .unwrap()
+                .contains(&status[..3])
+        );
+    }
+    assert_eq!(log.count("keys cannot be fetched"), 1);
 
     *answer.lock().unwrap() = ("200 OK", SystemTime::now());
     fetches(&issuer).await;

@@ -321,7 +321,7 @@ fn a_key_set_that_moves_is_followed_with_the_next_refresh() {
     let world = World::new();
     reconfigure(
         &world,
-        "keys: { allow_http: true, refresh: 1s, unknown_kid_cooldown: 3600s }",
+        "keys: { allow_http: true, refresh: 2s, unknown_kid_cooldown: 1s }",
         None,
     );
     let other = failures::other_issuer();
@@ -330,7 +330,10 @@ fn a_key_set_that_moves_is_followed_with_the_next_refresh() {
     world
         .issuer
         .name_key_set(Some(&format!("{}/jwks.json", other.url())));
+    // The old place goes on answering, and strangers ask all the time: no refresh may be put off by them.
+    let stranger = strange_token(&world, "stranger");
     issuer_when(&world, "the keys of the new place", |issuer| {
+        status_with(&world, &stranger);
         issuer["kids"] == json!(["next"])
     });
     let token = world.issuer.token("alice", AUDIENCE).sign(&next).unwrap();
