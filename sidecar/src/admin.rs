@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -56,6 +57,9 @@ pub struct Question {
     #[serde(default)]
     pub issuer: Option<String>,
 }
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Bytes of a question, at most: more than any token that is accepted.
 const MAX_QUESTION: usize = 256 * 1024;
@@ -110,10 +114,15 @@ pub fn bind_socket(path: &Path) -> io::Result<Socket> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(explain(error)),
     }
-    let listener = UnixListener::bind(path).map_err(explain)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
+    let address = SockAddr::unix(path).map_err(explain)?;
+    socket.bind(&address).map_err(explain)?;
     let file = SocketFile(path.to_owned());
-    // Who may connect may stop the daemon.
+    // Who may connect may stop the daemon. Nobody can before it listens.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
+    socket.listen(BACKLOG).map_err(explain)?;
+    socket.set_nonblocking(true).map_err(explain)?;
+    let listener = UnixListener::from_std(socket.into()).map_err(explain)?;
     Ok(Socket { listener, file })
 }
 

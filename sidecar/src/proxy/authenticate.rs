@@ -58,9 +58,9 @@ pub(super) async fn authenticate(
         Ok(()) => asked.verdict().await,
         Err(refusal) => Err(refusal),
     };
-    let verdict = verdict.inspect_err(|_| {
-        // An accepted token brings its fingerprint along.
-        if record.is_logged() {
+    let verdict = verdict.inspect_err(|refusal| {
+        // An accepted token brings its fingerprint along; one that is too large is not even hashed.
+        if record.is_logged() && refusal.reason != Reason::TokenTooLarge {
             record.token = Some(Fingerprint::of(found.token));
         }
     })?;

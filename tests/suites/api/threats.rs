@@ -74,6 +74,11 @@ fn threat_14_a_token_beyond_all_size_costs_nothing_but_its_answer() {
     ] {
         let reply = world.h1(&Request::get("/orders").bearer(&token));
         refused(&reply, 401, "token_too_large");
+        let line = world.log_line(|line| line["request_id"] == reply.json()["request_id"]);
+        assert!(
+            line.get("token").is_none(),
+            "not even hashed for the log: {line}"
+        );
     }
     for token in [".".repeat(100_000), "a".repeat(1 << 20)] {
         // Refused while it is still being sent: the answer may be lost with the connection.
