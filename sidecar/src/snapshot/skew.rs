@@ -17,6 +17,11 @@ const ALARM: f64 = 5.0;
 /// was set right is soon not accused any more.
 const MEMORY: Duration = Duration::from_secs(600);
 
+/// A `Date` that a cache kept for longer than this, in seconds, tells nothing of a clock of today.
+const OLDEST: u64 = 24 * 3600;
+/// A clock further away than this, in seconds (ten years), is not off: whoever wrote the `Date` has none, or makes it up.
+const FURTHEST: f64 = 10.0 * 365.25 * 24.0 * 3600.0;
+
 /// How far an issuer's clock is from ours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClockOffset {
@@ -64,17 +69,22 @@ pub struct Dated {
 }
 
 impl Dated {
-    /// The issuer's clock minus ours, in seconds, and how far from that the truth may be.
+    /// The issuer's clock minus ours, in seconds, and how far from that the truth may be; `None` where that is absurd
+    /// (`OLDEST`, `FURTHEST`).
     ///
     /// Its clock showed a moment of the second that `Date` names (with `Age`: of two, since that is whole seconds as
     /// well) at some time between `sent` and `received` of ours.
-    fn offset(&self) -> (f64, f64) {
+    fn offset(&self) -> Option<(f64, f64)> {
+        if self.age.is_some_and(|age| age.as_secs() > OLDEST) {
+            return None;
+        }
         let seconds = |time: UnixTime| time.since_epoch().as_secs_f64();
         let first = seconds(self.date) + self.age.unwrap_or_default().as_secs_f64();
         let last = first + if self.age.is_some() { 2.0 } else { 1.0 };
         let least = first - seconds(self.received);
         let most = last - seconds(self.sent);
-        ((least + most) / 2.0, ((most - least) / 2.0).abs())
+        let offset = (least + most) / 2.0;
+        (offset.abs() <= FURTHEST).then(|| (offset, ((most - least) / 2.0).abs()))
     }
 }
 
@@ -115,7 +125,9 @@ impl Skew {
     }
 
     pub(super) fn note_date(&self, dated: &Dated) {
-        let (seconds, uncertainty) = dated.offset();
+        let Some((seconds, uncertainty)) = dated.offset() else {
+            return;
+        };
         let now = Instant::now();
         self.date.store(Some((seconds, uncertainty, now).into()));
     }
@@ -248,9 +260,37 @@ mod tests {
             // A cache answered, one minute after the issuer did.
             (dated(100_000, 100_000, 40_000, Some(60)), 0.0, 2.0),
         ] {
-            let (seconds, uncertainty) = dated.offset();
+            let (seconds, uncertainty) = dated.offset().unwrap();
             assert!((seconds - uncertainty - least).abs() < 1e-9, "{dated:?}");
             assert!((seconds + uncertainty - most).abs() < 1e-9, "{dated:?}");
+        }
+    }
+
+    #[test]
+    fn absurd_dates_tell_nothing() {
+        let (now, year) = (1_800_000_000_000, 365 * 24 * 3_600_000);
+        let skew = Skew::new();
+        for (date, age) in [
+            (now, Some(u64::MAX)),
+            (now, Some(OLDEST + 1)),
+            // 9999-12-31 and 1970-01-01, the ends of what a `Date` can say.
+            (253_402_300_799_000, None),
+            (253_402_300_799_000, Some(u64::MAX)),
+            (0, None),
+            (now + 11 * year, None),
+            (now - 11 * year, None),
+        ] {
+            let dated = dated(now, now, date, age);
+            assert_eq!(dated.offset(), None, "{dated:?}");
+            skew.note_date(&dated);
+            assert_eq!((skew.best(), skew.news()), (None, None), "{dated:?}");
+        }
+        for (date, age) in [
+            (now + 9 * year, None),
+            (now - 9 * year, None),
+            (now, Some(OLDEST)),
+        ] {
+            assert!(dated(now, now, date, age).offset().is_some(), "{date}");
         }
     }
 
