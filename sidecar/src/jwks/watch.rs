@@ -1,8 +1,8 @@
 //! Tells when a file may have changed.
 //!
 //! Directories are watched, not the file: what is replaced by a rename is another file each time. And not only its own
-//! directory but each one in which a step of the way to it is decided, since that step may be a symbolic link that is
-//! swapped: Kubernetes mounts `jwks.json -> ..data/jwks.json`, `..data -> ..2026_11_25…`, and renames a new `..data` over
+//! directory but each one in which a step of the way to it is decided, up to the root: that step may be a directory that
+//! is renamed, or a symbolic link that is swapped: Kubernetes mounts `jwks.json -> ..data/jwks.json`, `..data -> ..2026_11_25…`, and renames a new `..data` over
 //! the old one. Where a step is missing, its place is watched until it is there again.
 
 use std::collections::VecDeque;
@@ -85,12 +85,13 @@ impl Watch {
             // Gone with its directory, or twice in the list.
             let _ = watcher.unwatch(&place.directory).is_ok();
         }
-        for place in places {
-            watcher
-                .watch(&place.directory, RecursiveMode::NonRecursive)
-                .map_err(told)?;
+        let mut outcome = Ok(());
+        // The nearest first, and all that can be: one that may be entered but not read costs only what happens there.
+        for place in places.iter().rev() {
+            let watched = watcher.watch(&place.directory, RecursiveMode::NonRecursive);
+            outcome = outcome.and(watched.map_err(told));
         }
-        Ok(())
+        outcome
     }
 }
 
@@ -124,7 +125,7 @@ fn matters(event: &Event, places: &[Place]) -> bool {
         })
 }
 
-/// Where the way to `path` is decided, link by link, up to the file itself or the first step that is missing.
+/// Where the way to `path` is decided, step by step, up to the file itself or the first step that is missing.
 fn places(path: &Path) -> Vec<Place> {
     let mut places = Vec::new();
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -139,12 +140,11 @@ fn places(path: &Path) -> Vec<Place> {
             }
             Some(Component::Normal(name)) => {
                 let next = at.join(name);
-                let place = Place {
+                places.push(Place {
                     directory: at.clone(),
                     name: name.to_owned(),
-                };
+                });
                 if let Ok(target) = fs::read_link(&next) {
-                    places.push(place);
                     links += 1;
                     if links > MAX_LINKS {
                         return places;
@@ -152,12 +152,9 @@ fn places(path: &Path) -> Vec<Place> {
                     for step in steps(&target).collect::<Vec<_>>().into_iter().rev() {
                         rest.push_front(step);
                     }
+                } else if rest.is_empty() || fs::symlink_metadata(&next).is_err() {
+                    return places;
                 } else {
-                    let is_last = rest.is_empty() || fs::symlink_metadata(&next).is_err();
-                    if is_last {
-                        places.push(place);
-                        return places;
-                    }
                     at = next;
                 }
             }
@@ -187,13 +184,21 @@ mod tests {
     }
 
     #[test]
-    fn the_way_is_walked_link_by_link() {
+    fn the_way_is_walked_step_by_step() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
+        // Those of the folder itself come first, from the root on.
+        let above = root.components().count() - 1;
+        let within = |path: &Path| {
+            let all = places(path);
+            assert_eq!(all[0].directory, Path::new("/"));
+            assert_eq!(all[above - 1].directory, root.parent().unwrap());
+            all[above..].to_vec()
+        };
         let file = root.join("keys.json");
-        assert_eq!(places(&file), [place(&root, "keys.json")], "missing");
+        assert_eq!(within(&file), [place(&root, "keys.json")], "missing");
         assert_eq!(
-            places(&root.join("gone/keys.json")),
+            within(&root.join("gone/keys.json")),
             [place(&root, "gone")],
             "a missing directory is waited for"
         );
@@ -201,19 +206,23 @@ mod tests {
         fs::write(root.join("..2026/keys.json"), "").unwrap();
         symlink("..2026", root.join("..data")).unwrap();
         symlink("..data/keys.json", &file).unwrap();
-        assert_eq!(
-            places(&file),
-            [
-                place(&root, "keys.json"),
-                place(&root, "..data"),
-                place(&root.join("..2026"), "keys.json"),
-            ]
-        );
+        let way = [
+            place(&root, "keys.json"),
+            place(&root, "..data"),
+            place(&root, "..2026"),
+            place(&root.join("..2026"), "keys.json"),
+        ];
+        assert_eq!(within(&file), way);
         fs::create_dir(root.join("sub")).unwrap();
         symlink("../keys.json", root.join("sub/link")).unwrap();
-        assert_eq!(places(&root.join("sub/link")).len(), 4);
+        let link = within(&root.join("sub/link"));
+        assert_eq!(
+            link[..2],
+            [place(&root, "sub"), place(&root.join("sub"), "link")]
+        );
+        assert_eq!(link[2..], way);
         symlink("loop", root.join("loop")).unwrap();
-        assert_eq!(places(&root.join("loop")).len(), MAX_LINKS + 1);
+        assert_eq!(within(&root.join("loop")).len(), MAX_LINKS + 1);
     }
 
     #[test]
@@ -245,17 +254,24 @@ mod tests {
     #[tokio::test]
     async fn every_way_to_replace_a_file_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("keys");
+        let above = &folder.path().join("keys");
+        let root = above.join("deep");
         let file = root.join("jwks.json");
-        fs::create_dir(&root).unwrap();
+        fs::create_dir_all(&root).unwrap();
         fs::write(&file, "1").unwrap();
-        let changed = Arc::<Notify>::default();
-        let mut watch = Watch::new(file.clone(), Arc::clone(&changed));
         let rename = || {
             fs::write(root.join("new"), "2").unwrap();
             fs::rename(root.join("new"), &file).unwrap();
         };
-        let changes: [(&str, &dyn Fn()); 8] = [
+        let swap = || {
+            let (next, old) = (folder.path().join("next"), folder.path().join("old"));
+            fs::create_dir_all(next.join("deep")).unwrap();
+            fs::write(next.join("deep/jwks.json"), "5").unwrap();
+            fs::rename(above, &old).unwrap();
+            fs::rename(&next, above).unwrap();
+            fs::remove_dir_all(&old).unwrap();
+        };
+        let changes: [(&str, &dyn Fn()); 11] = [
             ("written in place", &|| fs::write(&file, "2").unwrap()),
             ("renamed over", &rename),
             ("renamed over again", &rename),
@@ -266,17 +282,52 @@ mod tests {
                 fs::create_dir(&root).unwrap();
             }),
             ("and the file in it", &|| fs::write(&file, "4").unwrap()),
+            ("a directory higher up is replaced", &swap),
+            ("and once more", &swap),
+            ("written in the new one", &|| {
+                fs::write(&file, "6").unwrap();
+            }),
         ];
         for (what, change) in changes {
+            // A watch of its own each time: what is seen can only be this change. Renewed twice, as before each reading.
+            let changed = Arc::<Notify>::default();
+            let mut watch = Watch::new(file.clone(), Arc::clone(&changed));
             watch.renew().unwrap();
-            // What was told of the change before may be more than once.
-            while tokio::time::timeout(Duration::from_millis(50), changed.notified())
-                .await
-                .is_ok()
-            {}
+            watch.renew().unwrap();
             change();
             let seen = tokio::time::timeout(Duration::from_secs(10), changed.notified()).await;
             assert!(seen.is_ok(), "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_watch_follows_a_directory_higher_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let file = path("above/deep/jwks.json");
+        fs::create_dir_all(path("above/deep")).unwrap();
+        fs::write(&file, "0").unwrap();
+        let changed = Arc::<Notify>::default();
+        let mut watch = Watch::new(file.clone(), Arc::clone(&changed));
+        watch.renew().unwrap();
+        for round in 1..4 {
+            let content = round.to_string();
+            let next = path(&format!("next{round}"));
+            fs::create_dir_all(next.join("deep")).unwrap();
+            fs::write(next.join("deep/jwks.json"), &content).unwrap();
+            fs::rename(path("above"), path(&format!("old{round}"))).unwrap();
+            fs::rename(&next, path("above")).unwrap();
+            let read = async {
+                loop {
+                    changed.notified().await;
+                    watch.renew().unwrap();
+                    if fs::read_to_string(&file).is_ok_and(|read| read == content) {
+                        return;
+                    }
+                }
+            };
+            let seen = tokio::time::timeout(Duration::from_secs(10), read).await;
+            assert!(seen.is_ok(), "round {round}");
         }
     }
 }
