@@ -77,6 +77,8 @@ struct Inner {
     metrics: Metrics,
     kernel: Option<Kernel>,
     draining: AtomicBool,
+    /// Every issuer has had keys, at one moment.
+    was_ready: AtomicBool,
     drain_asked: Notify,
     /// Held by whoever changes the configuration, never by a request.
     state: Mutex<State>,
@@ -149,6 +151,7 @@ impl Gate {
             metrics,
             kernel,
             draining: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             drain_asked: Notify::new(),
             state: Mutex::new(State {
                 config,
@@ -311,6 +314,8 @@ impl Inner {
             }
         }
 
+        // Ready as things are, perhaps, though nobody has asked so far.
+        self.unready();
         let snapshot = state.carried.build(&config);
         self.shared.snapshot.store(Arc::new(snapshot));
         for (live, settings) in updated {
@@ -364,10 +369,14 @@ impl Inner {
         })
     }
 
-    /// Why no request should be sent here.
+    /// Why no request should be sent here. Once all issuers have had keys, one without is no reason any more: it is new to
+    /// all nodes at the same moment, and the tokens of the others would be refused with its own.
     fn unready(&self) -> Option<String> {
         if self.draining.load(Ordering::Relaxed) {
             return Some("draining".to_owned());
+        }
+        if self.was_ready.load(Ordering::Relaxed) {
+            return None;
         }
         let snapshot = self.shared.snapshot.load();
         let without: Vec<&str> = snapshot
@@ -376,7 +385,11 @@ impl Inner {
             .filter(|issuer| issuer.keys().set.is_none())
             .map(|issuer| &*issuer.rules.name)
             .collect();
-        (!without.is_empty()).then(|| format!("no keys yet of {}", without.join(", ")))
+        if without.is_empty() {
+            self.was_ready.store(true, Ordering::Relaxed);
+            return None;
+        }
+        Some(format!("no keys yet of {}", without.join(", ")))
     }
 }
 

@@ -147,24 +147,25 @@ fn threat_47_a_failing_issuer_leaves_the_last_good_keys() {
     );
 }
 
-#[test]
-fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
-    let world = World::new();
+/// A configuration whose issuer cannot be reached, and a token that it might have issued.
+fn unreachable(world: &World) -> (String, String) {
+    let nowhere = "http://127.0.0.1:1";
     let configuration = world
         .configuration(ROUTES, "")
-        .replace(world.issuer.url(), "http://127.0.0.1:1");
+        .replace(world.issuer.url(), nowhere);
+    let token = world.claims().claim("iss", nowhere);
+    (configuration, token.sign(&world.key).unwrap())
+}
+
+#[test]
+fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
+    let mut world = World::new();
+    let (configuration, token) = unreachable(&world);
     world.write(&configuration);
-    world.reload().unwrap();
-    assert!(
-        world.probe("/readyz").starts_with("HTTP/1.1 503"),
-        "{}",
-        world.probe("/readyz")
-    );
-    let token = world
-        .claims()
-        .claim("iss", "http://127.0.0.1:1")
-        .sign(&world.key)
-        .unwrap();
+    world.restart();
+    let probe = world.probe("/readyz");
+    assert!(probe.starts_with("HTTP/1.1 503"), "{probe}");
+    assert_eq!(world.status()["unready"], "no keys yet of corp");
     refused(
         &world.h1(&Request::get("/orders").bearer(&token)),
         503,
@@ -175,6 +176,27 @@ fn threat_48_no_keys_yet_is_a_503_and_not_ready() {
         200,
         "what needs no key goes on"
     );
+    // A reload is no way to become ready without keys.
+    world.reload().unwrap();
+    let probe = world.probe("/readyz");
+    assert!(probe.starts_with("HTTP/1.1 503"), "{probe}");
+}
+
+#[test]
+fn threat_48_an_issuer_without_keys_that_a_reload_brings_leaves_the_node_in_service() {
+    let world = World::new();
+    let (configuration, token) = unreachable(&world);
+    world.write(&configuration);
+    world.reload().unwrap();
+    let probe = world.probe("/readyz");
+    assert!(probe.starts_with("HTTP/1.1 200"), "{probe}");
+    refused(
+        &world.h1(&Request::get("/orders").bearer(&token)),
+        503,
+        "keys_unavailable",
+    );
+    assert_eq!(issuer(&world)["state"], "unavailable");
+    assert_eq!(world.status()["ready"], true);
 }
 
 #[test]

@@ -136,6 +136,23 @@ shutdown: {{ drain: 10s }}
     }
 
     fn start(&mut self) {
+        self.begin();
+        eventually("ready", || {
+            self.probe("/readyz")
+                .starts_with("HTTP/1.1 200")
+                .then_some(())
+        });
+    }
+
+    /// Ends the gate and starts another one with the configuration as it is now, ready or not.
+    pub(crate) fn restart(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            self.runtime.block_on(gate.drain());
+        }
+        self.begin();
+    }
+
+    fn begin(&mut self) {
         let gate = self
             .runtime
             .block_on(Gate::start(&self.path()))
@@ -143,11 +160,6 @@ shutdown: {{ drain: 10s }}
         self.address = self.runtime.block_on(gate.listener("edge")).unwrap();
         self.admin = gate.admin_address().unwrap();
         self.gate = Some(gate);
-        eventually("ready", || {
-            self.probe("/readyz")
-                .starts_with("HTTP/1.1 200")
-                .then_some(())
-        });
     }
 
     /// Reads the configuration again.
