@@ -1,7 +1,11 @@
 //! What `tollgate check` prints: every mistake with its place and the offending text.
 
+mod secrets;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use self::secrets::Masked;
 
 /// A place in the configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -23,10 +27,12 @@ pub struct Diagnostic {
     pub message: String,
 }
 
-/// All mistakes of one file, in the order of the file.
+/// All mistakes of one file, in the order of the file. They are logged and shown by status, so neither keys nor passwords
+/// of the file are in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
     path: PathBuf,
+    /// Masked.
     source: String,
     found: Vec<Diagnostic>,
 }
@@ -35,9 +41,13 @@ impl Diagnostics {
     pub(crate) fn new(path: &Path, source: &str, mut found: Vec<Diagnostic>) -> Self {
         found.sort_by_key(|one| (one.position.line, one.position.column));
         found.dedup();
+        let masked = Masked::new(source);
+        for one in &mut found {
+            one.message = masked.message(&one.message);
+        }
         Self {
             path: path.to_owned(),
-            source: source.to_owned(),
+            source: masked.text,
             found,
         }
     }
@@ -55,23 +65,6 @@ fn lines(source: &str) -> impl Iterator<Item = &str> {
         .flat_map(|part| part.split(['\n', '\r']))
 }
 
-/// The line without what stands between `://` and `@`: diagnostics are logged and shown by status, passwords are not.
-fn masked(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        let end = after
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#'))
-            .unwrap_or(after.len());
-        let secret = after[..end].rfind('@').unwrap_or(0);
-        out.push_str(before);
-        out.extend(after[..secret].chars().map(|_| '*'));
-        rest = &after[secret..];
-    }
-    out + rest
-}
-
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for one in &self.found {
@@ -81,19 +74,19 @@ impl fmt::Display for Diagnostics {
                 length,
             } = one.position;
             if line == 0 {
-                writeln!(f, "{}: {}", self.path.display(), masked(&one.message))?;
+                writeln!(f, "{}: {}", self.path.display(), one.message)?;
                 continue;
             }
             writeln!(
                 f,
                 "{}:{line}:{column}: {}",
                 self.path.display(),
-                masked(&one.message)
+                one.message
             )?;
             if let Some(text) = lines(&self.source).nth(line as usize - 1) {
                 let rest = text.chars().count().saturating_sub(column as usize - 1);
                 let marks = (length.max(1) as usize).min(rest.max(1));
-                writeln!(f, "{line:>6} | {}", masked(text))?;
+                writeln!(f, "{line:>6} | {}", text)?;
                 writeln!(
                     f,
                     "       | {}{}",

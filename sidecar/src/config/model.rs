@@ -1,5 +1,6 @@
 //! The configuration as the program runs on it: every reference resolved, every file read, every value in range.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub struct IssuerConfig {
 }
 
 /// Where a key set comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// `ISSUER/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 4).
     Discover,
@@ -82,6 +83,18 @@ pub enum KeySource {
     File(PathBuf),
     /// A JWKS in the configuration itself.
     Inline(Vec<u8>),
+}
+
+/// In words: a key set that was written here may hold secrets.
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discover => f.write_str("Discover"),
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(_) => f.write_str("Inline(..)"),
+        }
+    }
 }
 
 /// How a key set is kept fresh.
@@ -129,8 +142,8 @@ pub struct TlsConfig {
     pub only_tls13: bool,
 }
 
-impl std::fmt::Debug for TlsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Private keys are in here: only the paths may be shown.
         f.debug_list()
             .entries(self.certificates.iter().map(|one| &one.path))

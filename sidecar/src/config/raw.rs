@@ -3,6 +3,8 @@
 //! Every field is optional and carries its place, so that [`super::lower`] can name all mistakes at once. Keys of the
 //! format that this version does not act on are read as [`Later`] and refused by name, never ignored.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -82,13 +84,25 @@ pub(crate) struct RawIssuer {
     pub(crate) token_type: Field<RawTokenType>,
 }
 
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RawJwks {
     Discover,
     Url(String),
     File(String),
     Inline(Value),
+}
+
+/// In words: a key set that was written here may hold secrets.
+impl fmt::Debug for RawJwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discover => f.write_str("Discover"),
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(_) => f.write_str("Inline(..)"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use tollgate_auth::token::keys::MAX_JWKS_BYTES;
 use crate::client::{Limits, shown};
 
 /// Where keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// OpenID Connect Discovery 1.0, section 4: the issuer's document names the key set.
     Discover,
@@ -19,6 +19,18 @@ pub enum Source {
     File(PathBuf),
     /// A key set in the configuration.
     Inline(Vec<u8>),
+}
+
+/// In words: a key set that was written here may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discover => f.write_str("Discover"),
+            Self::Url(url) => f.debug_tuple("Url").field(&shown(url)).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(_) => f.write_str("Inline(..)"),
+        }
+    }
 }
 
 /// In words; nothing of a URL's query, which may hold a key.

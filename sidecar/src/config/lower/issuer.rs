@@ -69,7 +69,11 @@ fn issuer(
             "`issuer` is empty; it must equal the tokens' `iss`, byte for byte",
         );
     }
-    let source = key_source(cx, source?, (at, identifier), &keys)?;
+    let jwks = source?;
+    let (source, set) = key_source(cx, jwks, (at, identifier), &keys)?;
+    if let Some(set) = set {
+        shared_secrets(cx, jwks.0, raw, algorithms, &set);
+    }
     Some(IssuerConfig {
         rules: Arc::new(Issuer {
             name: name.into(),
@@ -118,6 +122,43 @@ fn algorithms(cx: &mut Context<'_>, raw: &RawIssuer) -> Algorithms {
         );
     }
     chosen.into_iter().collect()
+}
+
+/// Reports algorithms with shared secrets that have none here, and secrets that no algorithm is named for.
+fn shared_secrets(
+    cx: &mut Context<'_>,
+    jwks: Position,
+    raw: &RawIssuer,
+    algorithms: Algorithms,
+    set: &KeySet,
+) {
+    let list = raw.algorithms.as_ref();
+    if items(list).any(|(_, name)| name.parse::<Algorithm>().is_err()) {
+        return;
+    }
+    let symmetric = |all: Algorithms| all.iter().filter(|one| one.is_symmetric());
+    let named: Algorithms = symmetric(algorithms).collect();
+    let able: Algorithms = set
+        .entries()
+        .flat_map(|key| symmetric(key.algorithms))
+        .collect();
+    let is_met = symmetric(named).any(|one| able.contains(one));
+    match (named.is_empty(), able.is_empty()) {
+        (true, true) => {}
+        (false, true) => cx.report(
+            list.map_or(jwks, |at| at.position),
+            format!("`algorithms` names {named}, and the key set has no key of type `oct`: such tokens could never be accepted; add their secret to the set, or do not name them"),
+        ),
+        (true, false) => cx.report(
+            jwks,
+            format!("the key set has a key of type `oct`, and `algorithms` names nothing that it is for: it would never be used; name one of {able} in `algorithms`, or remove the key"),
+        ),
+        (false, false) if !is_met => cx.report(
+            list.map_or(jwks, |at| at.position),
+            format!("`algorithms` names {named}, and the keys of type `oct` in the set are for {able}: name one of these, or add a secret that is long enough and whose `alg` allows {named}"),
+        ),
+        (false, false) => {}
+    }
 }
 
 fn is_remote(raw: &RawIssuer) -> bool {
@@ -173,12 +214,13 @@ fn flag(raw: Option<&At<bool>>, default: bool) -> bool {
     set(raw).map_or(default, |(_, value)| *value)
 }
 
+/// Where the keys are, and the keys where they are at hand and can be used.
 fn key_source(
     cx: &mut Context<'_>,
     (position, raw): (Position, &RawJwks),
     (issuer_position, issuer): (Position, &str),
     keys: &KeySettings,
-) -> Option<KeySource> {
+) -> Option<(KeySource, Option<KeySet>)> {
     match raw {
         RawJwks::Discover => {
             remote(cx, issuer_position, "issuer", issuer, keys);
@@ -188,27 +230,27 @@ fn key_source(
                     "`issuer` has a query or a fragment, so no discovery document can be found for it (OpenID Connect Discovery 1.0, section 4.1); say `jwks: { url: … }`",
                 );
             }
-            Some(KeySource::Discover)
+            Some((KeySource::Discover, None))
         }
         RawJwks::Url(url) => {
             remote(cx, position, "url", url, keys);
-            Some(KeySource::Url(url.clone()))
+            Some((KeySource::Url(url.clone()), None))
         }
         RawJwks::File(file) => {
             let path = cx.path(file);
             let content = cx.file(position, &path)?;
-            usable(
+            let set = usable(
                 cx,
                 position,
                 &format!("the key set in `{}`", path.display()),
                 &content,
             );
-            Some(KeySource::File(path))
+            Some((KeySource::File(path), set))
         }
         RawJwks::Inline(value) => {
             let content = value.to_string().into_bytes();
-            usable(cx, position, "the inline key set", &content);
-            Some(KeySource::Inline(content))
+            let set = usable(cx, position, "the inline key set", &content);
+            Some((KeySource::Inline(content), set))
         }
     }
 }
@@ -232,8 +274,8 @@ fn remote(cx: &mut Context<'_>, position: Position, key: &str, url: &str, keys: 
     }
 }
 
-fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) {
-    if let Err(error) = KeySet::from_local_jwks(content) {
-        cx.report(position, format!("{what} cannot be used: {error}"));
-    }
+fn usable(cx: &mut Context<'_>, position: Position, what: &str, content: &[u8]) -> Option<KeySet> {
+    KeySet::from_local_jwks(content)
+        .map_err(|error| cx.report(position, format!("{what} cannot be used: {error}")))
+        .ok()
 }

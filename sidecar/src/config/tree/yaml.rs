@@ -6,7 +6,6 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
 /// A YAML value. Scalars keep their resolved type (YAML 1.2 core schema).
-#[derive(Debug)]
 pub(super) enum Node {
     Null,
     Bool(bool),

@@ -1,0 +1,349 @@
+//! Secrets in a configuration, found in its text: what is shown of a file must not hold them, and a file with mistakes
+//! is often no YAML.
+//!
+//! So this is no parser. It looks for what reads like a private member of a JWK in any spelling, takes rather too much
+//! for its value than too little, and leaves lines and columns as they are.
+
+/// Members of a JWK that hold private or shared key material (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
+const PRIVATE: [&str; 8] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth"];
+
+/// From this length on a run of base64url that mixes small and capital letters and digits is taken for a key, whatever
+/// stands before it: the least secret of HS256 has 43 such characters (RFC 7518 section 3.2).
+const LONG: usize = 40;
+
+/// Shorter values are not searched for in messages: they would stand in half of all words.
+const LEAST: usize = 4;
+
+/// A text without its secrets.
+pub(super) struct Masked {
+    /// The text with `*` for each character of a secret.
+    pub(super) text: String,
+    /// What was masked, line by line.
+    secrets: Vec<String>,
+}
+
+impl Masked {
+    /// Masks the values of [`PRIVATE`] members, passwords in URLs and keys without a name in `source`.
+    pub(super) fn new(source: &str) -> Self {
+        let mut scan = Scan::new(source);
+        scan.members();
+        let secrets = scan.secrets();
+        scan.passwords();
+        scan.keys();
+        Self {
+            text: scan.masked(),
+            secrets,
+        }
+    }
+
+    /// `message` without what was masked in the text: a message may repeat a value, by way of an alias for one.
+    pub(super) fn message(&self, message: &str) -> String {
+        let mut out = message.to_owned();
+        for secret in &self.secrets {
+            if out.contains(secret) {
+                out = out.replace(secret, &"*".repeat(secret.chars().count()));
+            }
+        }
+        let mut scan = Scan::new(&out);
+        scan.passwords();
+        scan.keys();
+        scan.masked()
+    }
+}
+
+/// A text, and which of its characters are secret.
+struct Scan {
+    text: Vec<char>,
+    secret: Vec<bool>,
+}
+
+impl Scan {
+    fn new(source: &str) -> Self {
+        let text: Vec<char> = source.chars().collect();
+        let secret = vec![false; text.len()];
+        Self { text, secret }
+    }
+
+    fn masked(&self) -> String {
+        let show = |(&c, &secret): (&char, &bool)| if secret { '*' } else { c };
+        self.text.iter().zip(&self.secret).map(show).collect()
+    }
+
+    /// The masked stretches, longest first, so that none is left over from a longer one that it is a part of.
+    fn secrets(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut run = String::new();
+        for (at, &c) in self.text.iter().enumerate() {
+            if self.secret[at] {
+                run.push(c);
+            }
+            if !self.secret[at] || at + 1 == self.text.len() {
+                let trimmed = run.trim();
+                if trimmed.chars().count() >= LEAST {
+                    all.push(trimmed.to_owned());
+                }
+                run.clear();
+            }
+        }
+        all.sort_by_key(|one| std::cmp::Reverse(one.len()));
+        all.dedup();
+        all
+    }
+
+    fn at(&self, at: usize) -> Option<char> {
+        self.text.get(at).copied()
+    }
+
+    fn mask(&mut self, from: usize, to: usize) {
+        for at in from..to {
+            self.secret[at] = !is_break(self.text[at]);
+        }
+    }
+
+    /// What stands between `://` and `@`.
+    fn passwords(&mut self) {
+        let mut at = 0;
+        while at + 3 <= self.text.len() {
+            if self.text[at..at + 3] != [':', '/', '/'] {
+                at += 1;
+                continue;
+            }
+            let start = at + 3;
+            let is_end = |c: &char| c.is_whitespace() || matches!(c, '/' | '?' | '#');
+            let end = self.find(start, |c| is_end(&c));
+            if let Some(length) = self.text[start..end].iter().rposition(|&c| c == '@') {
+                self.mask(start, start + length);
+            }
+            at = start;
+        }
+    }
+
+    /// Long runs of base64url that are no words.
+    fn keys(&mut self) {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let mut at = 0;
+        while at < self.text.len() {
+            let end = self.find(at, |c| !is_letter(c));
+            let run = &self.text[at..end];
+            let holds = |kind: fn(&char) -> bool| run.iter().any(kind);
+            if run.len() >= LONG
+                && holds(char::is_ascii_uppercase)
+                && holds(char::is_ascii_lowercase)
+                && holds(char::is_ascii_digit)
+            {
+                self.mask(at, end);
+            }
+            at = end.max(at + 1);
+        }
+    }
+
+    /// The values of [`PRIVATE`] members.
+    fn members(&mut self) {
+        let mut at = 0;
+        while at < self.text.len() {
+            at = match self.private_name(at) {
+                Some(end) => self.value(at, end),
+                None => at + 1,
+            };
+        }
+    }
+
+    /// Where the value of the private member begins whose name begins at `at`: behind the colon.
+    fn private_name(&self, at: usize) -> Option<usize> {
+        let before = at.checked_sub(1).and_then(|before| self.at(before));
+        // With a colon before or behind it is a group of an IPv6 address.
+        if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')) {
+            return None;
+        }
+        let (name, end) = match self.at(at)? {
+            quote @ ('"' | '\'') => {
+                // No private name is longer, however it is escaped.
+                let limit = (at + 1 + 3 * "\\U0000006b".len()).min(self.text.len());
+                let length = self.text[at + 1..limit].iter().position(|&c| c == quote)?;
+                let end = at + 1 + length;
+                (&self.text[at + 1..end], end + 1)
+            }
+            _ => {
+                let end = self.find(at, |c| !c.is_ascii_alphabetic());
+                (&self.text[at..end], end)
+            }
+        };
+        let name: String = name.iter().collect();
+        // No name in a configuration needs an escape.
+        if !PRIVATE.contains(&name.as_str()) && !name.contains('\\') {
+            return None;
+        }
+        let colon = self.blank(end);
+        let is_name = self.at(colon) == Some(':') && self.at(colon + 1) != Some(':');
+        is_name.then_some(colon + 1)
+    }
+
+    /// Masks the value that begins behind `colon`, of the member that begins at `name`. Where to go on.
+    fn value(&mut self, name: usize, colon: usize) -> usize {
+        let mut start = self.blank(colon);
+        // Anchors and tags.
+        while matches!(self.at(start), Some('&' | '!')) {
+            start = self.blank(self.find(start, char::is_whitespace));
+        }
+        let is_below = self.text[colon..start].iter().any(|&c| is_break(c));
+        if is_below && self.is_member(start) {
+            return colon;
+        }
+        let indent = self.indent(name);
+        let end = match self.at(start) {
+            None => return colon,
+            // A mapping; its own private members are masked.
+            Some('{') => return start + 1,
+            Some('[') => self.closing(start),
+            Some('|' | '>') => self.below(start, indent, |_, _| true),
+            Some(quote @ ('"' | '\'')) => {
+                let closed = self.unquoted(start, quote);
+                self.plain(closed)
+            }
+            Some(_) => {
+                let end = self.plain(start);
+                match self.at(end) {
+                    None => end,
+                    Some(c) if !is_break(c) => end,
+                    Some(_) => self.below(end, indent, |scan, line| {
+                        !scan.is_member(line) && !matches!(scan.at(line), Some('}' | ']' | '#'))
+                    }),
+                }
+            }
+        };
+        let blanks = self.text[start..end].iter().rev();
+        let length = end - start - blanks.take_while(|c| c.is_whitespace()).count();
+        self.mask(start, start + length);
+        // The quotes may be seen.
+        if matches!(self.at(start), Some('"' | '\'')) {
+            self.secret[start] = false;
+            let last = start + length.saturating_sub(1);
+            if self.at(last) == self.at(start) {
+                self.secret[last] = false;
+            }
+        }
+        end.max(colon)
+    }
+
+    /// The first place from `from` on whose character is one; the end if none is.
+    fn find(&self, from: usize, is_one: impl Fn(char) -> bool) -> usize {
+        let rest = self.text.get(from..).unwrap_or_default();
+        let length = rest.iter().position(|&c| is_one(c));
+        length.map_or(self.text.len(), |length| from + length)
+    }
+
+    /// Past white space, line breaks and comments.
+    fn blank(&self, from: usize) -> usize {
+        let mut at = self.find(from, |c| !c.is_whitespace());
+        while at > from && self.at(at) == Some('#') {
+            at = self.find(at, is_break);
+            at = self.find(at, |c| !c.is_whitespace());
+        }
+        at
+    }
+
+    /// The columns before the first character of the line that `at` stands in.
+    fn indent(&self, at: usize) -> usize {
+        let line = self.text[..at].iter().rposition(|&c| is_break(c));
+        let line = line.map_or(0, |before| before + 1);
+        self.find(line, |c| c != ' ') - line
+    }
+
+    /// Whether what begins at `at` reads like a member or an item with one, not like a value.
+    fn is_member(&self, at: usize) -> bool {
+        let at = match (self.at(at), self.at(at + 1)) {
+            (Some('-' | '?'), Some(' ')) => self.find(at + 1, |c| c != ' '),
+            _ => at,
+        };
+        let (end, is_quoted) = match self.at(at) {
+            Some(quote @ ('"' | '\'')) => (self.unquoted(at, quote), true),
+            _ => {
+                let is_end =
+                    |c: char| c.is_whitespace() || matches!(c, ':' | ',' | '{' | '}' | '[' | ']');
+                (self.find(at, is_end), false)
+            }
+        };
+        let colon = self.find(end, |c| !matches!(c, ' ' | '\t'));
+        let is_name = end > at && self.at(colon) == Some(':');
+        // JSON needs no blank behind its colons.
+        is_name && (is_quoted || self.at(colon + 1).is_none_or(char::is_whitespace))
+    }
+
+    /// Behind the quote that closes the one at `start`.
+    fn unquoted(&self, start: usize, quote: char) -> usize {
+        let mut at = start + 1;
+        while let Some(c) = self.at(at) {
+            if c == '\\' && quote == '"' {
+                at += 1;
+            } else if c == quote && quote == '\'' && self.at(at + 1) == Some('\'') {
+                at += 1;
+            } else if c == quote {
+                return at + 1;
+            }
+            at += 1;
+        }
+        self.text.len()
+    }
+
+    /// Behind the bracket that closes the one at `start`.
+    fn closing(&self, start: usize) -> usize {
+        let mut depth = 0_usize;
+        for at in start..self.text.len() {
+            match self.text[at] {
+                '[' => depth += 1,
+                ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return at + 1;
+            }
+        }
+        self.text.len()
+    }
+
+    /// The end of a value without quotes in its line: a bracket that closes, or a comma with a member behind it.
+    fn plain(&self, from: usize) -> usize {
+        let mut at = from;
+        while let Some(c) = self.at(at) {
+            let next = self.at(at + 1);
+            let is_end = match c {
+                ',' => {
+                    let member = self.blank(at + 1);
+                    self.is_member(member)
+                        || self.private_name(member).is_some()
+                        || matches!(self.at(member), Some('"' | '\'' | '{' | '}' | ']'))
+                }
+                '}' | ']' => next.is_none_or(|n| n.is_whitespace() || matches!(n, ',' | '}' | ']')),
+                c => is_break(c),
+            };
+            if is_end {
+                return at;
+            }
+            at += 1;
+        }
+        at
+    }
+
+    /// The end of the lines below `at` that are empty or stand further in than `indent`, and that `is_part`.
+    fn below(&self, at: usize, indent: usize, is_part: impl Fn(&Self, usize) -> bool) -> usize {
+        let mut end = self.find(at, is_break);
+        while end < self.text.len() {
+            let line = self.find(end, |c| !is_break(c));
+            let first = self.find(line, |c| c != ' ');
+            let is_empty = self.at(first).is_none_or(is_break);
+            if !is_empty && (first - line <= indent || !is_part(self, first)) {
+                break;
+            }
+            end = self.find(first, is_break);
+        }
+        end
+    }
+}
+
+/// Either character of a line break (YAML 1.2.2 section 5.4).
+fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+#[cfg(test)]
+mod tests;
