@@ -273,14 +273,14 @@ impl Scan {
     fn unquoted(&self, start: usize, quote: char) -> usize {
         let mut at = start + 1;
         while let Some(c) = self.at(at) {
-            if c == '\\' && quote == '"' {
-                at += 1;
-            } else if c == quote && quote == '\'' && self.at(at + 1) == Some('\'') {
-                at += 1;
-            } else if c == quote {
+            let is_escape = match quote {
+                '"' => c == '\\',
+                _ => c == quote && self.at(at + 1) == Some(quote),
+            };
+            if c == quote && !is_escape {
                 return at + 1;
             }
-            at += 1;
+            at += if is_escape { 2 } else { 1 };
         }
         self.text.len()
     }

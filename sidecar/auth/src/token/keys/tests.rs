@@ -331,3 +331,40 @@ fn t18_keys_of_the_flawed_infineon_library_are_refused() {
     let jwk = json!({"kty": "RSA", "kid": "roca", "n": n, "e": "AQAB"});
     assert!(why(jwk.clone()).contains("ROCA"), "{}", why(jwk));
 }
+
+/// What is said of a key set is logged and shown by status.
+#[test]
+fn t05_nothing_said_of_a_secret_repeats_it() {
+    for k in [
+        json!("SHARED secret!"),
+        json!("SHARED=="),
+        json!("SHARED"),
+        json!(987_654_321),
+        json!(["SHARED"]),
+        json!({ "SHARED": "secret" }),
+        json!(null),
+        json!(true),
+    ] {
+        let mut key = json!({ "kty": "oct", "k": k });
+        for alg in [None, Some("HS256"), Some("ES256")] {
+            if let Some(alg) = alg {
+                key["alg"] = json!(alg);
+            }
+            let Err(refused) = KeySet::from_local_jwks(&jwks(&[key.clone()])) else {
+                panic!("{key} is taken");
+            };
+            let said = format!("{refused} {refused:?}");
+            for part in ["SHARED", "secret!", "98765"] {
+                assert!(!said.contains(part), "{key}: {said}");
+            }
+        }
+    }
+    let key = json!({ "kty": "oct", "k": "SHARED".repeat(10) });
+    let set = KeySet::from_local_jwks(&jwks(&[key])).unwrap();
+    // As text; and its bytes as numbers: 72, 4, 64, 68 (RFC 4648 section 5).
+    let shown = format!("{set:?}");
+    assert!(
+        !shown.contains("SHARED") && !shown.contains("72, 4"),
+        "{shown}"
+    );
+}
