@@ -5,18 +5,21 @@ mod fetch;
 pub mod figures;
 mod pace;
 mod settings;
+mod wall;
 mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tollgate_auth::token::keys::KeySet;
 
 use self::fetch::{Fetcher, Keys};
 use self::pace::Backoff;
 pub use self::settings::{Settings, Source};
+use self::wall::Wall;
 use crate::client::Client;
 use crate::clock;
 use crate::snapshot::issuer::IssuerState;
@@ -25,6 +28,12 @@ use crate::snapshot::skew::{ClockNews, ClockSource};
 /// A file that has changed is read this much later: most writers are done by then, and whoever writes in many pieces
 /// costs ten reads a second. What is read half-written is refused, and read again with the next piece.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How often our own clock is looked at, and what is known of the issuer's.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
+
+/// How long after a panic keys are kept again.
+const RESTART: Duration = Duration::from_secs(5);
 
 /// Why a fetch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +48,27 @@ enum Cause {
 
 /// Keeps the keys of one issuer. Never ends; abort it when the issuer goes.
 pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) {
+    let run = || run(Arc::clone(&issuer), settings.clone(), client.clone());
+    supervise(&issuer.rules.name, run).await;
+}
+
+/// Runs it again when it ends, which it does only by a panic: keys that nobody keeps go stale, and then all is refused.
+async fn supervise<F>(issuer: &str, mut run: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        // Aborts what it holds when it is dropped.
+        let mut running = JoinSet::new();
+        running.spawn(run());
+        if let Some(Err(error)) = running.join_next().await {
+            tracing::error!(%issuer, %error, "keeping the keys broke off, which is a defect; it begins anew in {RESTART:?}");
+        }
+        sleep(RESTART).await;
+    }
+}
+
+async fn run(issuer: Arc<IssuerState>, settings: Settings, client: Client) {
     // What is part of the configuration changes with it.
     let is_fixed = matches!(settings.source, Source::Inline(_));
     let (refresh, least) = (settings.refresh, settings.least);
@@ -46,6 +76,7 @@ pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) 
     let mut backoff = Backoff::default();
     let mut cause = Cause::Due;
     let mut due = None;
+    let mut wall = Wall::new(Instant::now(), clock::now());
     loop {
         let begun = issuer.begin();
         let outcome = fetcher.fetch(cause == Cause::Asked).await;
@@ -64,12 +95,18 @@ pub async fn keep(issuer: Arc<IssuerState>, settings: Settings, client: Client) 
         };
         issuer.publish(begun, outcome.map(|(set, _)| set));
         tell_of_clock(&issuer);
-        cause = next(&issuer, fetcher.changed(), due).await;
+        cause = next(&issuer, fetcher.changed(), due, &mut wall).await;
+        look_at_clock(&issuer, &mut wall);
     }
 }
 
 /// Waits until the next fetch is to begin; `due` = `None` if none is ever due.
-async fn next(issuer: &IssuerState, changed: &Notify, due: Option<Instant>) -> Cause {
+async fn next(
+    issuer: &IssuerState,
+    changed: &Notify,
+    due: Option<Instant>,
+    wall: &mut Wall,
+) -> Cause {
     let due = async {
         match due {
             Some(due) => sleep_until(due.into()).await,
@@ -88,6 +125,10 @@ async fn next(issuer: &IssuerState, changed: &Notify, due: Option<Instant>) -> C
                 return Cause::Changed;
             }
             () = issuer.clock_suspected() => tell_of_clock(issuer),
+            () = sleep(CLOCK_LOOK) => {
+                look_at_clock(issuer, wall);
+                tell_of_clock(issuer);
+            }
         }
     }
 }
@@ -129,12 +170,23 @@ fn report_set(issuer: &str, before: Option<&KeySet>, set: &KeySet) {
     }
 }
 
+fn look_at_clock(issuer: &IssuerState, wall: &mut Wall) {
+    if wall.was_set(Instant::now(), clock::now()) {
+        let name = &issuer.rules.name;
+        tracing::info!(issuer = %name, "our own clock was set; what was known of the issuer's is measured anew");
+        issuer.clock_was_set();
+    }
+}
+
 fn tell_of_clock(issuer: &IssuerState) {
     let name = &issuer.rules.name;
     match issuer.clock_news() {
         None => {}
-        Some(ClockNews::Right(_)) => {
+        Some(ClockNews::Right) => {
             tracing::info!(issuer = %name, "the issuer's clock and ours agree again");
+        }
+        Some(ClockNews::Forgotten) => {
+            tracing::info!(issuer = %name, "nothing says any more that the issuer's clock and ours are apart");
         }
         Some(ClockNews::Off(offset)) => {
             let side = if offset.seconds > 0.0 {

@@ -37,6 +37,7 @@ struct Issuer {
 impl Drop for Issuer {
     fn drop(&mut self) {
         self.task.abort();
+        self.state.retire();
     }
 }
 

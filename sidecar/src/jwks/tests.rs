@@ -169,3 +169,34 @@ async fn changes_are_told_once_and_not_with_each_fetch() {
     keeping.abort();
     serving.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_the_keys_begins_anew_after_a_panic() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (runs, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let keeping = tokio::spawn(async move {
+        let mut number = 0;
+        supervise("corp", || {
+            number += 1;
+            let (number, runs) = (number, runs.clone());
+            async move {
+                runs.send(number).unwrap();
+                assert!(number > 2, "a defect");
+                std::future::pending::<()>().await;
+            }
+        })
+        .await;
+    });
+    for number in 1..=3 {
+        assert_eq!(begun.recv().await, Some(number));
+    }
+    assert_eq!((log.count("ERROR"), log.count("begins anew")), (2, 2));
+    // What it runs ends with it.
+    keeping.abort();
+    assert_eq!(begun.recv().await, None);
+}

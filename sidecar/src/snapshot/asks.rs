@@ -25,12 +25,19 @@ pub(super) struct Progress {
     answered: u64,
     /// Fetches that have ended.
     ended: u64,
+    /// None will be any more.
+    is_over: bool,
 }
 
 impl Progress {
     /// A fetch has ended.
     pub(super) fn has_ended(self) -> bool {
         self.ended > 0
+    }
+
+    /// No fetch will end any more.
+    pub(super) fn is_over(self) -> bool {
+        self.is_over
     }
 }
 
@@ -76,6 +83,12 @@ impl Asks {
         self.is_fetching = false;
         self.progress.answered = begun;
         self.progress.ended += 1;
+        self.progress
+    }
+
+    /// Nobody fetches any more.
+    pub(super) fn give_up(&mut self) -> Progress {
+        self.progress.is_over = true;
         self.progress
     }
 

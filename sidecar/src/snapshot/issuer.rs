@@ -79,7 +79,7 @@ pub enum Refetch {
     /// A fetch has ended: one that began after the request did or, where no more may be asked for, the one that was
     /// under way.
     Ended,
-    /// It did not end in time.
+    /// It did not end in time, or the issuer was replaced by a reload meanwhile.
     Late,
     /// Too many were asked for of late and none is under way, or too many wait.
     Denied,
@@ -182,8 +182,15 @@ impl IssuerState {
             }
         }
         self.keys.store(Arc::new(next));
-        let progress = self.asks().end(begun);
-        self.done.send_replace(progress);
+        // Told under the lock, so that nothing older is told after something newer.
+        let mut asks = self.asks();
+        self.done.send_replace(asks.end(begun));
+    }
+
+    /// Nobody fetches for this one any more: whoever waits for it, or would from now on, is told so at once.
+    pub fn retire(&self) {
+        let mut asks = self.asks();
+        self.done.send_replace(asks.give_up());
     }
 
     /// Says whether the file with the keys is watched. Called by the side that fetches, like [`IssuerState::publish`].
@@ -229,9 +236,10 @@ impl IssuerState {
             return Refetch::Denied;
         };
         self.wanted.notify_one();
-        match timeout(MAX_WAIT, done.wait_for(|progress| wait.is_over(*progress))).await {
-            Ok(Ok(_)) => Refetch::Ended,
-            Ok(Err(_)) | Err(_) => Refetch::Late,
+        let over = done.wait_for(|progress| progress.is_over() || wait.is_over(*progress));
+        match timeout(MAX_WAIT, over).await {
+            Ok(Ok(progress)) if wait.is_over(*progress) => Refetch::Ended,
+            Ok(Ok(_) | Err(_)) | Err(_) => Refetch::Late,
         }
     }
 
@@ -259,6 +267,11 @@ impl IssuerState {
     /// Whether the clock's being off or right again is news, which it is once.
     pub fn clock_news(&self) -> Option<ClockNews> {
         self.skew.news()
+    }
+
+    /// Our own clock was set: what was measured by it before tells nothing any more.
+    pub fn clock_was_set(&self) {
+        self.skew.forget();
     }
 
     /// Waits until a token makes it likely that there is news of the clock.

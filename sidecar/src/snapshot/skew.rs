@@ -94,7 +94,9 @@ pub enum ClockNews {
     /// It is surely more than five seconds from ours.
     Off(ClockOffset),
     /// It surely is no longer.
-    Right(ClockOffset),
+    Right,
+    /// Nothing says so any more: what did was too long ago, or our own clock was set since.
+    Forgotten,
 }
 
 /// What is known of one issuer's clock.
@@ -215,10 +217,17 @@ impl Skew {
         if self.told.swap(next, Ordering::Relaxed) == next {
             return None;
         }
-        offset.map(match next {
-            TOLD_RIGHT => ClockNews::Right,
-            _ => ClockNews::Off,
+        Some(match offset {
+            None => ClockNews::Forgotten,
+            Some(_) if next == TOLD_RIGHT => ClockNews::Right,
+            Some(offset) => ClockNews::Off(offset),
         })
+    }
+
+    /// What was measured by another clock of ours is worth nothing.
+    pub(super) fn forget(&self) {
+        self.date.store(None);
+        self.issued.store(0, Ordering::Relaxed);
     }
 
     pub(super) async fn suspected(&self) {
@@ -350,7 +359,7 @@ mod tests {
         at(105_000);
         assert_eq!(skew.news(), None, "not surely right again");
         at(104_000);
-        assert!(matches!(skew.news(), Some(ClockNews::Right(_))));
+        assert!(matches!(skew.news(), Some(ClockNews::Right)));
         at(90_000);
         assert!(matches!(skew.news(), Some(ClockNews::Off(offset)) if offset.seconds < -5.0));
     }
@@ -361,5 +370,23 @@ mod tests {
         skew.note_issued(UnixTime::from_secs(160), UnixTime::from_secs(100));
         skew.suspected().await;
         assert!(matches!(skew.news(), Some(ClockNews::Off(_))));
+    }
+
+    #[test]
+    fn what_was_told_is_taken_back_when_nothing_says_it_any_more() {
+        // No `Date` ever, as with keys from a file.
+        let skew = Skew::new();
+        skew.note_issued(UnixTime::from_secs(160), UnixTime::from_secs(100));
+        assert!(matches!(skew.news(), Some(ClockNews::Off(_))));
+        skew.forget();
+        assert_eq!(skew.news(), Some(ClockNews::Forgotten));
+        assert_eq!(skew.news(), None, "told once");
+        skew.note_date(&dated(100_500, 100_500, 90_000, None));
+        assert!(matches!(skew.news(), Some(ClockNews::Off(_))));
+        skew.forget();
+        assert_eq!(
+            (skew.best(), skew.news()),
+            (None, Some(ClockNews::Forgotten))
+        );
     }
 }

@@ -154,3 +154,23 @@ fn what_cannot_be_used_is_known_also_when_the_keys_are_the_same() {
     let keys = state.keys();
     assert_eq!((keys.generation, keys.skipped().len()), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_an_issuer_that_goes_is_told_at_once() {
+    let state = Arc::new(state(Duration::from_secs(3600)));
+    let begun = tokio::time::Instant::now();
+    let waiting = tokio::spawn({
+        let state = Arc::clone(&state);
+        async move { state.refetch().await }
+    });
+    state.wanted().await;
+    let fetch = state.begin();
+    state.retire();
+    assert_eq!(waiting.await.unwrap(), Refetch::Late);
+    assert_eq!(state.refetch().await, Refetch::Late, "nor does a late one");
+    assert_eq!(begun.elapsed(), Duration::ZERO, "the clock stood still");
+    // A fetch that was under way brings nobody back to waiting.
+    state.publish(fetch, Err("down".to_owned()));
+    assert_eq!(state.refetch().await, Refetch::Late);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
