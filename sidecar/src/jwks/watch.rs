@@ -89,7 +89,11 @@ impl Watch {
         // The nearest first, and all that can be: one that may be entered but not read costs only what happens there.
         for place in places.iter().rev() {
             let watched = watcher.watch(&place.directory, RecursiveMode::NonRecursive);
-            outcome = outcome.and(watched.map_err(told));
+            if let Err(error) = watched
+                && outcome.is_ok()
+            {
+                outcome = Err(told(error));
+            }
         }
         outcome
     }
