@@ -14,7 +14,7 @@ use crate::reload::Carried;
 use crate::{admin, config, explain};
 
 /// What is asked.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Explain by this configuration, without a daemon. Keys at a URL are fetched from here.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
@@ -31,6 +31,17 @@ pub struct Args {
     /// The token, or `-` to read it from standard input, where no process list shows it.
     #[arg(value_name = "TOKEN|-")]
     token: String,
+}
+
+/// Never prints the token.
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args")
+            .field("config", &self.config)
+            .field("admin", &self.admin)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no explanation.
