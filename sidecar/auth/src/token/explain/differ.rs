@@ -106,6 +106,8 @@ mod tests {
                 "internationalised",
             ),
             ("https://login.example.com/realms/other", 33, ""),
+            ("other.example.com/realms/corp", 0, ""),
+            ("https://login.example.com:abc/realms/corp", 25, ""),
         ] {
             let text = difference(said, ours);
             assert!(text.starts_with(&format!("at byte {at} ")), "{text}");
