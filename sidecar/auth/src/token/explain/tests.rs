@@ -136,6 +136,10 @@ fn a_good_token_passes_everything() {
             r#"kid "k1": EC, 256 bits, for ES256"#
         );
         assert_eq!(
+            check(&explanation, "type").says,
+            "typ is JWT; JWT, at+jwt and none are accepted"
+        );
+        assert_eq!(
             check(&explanation, "keys").says,
             "2 key(s), 1 unusable, generation 1, from a file, 12s old"
         );

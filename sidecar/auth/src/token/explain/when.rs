@@ -44,6 +44,7 @@ mod tests {
     fn times_are_spoken() {
         let at = UnixTime::from_secs;
         assert_eq!(date(at(1_800_000_300)), "1800000300 (2027-01-15T08:05:00Z)");
+        assert_eq!(date(at(MAX_DATE)), "253402300799 (9999-12-31T23:59:59Z)");
         assert_eq!(date(at(MAX_DATE + 1)), "253402300800");
         assert_eq!(apart(at(10), at(202)), "in 3m 12s");
         assert_eq!(apart(at(202), at(10)), "3m 12s ago");
