@@ -15,7 +15,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use tollgate_auth::header::{Encoding, InjectSet, Injection};
+use tollgate_auth::header::{Content, Encoding, FromClaim, InjectSet, Injection};
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::jwt::DEFAULT_MAX_BYTES;
 use tollgate_auth::token::{Algorithm, Algorithms, Candidate, Issuer, KeySet, Keys, TokenType};
@@ -80,10 +80,12 @@ impl World {
     pub fn inject_set() -> InjectSet {
         let injection = |name: &'static str, claim: &str, encoding| Injection {
             name: name.into(),
-            claim: claim.into(),
-            encoding,
-            only: None,
-            except: None,
+            content: Content::Claim(FromClaim {
+                claim: claim.into(),
+                encoding,
+                only: None,
+                except: None,
+            }),
         };
         InjectSet::new(vec![
             injection("x-user-id", "sub", Encoding::String),

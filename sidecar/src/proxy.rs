@@ -195,10 +195,11 @@ async fn forward(
     // 403, 431. Scrub first: a client must not be able to write our headers, even on routes without a token.
     scrub(&mut head.fields, &listener.managed);
     unvouched(&mut head.fields);
-    if let Some(verdict) = &verdict {
-        let lines = shared.verdicts.headers(verdict, &route.inject)?;
-        head.fields.extend(lines.iter().cloned());
-    }
+    let lines = match &verdict {
+        Some(verdict) => shared.verdicts.headers(verdict, &route.inject)?,
+        None => Arc::clone(route.inject.fixed()),
+    };
+    head.fields.extend(lines.iter().cloned());
     introduce(connection, record.request_id(), &mut head);
 
     // 502, 503, 504

@@ -5,11 +5,13 @@ pub mod filter;
 pub mod inject;
 mod registry;
 pub mod scrub;
+pub mod template;
 
 pub use encode::{Encoding, encode};
 pub use filter::Filter;
-pub use inject::{InjectSet, Injection};
+pub use inject::{Content, FromClaim, InjectSet, Injection};
 pub use scrub::{
     ManagedNames, NameError, check_name, fold, hop_by_hop, is_hop_by_hop, is_unvouched, scrub,
     unvouched,
 };
+pub use template::{Template, TemplateError};

@@ -23,6 +23,11 @@ impl Refusal {
             detail: detail.into(),
         }
     }
+
+    /// The same, with what it is about in front of the detail.
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self::new(self.reason, format!("{what}: {}", self.detail))
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 mod datapath;
+mod inject;
 mod issuer;
 mod listener;
 mod route;

@@ -253,8 +253,15 @@ pub(crate) struct RawRequire {
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["claim"] },
+    { "required": ["value"] },
+    { "required": ["template"] },
+]))]
 pub(crate) struct RawInjection {
     pub(crate) claim: Field<StrOr<Vec<String>>>,
+    pub(crate) value: Field<String>,
+    pub(crate) template: Field<String>,
     pub(crate) encode: Field<RawEncoding>,
     pub(crate) only: Field<RawFilter>,
     pub(crate) except: Field<RawFilter>,
@@ -273,6 +280,7 @@ pub(crate) enum RawEncoding {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RawFilter {
     Prefix(String),
+    OneOf(Vec<String>),
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -54,6 +54,62 @@ fn claims_are_encoded_as_configured() {
 }
 
 #[test]
+fn templates_and_texts_are_written_as_configured() {
+    let world = World::with(
+        r#"
+      - name: orders
+        match: { path: /orders }
+        inject:
+          x-who: { template: '{sub}@{["https://example.com/tenant", "id"]}' }
+          x-zone: { value: "orders eu" }
+        upstream: api
+      - { name: open, match: { path: /open }, token: none, inject: { x-zone: { value: open } }, upstream: api }
+      - { name: maybe, match: { path: /maybe }, token: { issuers: [corp], required: false }, inject: { x-zone: { value: maybe } }, upstream: api }
+"#,
+        "",
+    );
+    let token = |sub: &str| {
+        world
+            .claims()
+            .claim("sub", sub)
+            .claim("https://example.com/tenant", json!({ "id": "acme" }))
+            .sign(&world.key)
+            .unwrap()
+    };
+    // Twice: the second finds the headers ready.
+    for _ in 0..2 {
+        let request = Request::get("/orders").bearer(&token("a@evil"));
+        for reply in [world.h1(&request), world.h2(&request)] {
+            assert_eq!(seen(&reply, "x-who"), ["a%40evil@acme"]);
+            assert_eq!(seen(&reply, "x-zone"), ["orders eu"]);
+        }
+    }
+    // Without the tenant nothing is said of the user either.
+    let reply = world.h1(&Request::get("/orders").bearer(&world.token()));
+    assert_eq!(seen(&reply, "x-who"), [""; 0]);
+    assert_eq!(seen(&reply, "x-zone"), ["orders eu"]);
+    // A text of the route is said with a token and without; what the client says under its name is gone.
+    for (path, bearer, zone) in [
+        ("/open", None, "open"),
+        ("/open", Some(token("a")), "open"),
+        ("/maybe", None, "maybe"),
+        ("/maybe", Some(token("a")), "maybe"),
+    ] {
+        let mut request = Request::get(path)
+            .field("x_zone", "forged")
+            .field("x-who", "forged");
+        if let Some(bearer) = bearer {
+            request = request.bearer(&bearer);
+        }
+        for reply in [world.h1(&request), world.h2(&request)] {
+            assert_eq!(seen(&reply, "x-zone"), [zone], "{path}");
+            assert_eq!(seen(&reply, "x-who"), [""; 0], "{path}");
+            assert!(!String::from_utf8_lossy(&reply.body).contains("forged"));
+        }
+    }
+}
+
+#[test]
 fn threat_32_33_34_no_alias_reaches_the_api_on_any_route() {
     let world = World::new();
     let token = world.token();

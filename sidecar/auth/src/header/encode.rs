@@ -53,16 +53,34 @@ pub(crate) fn encode_filtered(
         Encoding::Json => escaped(&json(value, filters)?),
         Encoding::Base64Url => URL_SAFE_NO_PAD.encode(json(value, filters)?),
     };
-    if text.len() > MAX_VALUE {
-        return Err(Refusal::new(
-            Reason::IdentityTooLarge,
-            format!(
-                "the header would have {} bytes, the limit is {MAX_VALUE}",
-                text.len()
-            ),
-        ));
-    }
+    within(text.len(), MAX_VALUE)?;
     Ok(Bytes::from(text))
+}
+
+/// Writes a scalar into a template's text, percent-encoded where the text's own characters (a bit each) or an
+/// edge would make it read otherwise.
+pub(super) fn insert(value: &Value, separators: u128, out: &mut String) -> Result<(), Refusal> {
+    match value {
+        Value::String(text) => percent(text, separators, out),
+        Value::Number(_) | Value::Bool(_) => percent(&value.to_string(), separators, out),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            return Err(unencodable(
+                "null, an array or an object cannot stand in a template",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses more than `limit` bytes.
+pub(super) fn within(bytes: usize, limit: usize) -> Result<(), Refusal> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::IdentityTooLarge,
+        format!("the header would have {bytes} bytes or more, the limit is {limit}"),
+    ))
 }
 
 fn scalar(value: &Value) -> Result<String, Refusal> {
@@ -101,7 +119,7 @@ fn list(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
                     "an empty element cannot stand in a list; use json",
                 ));
             }
-            Value::String(text) => percent(text, &mut out),
+            Value::String(text) => percent(text, 0, &mut out),
             Value::Number(number) => {
                 let _ = write!(out, "{number}");
             }
@@ -116,11 +134,15 @@ fn list(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
     Ok(out)
 }
 
-fn percent(text: &str, out: &mut String) {
-    let last = text.len() - 1;
+/// `also` has a bit for each ASCII character to encode beyond those that are always encoded.
+fn percent(text: &str, also: u128, out: &mut String) {
+    let last = text.len().saturating_sub(1);
     for (at, byte) in text.bytes().enumerate() {
         let edge_space = byte == b' ' && (at == 0 || at == last);
-        if edge_space || matches!(byte, b',' | b'"' | b'%') || !(b' '..=b'~').contains(&byte) {
+        let plain = (b' '..=b'~').contains(&byte)
+            && !matches!(byte, b',' | b'"' | b'%')
+            && also & (1 << byte) == 0;
+        if edge_space || !plain {
             let _ = write!(out, "%{byte:02X}");
         } else {
             out.push(char::from(byte));

@@ -1,5 +1,7 @@
 //! Which values of a claim are told, and which are not.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// A test of one string.
@@ -7,12 +9,15 @@ use serde_json::Value;
 pub enum Filter {
     /// It begins with this.
     Prefix(String),
+    /// It is one of these.
+    OneOf(BTreeSet<String>),
 }
 
 impl Filter {
     fn matches(&self, text: &str) -> bool {
         match self {
             Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Self::OneOf(values) => values.contains(text),
         }
     }
 }

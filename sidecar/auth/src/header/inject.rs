@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tollgate_http::fields::Field;
 
-use super::encode::{self, Encoding};
+use super::encode::{self, Encoding, MAX_VALUE};
 use super::filter::{Filter, Filters};
+use super::template::Template;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::claims::{ClaimPath, Claims};
@@ -17,11 +18,30 @@ use crate::token::sha256::sha256;
 /// colon, space and line end.
 pub const MAX_ALL: usize = 16 * 1024;
 
-/// One header from one claim.
+/// One header and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
     /// The header's name; [`super::scrub::check_name`] has accepted it.
     pub name: Bytes,
+    /// What stands in it.
+    pub content: Content,
+}
+
+/// What an injected header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// One claim of the verified token.
+    Claim(FromClaim),
+    /// Several of them in a text.
+    Template(Template),
+    /// The same on every request of the route, with a token or without: it tells of the route, not of the
+    /// client. [`check_fixed`] has accepted it.
+    Fixed(Bytes),
+}
+
+/// One claim as a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromClaim {
     /// The claim.
     pub claim: ClaimPath,
     /// How it is written.
@@ -32,10 +52,36 @@ pub struct Injection {
     pub except: Option<Filter>,
 }
 
+/// Whether `value` can stand in a header on every request: 1 to [`MAX_VALUE`] bytes of visible ASCII, spaces
+/// within it.
+///
+/// # Errors
+/// What is wrong and what is allowed, in words.
+pub fn check_fixed(value: &str) -> Result<(), String> {
+    let bytes = value.as_bytes();
+    if bytes.len() > MAX_VALUE {
+        return Err(format!(
+            "it has {} bytes, the limit is {MAX_VALUE}",
+            bytes.len()
+        ));
+    }
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return Err("it is empty; remove the header, or say something".to_owned());
+    };
+    if let Some(odd) = value.chars().find(|c| !(' '..='~').contains(c)) {
+        return Err(format!("{odd:?} is not visible ASCII; use only that"));
+    }
+    if *first == b' ' || *last == b' ' {
+        return Err("it begins or ends with a space, which servers cut off; remove it".to_owned());
+    }
+    Ok(())
+}
+
 /// The injections of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectSet {
     injections: Vec<Injection>,
+    fixed: Arc<[Field]>,
     identity: [u8; 32],
 }
 
@@ -44,8 +90,10 @@ impl InjectSet {
     pub fn new(injections: Vec<Injection>) -> Self {
         // What is derived names every field, so none that is added later can be forgotten here.
         let identity = sha256(format!("{injections:?}").as_bytes());
+        let fixed = injections.iter().filter_map(Injection::fixed).collect();
         Self {
             injections,
+            fixed,
             identity,
         }
     }
@@ -60,9 +108,20 @@ impl InjectSet {
         &self.identity
     }
 
-    /// The header lines for `claims`. A claim that is absent, `null`, or a scalar that its filters drop
-    /// gives no line; whatever the client sent under that name has been scrubbed already. An array whose
-    /// elements are all dropped gives an empty list: it was verified, and nothing of it is for the API.
+    /// The header lines of a request without a token: those that never change.
+    pub fn fixed(&self) -> &Arc<[Field]> {
+        &self.fixed
+    }
+
+    /// What [`Self::fixed`] counts towards [`MAX_ALL`], in bytes.
+    pub fn fixed_size(&self) -> usize {
+        self.fixed.iter().map(size).sum()
+    }
+
+    /// All header lines for `claims`. A claim that is absent, `null`, or a scalar that its filters drop
+    /// gives no line, and neither does a template that lacks one of its claims; whatever the client sent under
+    /// that name has been scrubbed already. An array whose elements are all dropped gives an empty list: it
+    /// was verified, and nothing of it is for the API.
     ///
     /// # Errors
     /// [`Reason::ClaimUnencodable`], [`Reason::IdentityTooLarge`]: never a part of the identity.
@@ -73,7 +132,11 @@ impl InjectSet {
             let Some(value) = injection.value(claims)? else {
                 continue;
             };
-            total += injection.name.len() + value.len() + 4;
+            let line = Field {
+                name: injection.name.clone(),
+                value,
+            };
+            total += size(&line);
             if total > MAX_ALL {
                 return Err(Refusal::new(
                     Reason::IdentityTooLarge,
@@ -82,10 +145,7 @@ impl InjectSet {
                     ),
                 ));
             }
-            lines.push(Field {
-                name: injection.name.clone(),
-                value,
-            });
+            lines.push(line);
         }
         Ok(lines.into())
     }
@@ -99,6 +159,31 @@ impl Default for InjectSet {
 }
 
 impl Injection {
+    /// The line, if it is the same on every request.
+    fn fixed(&self) -> Option<Field> {
+        match &self.content {
+            Content::Fixed(value) => Some(Field {
+                name: self.name.clone(),
+                value: value.clone(),
+            }),
+            Content::Claim(_) | Content::Template(_) => None,
+        }
+    }
+
+    fn value(&self, claims: &Claims) -> Result<Option<Bytes>, Refusal> {
+        let value = match &self.content {
+            Content::Claim(one) => one.value(claims),
+            Content::Template(template) => template.render(claims),
+            Content::Fixed(value) => Ok(Some(value.clone())),
+        };
+        value.map_err(|refusal| {
+            let header = String::from_utf8_lossy(&self.name);
+            refusal.about(&format!("header {header}"))
+        })
+    }
+}
+
+impl FromClaim {
     fn value(&self, claims: &Claims) -> Result<Option<Bytes>, Refusal> {
         let filters = Filters {
             only: self.only.as_ref(),
@@ -106,150 +191,20 @@ impl Injection {
         };
         let value = match claims.get(&self.claim) {
             None | Some(Value::Null) => return Ok(None),
-            Some(Value::Array(_)) => claims.get(&self.claim),
-            Some(scalar) => Some(scalar).filter(|s| filters.pass(s)),
+            Some(list @ Value::Array(_)) => list,
+            Some(scalar) if filters.pass(scalar) => scalar,
+            Some(_) => return Ok(None),
         };
-        let Some(value) = value else { return Ok(None) };
-        match encode::encode_filtered(value, self.encoding, &filters) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(refusal) => Err(Refusal::new(
-                refusal.reason,
-                format!(
-                    "claim {} for header {}: {}",
-                    self.claim,
-                    String::from_utf8_lossy(&self.name),
-                    refusal.detail
-                ),
-            )),
-        }
+        encode::encode_filtered(value, self.encoding, &filters)
+            .map(Some)
+            .map_err(|refusal| refusal.about(&format!("claim {}", self.claim)))
     }
+}
+
+/// What a line counts towards [`MAX_ALL`].
+fn size(line: &Field) -> usize {
+    line.name.len() + line.value.len() + 4
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn claims(mut value: Value) -> Claims {
-        value
-            .as_object_mut()
-            .unwrap()
-            .extend(json!({"exp": 1, "aud": "a"}).as_object().unwrap().clone());
-        let Value::Object(map) = value else {
-            unreachable!()
-        };
-        Claims::new("corp".into(), None, map).unwrap()
-    }
-
-    fn injection(name: &'static str, claim: &str, encoding: Encoding) -> Injection {
-        Injection {
-            name: name.into(),
-            claim: claim.into(),
-            encoding,
-            only: None,
-            except: None,
-        }
-    }
-
-    fn render(set: Vec<Injection>, token: Value) -> Result<Vec<String>, Reason> {
-        match InjectSet::new(set).render(&claims(token)) {
-            Ok(lines) => Ok(lines
-                .iter()
-                .map(|f| {
-                    format!(
-                        "{}: {}",
-                        String::from_utf8_lossy(&f.name),
-                        String::from_utf8_lossy(&f.value)
-                    )
-                })
-                .collect()),
-            Err(refusal) => Err(refusal.reason),
-        }
-    }
-
-    #[test]
-    fn absent_claims_give_no_line() {
-        let set = vec![
-            injection("x-user-id", "sub", Encoding::String),
-            injection("x-none", "none", Encoding::String),
-            injection("x-null", "null", Encoding::Json),
-            injection("x-groups", "groups", Encoding::List),
-        ];
-        let lines = render(
-            set,
-            json!({"sub": "u1", "null": null, "groups": ["a", "b,c"]}),
-        )
-        .unwrap();
-        assert_eq!(lines, ["x-user-id: u1", "x-groups: a,b%2Cc"]);
-    }
-
-    #[test]
-    fn filters_choose_elements() {
-        let only = |encoding| Injection {
-            only: Some(Filter::Prefix("app-".into())),
-            except: Some(Filter::Prefix("app-x".into())),
-            ..injection("x-g", "g", encoding)
-        };
-        let token = json!({"g": ["app-a", "other", "app-x1", 7]});
-        assert_eq!(
-            render(vec![only(Encoding::List)], token.clone()).unwrap(),
-            ["x-g: app-a"]
-        );
-        assert_eq!(
-            render(vec![only(Encoding::Json)], token).unwrap(),
-            [r#"x-g: ["app-a"]"#]
-        );
-        assert_eq!(
-            render(vec![only(Encoding::List)], json!({"g": ["z"]})).unwrap(),
-            ["x-g: "]
-        );
-        assert!(
-            render(vec![only(Encoding::String)], json!({"g": "other"}))
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(
-            render(vec![only(Encoding::String)], json!({"g": "app-a"})).unwrap(),
-            ["x-g: app-a"]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_written_refuses_the_request() {
-        let set = vec![injection("x-user-id", "sub", Encoding::String)];
-        assert_eq!(
-            render(set.clone(), json!({"sub": "a\r\nx-admin: 1"})),
-            Err(Reason::ClaimUnencodable)
-        );
-        let refusal = InjectSet::new(set)
-            .render(&claims(json!({"sub": "ä"})))
-            .unwrap_err();
-        assert!(
-            refusal
-                .detail
-                .starts_with(r#"claim "sub" for header x-user-id: "#),
-            "{}",
-            refusal.detail
-        );
-    }
-
-    #[test]
-    fn all_headers_together_are_capped() {
-        let set: Vec<_> = (0..3)
-            .map(|_| injection("x", "big", Encoding::String))
-            .collect();
-        let two = MAX_ALL / 2 - 5;
-        assert_eq!(
-            render(set[..2].to_vec(), json!({"big": "b".repeat(two)})).map(|l| l.len()),
-            Ok(2)
-        );
-        assert_eq!(
-            render(set.clone(), json!({"big": "b".repeat(two)})),
-            Err(Reason::IdentityTooLarge)
-        );
-        assert_eq!(
-            render(set[..1].to_vec(), json!({"big": "b".repeat(8193)})),
-            Err(Reason::IdentityTooLarge)
-        );
-    }
-}
+mod tests;

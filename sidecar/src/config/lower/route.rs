@@ -2,11 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bytes::Bytes;
-use tollgate_auth::header::encode::Encoding;
-use tollgate_auth::header::filter::Filter;
 use tollgate_auth::header::inject::Injection;
-use tollgate_auth::header::scrub;
 use tollgate_auth::policy::matcher::{HostMatch, PathMatch, RouteMatch, Template};
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::claims::ClaimPath;
@@ -14,13 +10,12 @@ use tollgate_http::Method;
 use tollgate_http::head::{Authority, HeadError};
 
 use super::context::{Context, References, check_name, items, known, set};
+use super::inject;
 use super::token::{self, Token};
 use crate::config::diagnostic::Position;
 use crate::config::model::RouteConfig;
-use crate::config::node::{At, Named, StrOr};
-use crate::config::raw::{
-    RawDefaults, RawEncoding, RawFilter, RawInjection, RawMatch, RawPath, RawRequire, RawRoute,
-};
+use crate::config::node::{At, StrOr};
+use crate::config::raw::{RawDefaults, RawMatch, RawPath, RawRequire, RawRoute};
 
 /// What routes inherit unless they say otherwise.
 pub(super) struct Defaults {
@@ -38,7 +33,7 @@ impl Defaults {
         Self {
             token: token::lower(cx, raw.and_then(|all| all.token.as_ref()), references),
             require: require(cx, raw.and_then(|all| all.require.as_ref())),
-            inject: inject(cx, raw.and_then(|all| all.inject.as_ref()))
+            inject: inject::lower(cx, raw.and_then(|all| all.inject.as_ref()))
                 .into_iter()
                 .map(|(_, injection)| injection)
                 .collect(),
@@ -109,17 +104,11 @@ pub(super) fn lower(
             "a request without a token could never meet the `require` of this route, and `required: false` lets it pass; say `required: true`, or `require: {}`",
         );
     }
-    let own = inject(cx, raw.inject.as_ref());
-    if public && let Some((at, injection)) = own.first() {
-        cx.report(
-            *at,
-            format!(
-                "`{}` is injected on a public route: without a token there is no claim to write; remove it, or ask for a token",
-                String::from_utf8_lossy(&injection.name)
-            ),
-        );
+    let own = inject::lower(cx, raw.inject.as_ref());
+    if public {
+        inject::without_token(cx, &own);
     }
-    let injections = inherit(cx, own, &defaults.inject);
+    let injections = inject::inherit(cx, position, own, &defaults.inject);
     Some(RouteConfig {
         name: name?.1.as_str().into(),
         matches,
@@ -133,34 +122,6 @@ pub(super) fn lower(
         inject: injections,
         upstream: upstream?,
     })
-}
-
-/// A route's own headers and the inherited ones; an own one of the same name replaces the inherited one.
-fn inherit(
-    cx: &mut Context<'_>,
-    own: Vec<(Position, Injection)>,
-    inherited: &[Injection],
-) -> Vec<Injection> {
-    let mut kept = Vec::new();
-    for one in inherited {
-        match own.iter().find(|(_, own)| reads_alike(&own.name, &one.name)) {
-            None => kept.push(one.clone()),
-            Some((_, own)) if own.name == one.name => {}
-            Some((at, own)) => cx.report(
-                *at,
-                format!(
-                    "the header `{}` reads like the inherited `{1}` to servers behind, so the API could not tell which it got; spell it `{1}` to replace that",
-                    String::from_utf8_lossy(&own.name),
-                    String::from_utf8_lossy(&one.name)
-                ),
-            ),
-        }
-    }
-    own.into_iter().map(|(_, own)| own).chain(kept).collect()
-}
-
-fn reads_alike(one: &[u8], other: &[u8]) -> bool {
-    scrub::fold(one) == scrub::fold(other)
 }
 
 fn matches(cx: &mut Context<'_>, raw: Option<&RawMatch>) -> RouteMatch {
@@ -273,60 +234,4 @@ fn require(cx: &mut Context<'_>, raw: Option<&At<RawRequire>>) -> Requirement {
             .collect(),
         claims,
     }
-}
-
-fn inject(
-    cx: &mut Context<'_>,
-    raw: Option<&At<Named<RawInjection>>>,
-) -> Vec<(Position, Injection)> {
-    let mut injections: Vec<(Position, Injection)> = Vec::new();
-    for (key, raw) in set(raw).map(|(_, named)| &named.0).into_iter().flatten() {
-        let Some(name) = &key.value else { continue };
-        if let Err(error) = scrub::check_name(name) {
-            cx.report(
-                key.position,
-                format!("the header `{name}` cannot be injected: {error}"),
-            );
-        }
-        if let Some((_, other)) = injections
-            .iter()
-            .find(|(_, other)| reads_alike(&other.name, name.as_bytes()))
-        {
-            cx.report(
-                key.position,
-                format!(
-                    "the header `{name}` reads like `{}` to servers behind, so the API could not tell which it got; keep one of them",
-                    String::from_utf8_lossy(&other.name)
-                ),
-            );
-        }
-        let Some(value) = &raw.value else { continue };
-        let Some((at, claim)) = cx.required(raw.position, "claim", value.claim.as_ref()) else {
-            continue;
-        };
-        let claim = match claim {
-            StrOr::Str(name) => ClaimPath::new([name.clone()]),
-            StrOr::Other(path) if path.is_empty() => {
-                cx.report(at, "an empty claim path names nothing");
-                continue;
-            }
-            StrOr::Other(path) => ClaimPath::new(path.iter().cloned()),
-        };
-        let injection = Injection {
-            name: Bytes::from(name.to_ascii_lowercase()),
-            claim,
-            encoding: match set(value.encode.as_ref()) {
-                None | Some((_, RawEncoding::String)) => Encoding::String,
-                Some((_, RawEncoding::List)) => Encoding::List,
-                Some((_, RawEncoding::Json)) => Encoding::Json,
-                Some((_, RawEncoding::Base64url)) => Encoding::Base64Url,
-            },
-            only: set(value.only.as_ref())
-                .map(|(_, RawFilter::Prefix(prefix))| Filter::Prefix(prefix.clone())),
-            except: set(value.except.as_ref())
-                .map(|(_, RawFilter::Prefix(prefix))| Filter::Prefix(prefix.clone())),
-        };
-        injections.push((key.position, injection));
-    }
-    injections
 }

@@ -1,5 +1,6 @@
 //! Configurations that are well-formed and cannot be meant: each is named with its place and a cure.
 
+mod inject;
 mod secrets;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::header::encode::Encoding;
-use crate::header::inject::Injection;
+use crate::header::inject::{Content, FromClaim, Injection};
 use crate::token::jwt::{Issuer, verify};
 use crate::token::keys::{Algorithm, KeySet};
 use crate::token::testing::{NOW, Signer, candidate, issuer, key_set};
@@ -309,10 +309,12 @@ fn t53_a_verdict_belongs_to_its_issuer() {
 fn set(names: &[&'static str]) -> InjectSet {
     let injections = names.iter().map(|&name| Injection {
         name: name.into(),
-        claim: "sub".into(),
-        encoding: Encoding::String,
-        only: None,
-        except: None,
+        content: Content::Claim(FromClaim {
+            claim: "sub".into(),
+            encoding: Encoding::String,
+            only: None,
+            except: None,
+        }),
     });
     InjectSet::new(injections.collect())
 }
