@@ -3,6 +3,7 @@
 mod authenticate;
 pub mod connection;
 mod in_url;
+mod own;
 pub mod record;
 pub mod rejection;
 mod respond;
@@ -18,7 +19,7 @@ use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
-use tollgate_http::{RequestHead, ResponseHead};
+use tollgate_http::{Method, RequestHead, ResponseHead};
 
 use self::authenticate::authenticate;
 use self::connection::Connection;
@@ -82,7 +83,8 @@ pub async fn handle(
     incoming: Incoming,
 ) -> Answer {
     let mut record = record_of(shared, connection, || Words::of(&head));
-    match forward(shared, connection, head, incoming, &mut record).await {
+    let is_head = head.method == Method::HEAD;
+    let mut answer = match forward(shared, connection, head, incoming, &mut record).await {
         Ok((mut head, body, ends_at)) => {
             if head.fields.get("transfer-encoding").is_some() {
                 // RFC 9112, section 6.3: the coding overrides the length, and passing both on invites a misreading.
@@ -93,13 +95,18 @@ pub async fn handle(
             record.stamp(&mut head.fields);
             Answer {
                 head,
-                body: Body::Upstream(body),
+                body,
                 record,
                 ends_at,
             }
         }
         Err(rejection) => refuse(rejection, record),
+    };
+    if is_head && let Body::Own(body) = &mut answer.body {
+        // Its length is told, and it is not sent (RFC 9110, section 9.3.2); over HTTP/2 nobody else sees to that.
+        body.clear();
     }
+    answer
 }
 
 /// Answers a request that could not be read as one.
@@ -144,7 +151,7 @@ async fn forward(
     mut head: RequestHead,
     incoming: Incoming,
     record: &mut Record,
-) -> Result<(ResponseHead, ResponseBody, Option<UnixTime>), Rejection> {
+) -> Result<(ResponseHead, Body, Option<UnixTime>), Rejection> {
     // One configuration for the whole request, whatever is reloaded meanwhile.
     let snapshot = shared.snapshot.load_full();
     // 503: the listener went away in a reload while this connection stayed open.
@@ -158,6 +165,12 @@ async fn forward(
         && !names.cover(host)
     {
         return Err(Rejection::Misdirected(host.to_owned()));
+    }
+
+    // 200, 204, 405: what the listener says of itself is public, and no route can stand in its place.
+    if let Some(document) = listener.own.find(host, head.path.as_str()) {
+        let (head, body) = own::answer(document, &head.method, (shared.clock)())?;
+        return Ok((head, Body::Own(body), None));
     }
 
     // 404, 405: nothing of the token is looked at before a route asks for one.
@@ -214,7 +227,7 @@ async fn forward(
         let why = "switched protocols, which nobody asked for";
         return Err(Rejection::Unusable(answer.endpoint, why));
     }
-    Ok((answer.head, answer.body, ends_at))
+    Ok((answer.head, Body::Upstream(answer.body), ends_at))
 }
 
 /// Says who the client is and how it came; whatever the client said of that itself was scrubbed.

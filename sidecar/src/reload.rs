@@ -3,17 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
+use tollgate_auth::resource::{Offers, Resource};
 use tollgate_auth::token::source::TokenSource;
 
 use crate::client::{Client, Limits};
 use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig};
 use crate::jwks;
 use crate::snapshot::issuer::IssuerState;
+use crate::snapshot::own::{Content, OwnDocument, OwnDocuments};
 use crate::snapshot::{Listener, Route, SAID_BY_US, Snapshot, TokenRule};
 use crate::upstream;
 
@@ -197,12 +200,17 @@ fn listener(
             upstream: Arc::clone(&upstreams[route.upstream]),
         })
         .collect();
+    let mut own = OwnDocuments::default();
+    if let Some(resource) = &config.resource {
+        own.publish(metadata(resource, config, issuers));
+    }
     let managed_in_trailers = Arc::clone(managed);
     let credentials = credentials(config);
     Listener {
         name: Arc::clone(&config.name),
         table: RouteTable::new(matches),
         routes,
+        own,
         managed: Arc::clone(managed),
         // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
         trailers: Arc::new(move |name| {
@@ -211,6 +219,33 @@ fn listener(
                 || is_unvouched(name)
                 || is_hop_by_hop(name)
         }),
+    }
+}
+
+/// Clients ask for it after a refusal; what changes with a reload is seen in time.
+const METADATA_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// What `resource` says of the routes (RFC 9728).
+fn metadata(
+    resource: &Resource,
+    config: &ListenerConfig,
+    issuers: &[Arc<IssuerState>],
+) -> OwnDocument {
+    let mut offers = Offers::default();
+    for route in &config.routes {
+        let Some(rule) = &route.token else { continue };
+        let identifiers = rule.issuers.iter().map(|&at| &*issuers[at].rules.issuer);
+        offers.issuers.extend(identifiers);
+        offers.sources.extend(&rule.sources);
+        let scopes = route.require.scopes.iter().map(String::as_str);
+        offers.scopes.extend(scopes);
+    }
+    OwnDocument {
+        path: resource.metadata_path(),
+        host: Some(resource.host().to_owned()),
+        content_type: "application/json",
+        max_age: METADATA_MAX_AGE,
+        content: Content::Ready(resource.metadata(offers).into()),
     }
 }
 

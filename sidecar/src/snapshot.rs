@@ -3,6 +3,7 @@
 
 mod asks;
 pub mod issuer;
+pub mod own;
 pub mod skew;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::source::TokenSource;
 
 use self::issuer::IssuerState;
+use self::own::OwnDocuments;
 use crate::upstream::Client;
 use crate::upstream::body::TrailerFilter;
 
@@ -49,6 +51,8 @@ pub struct Listener {
     pub table: RouteTable,
     /// The routes.
     pub routes: Vec<Route>,
+    /// What it answers itself, before any route is looked for.
+    pub own: OwnDocuments,
     /// Names that no client may say: those that any route of any listener injects.
     pub managed: Arc<ManagedNames>,
     /// The same for trailers.

@@ -191,7 +191,10 @@ impl Target {
     pub fn h1(&self, request: &Request) -> io::Result<Reply> {
         let mut stream = self.tls(&["http/1.1"])?;
         stream.write_all(&request.to_h1(&self.authority()))?;
-        read_reply(&mut stream)
+        match request.method.as_str() {
+            "HEAD" => read_reply_to_head(&mut stream),
+            _ => read_reply(&mut stream),
+        }
     }
 
     /// A connection for many requests by HTTP/1.1 over TLS.
@@ -318,6 +321,16 @@ async fn h2(
 /// # Errors
 /// When the stream fails or ends too early, or what it carries is no such answer.
 pub fn read_reply(stream: &mut impl Read) -> io::Result<Reply> {
+    let mut reply = read_reply_to_head(stream)?;
+    reply.body = read_body(stream, &reply)?;
+    Ok(reply)
+}
+
+/// The same for the answer to a HEAD request, which has no body whatever its fields say.
+///
+/// # Errors
+/// When the stream fails or ends too early, or what it carries is no such answer.
+pub fn read_reply_to_head(stream: &mut impl Read) -> io::Result<Reply> {
     loop {
         let head = read_until(stream, b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&head).into_owned();
@@ -331,14 +344,12 @@ pub fn read_reply(stream: &mut impl Read) -> io::Result<Reply> {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
-        let mut reply = Reply {
-            status,
-            fields,
-            body: Bytes::new(),
-        };
         if !(100..200).contains(&status) {
-            reply.body = read_body(stream, &reply)?;
-            return Ok(reply);
+            return Ok(Reply {
+                status,
+                fields,
+                body: Bytes::new(),
+            });
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod header;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+pub mod resource;
 pub mod time;
 pub mod token;
 

@@ -1,5 +1,6 @@
 //! From the file's words to the model: resolves, defaults, validates, and names every mistake at once.
 
+mod answers;
 pub(crate) mod context;
 mod datapath;
 mod inject;

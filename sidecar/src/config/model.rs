@@ -9,6 +9,7 @@ use std::time::Duration;
 use tollgate_auth::header::inject::Injection;
 use tollgate_auth::policy::matcher::RouteMatch;
 use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::resource::Resource;
 use tollgate_auth::token::jwt::Issuer;
 use tollgate_auth::token::source::TokenSource;
 use tollgate_datapath::model::Model;
@@ -129,6 +130,8 @@ pub struct ListenerConfig {
     pub head_timeout: Duration,
     /// How long a connection without a request is kept.
     pub idle_timeout: Duration,
+    /// What it is to its clients; published as metadata (RFC 9728).
+    pub resource: Option<Resource>,
     /// In the order of the file.
     pub routes: Vec<RouteConfig>,
 }

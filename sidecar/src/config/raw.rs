@@ -3,12 +3,15 @@
 //! Every field is optional and carries its place, so that [`super::lower`] can name all mistakes at once. Keys of the
 //! format that this version does not act on are read as [`Later`] and refused by name, never ignored.
 
+pub(crate) mod answers;
+
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::answers::RawResource;
 use super::node::{At, Named, StrOr};
 
 type Field<T> = Option<At<T>>;
@@ -132,6 +135,7 @@ pub(crate) struct RawListener {
     pub(crate) tls: Field<RawTls>,
     pub(crate) plaintext: Field<bool>,
     pub(crate) timeouts: Field<RawListenerTimeouts>,
+    pub(crate) resource: Field<RawResource>,
     pub(crate) defaults: Field<RawDefaults>,
     pub(crate) routes: List<RawRoute>,
 }

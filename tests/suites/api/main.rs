@@ -6,6 +6,7 @@
     reason = "tests: panicking is how a test fails"
 )]
 
+mod answers;
 mod config;
 mod explain;
 mod headers;

@@ -88,6 +88,18 @@ impl World {
         world
     }
 
+    /// A gate with these `routes:` and more under `listeners: edge:`.
+    pub(crate) fn with_listener(settings: &str, routes: &str) -> Self {
+        let world = Self::with(ROUTES, "");
+        let configuration = world.configuration(routes, "");
+        let listen = "    listen: 127.0.0.1:0\n    tls:";
+        assert_eq!(configuration.matches(listen).count(), 1);
+        let more = format!("    listen: 127.0.0.1:0\n    {settings}\n    tls:");
+        world.write(&configuration.replacen(listen, &more, 1));
+        world.reload().unwrap();
+        world
+    }
+
     /// The configuration's text.
     pub(crate) fn configuration(&self, routes: &str, issuer_settings: &str) -> String {
         format!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tollgate_auth::policy::shadow::shadowed;
 
+use super::answers;
 use super::context::{Context, References, items, lacks_items, names, set};
 use super::route;
 use crate::config::diagnostic::Position;
@@ -103,6 +104,7 @@ fn listener(
         Duration::from_secs(60),
         (Duration::from_secs(1), Duration::from_secs(3600)),
     );
+    let resource = answers::resource(cx, raw.resource.as_ref());
     let defaults = route::Defaults::lower(
         cx,
         set(raw.defaults.as_ref()).map(|(_, defaults)| defaults),
@@ -126,6 +128,9 @@ fn listener(
         }
         routes.push(route);
     }
+    if let Some(resource) = &resource {
+        answers::hidden_route(cx, resource, &sound);
+    }
     unreachable_routes(cx, sound);
     if lacks_items(raw.routes.as_ref()) {
         cx.report(
@@ -140,6 +145,7 @@ fn listener(
         handshake_timeout,
         head_timeout,
         idle_timeout,
+        resource,
         routes,
     })
 }
