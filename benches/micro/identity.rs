@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
 use tollgate_auth::header::{ManagedNames, scrub};
-use tollgate_auth::policy::{HostMatch, PathMatch, RouteMatch, RouteTable};
+use tollgate_auth::policy::{HostMatch, Normalization, PathMatch, RouteMatch, RouteTable};
 use tollgate_auth::token::{Algorithm, VerdictCache, verify};
 use tollgate_benches::{ALGORITHMS, Bare, NOW, Outcome, World};
 use tollgate_http::{Fields, Method, Path};
@@ -142,7 +142,7 @@ fn browser_request() -> Fields {
 
 fn routes(criterion: &mut Criterion) -> Outcome<()> {
     let mut group = criterion.benchmark_group("route");
-    let path = Path::parse(b"/service-7/orders/12345/lines")?;
+    let mut path = Path::parse(b"/service-7/orders/12345/lines")?;
     for count in [10, 1_000] {
         let routes: Result<Vec<_>, tollgate_auth::policy::PatternError> = (0..count)
             .map(|n| {
@@ -150,12 +150,13 @@ fn routes(criterion: &mut Criterion) -> Outcome<()> {
                     hosts: vec![HostMatch::Exact("api.example.com".into())],
                     path: PathMatch::prefix(&format!("/service-{n}/orders"))?,
                     methods: vec![Method::GET, Method::POST],
+                    normalization: Normalization::default(),
                 })
             })
             .collect();
         let table = RouteTable::new(routes?);
         group.bench_function(format!("find among {count}"), |b| {
-            b.iter(|| table.find(Some("api.example.com"), black_box(&path), &Method::GET));
+            b.iter(|| table.find(Some("api.example.com"), black_box(&mut path), &Method::GET));
         });
     }
     group.finish();

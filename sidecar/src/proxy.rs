@@ -173,13 +173,17 @@ async fn forward(
         return Ok((head, Body::Own(body), None));
     }
 
-    // 404, 405: nothing of the token is looked at before a route asks for one.
-    let route = match listener.table.find(host, &head.path, &head.method) {
+    // 400, 404, 405: nothing of the token is looked at before a route asks for one. The path is the route's from here on.
+    let route = match listener.table.find(host, &mut head.path, &head.method) {
         Found::Route(index) => &listener.routes[index],
+        Found::PathRefused(route, error) => {
+            record.route = route.map(|index| Arc::clone(&listener.routes[index].name));
+            return Err(Rejection::Path(error));
+        }
         Found::NoRoute => return Err(Rejection::NoRoute),
         Found::MethodNotAllowed(allowed) => return Err(Rejection::MethodNotAllowed(allowed)),
     };
-    record.route = Some(Arc::clone(&route.name));
+    record.routed(&route.name, &head.path);
     if let Some(rule) = &route.token {
         record.in_url = InUrl::of(&rule.sources);
     }

@@ -6,6 +6,7 @@ mod datapath;
 mod inject;
 mod issuer;
 mod listener;
+mod matching;
 mod route;
 mod source;
 mod token;

@@ -186,6 +186,21 @@ pub(crate) struct RawDefaults {
     pub(crate) token: Field<StrOr<RawTokenRule>>,
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
+    pub(crate) path_normalization: Field<RawNormalization>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RawNormalization {
+    pub(crate) encoded_slash: Field<RawEncodedSlash>,
+    pub(crate) merge_slashes: Field<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawEncodedSlash {
+    Refuse,
+    Keep,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -227,7 +242,7 @@ pub(crate) struct RawRoute {
     pub(crate) token: Field<StrOr<RawTokenRule>>,
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
-    pub(crate) path_normalization: Field<Later>,
+    pub(crate) path_normalization: Field<RawNormalization>,
     pub(crate) upstream: Field<String>,
 }
 

@@ -14,7 +14,7 @@ use tollgate_auth::reason::Reason;
 use tollgate_auth::token::cache::{Fingerprint, Verdict};
 use tollgate_auth::token::claims::Claims;
 use tollgate_auth::token::redact::redact;
-use tollgate_http::{Fields, RequestHead, Version};
+use tollgate_http::{Fields, Path, RequestHead, Version};
 
 use super::connection::Connection;
 use super::in_url::InUrl;
@@ -163,6 +163,17 @@ impl Record {
             reason: None,
             detail: None,
             verdict: None,
+        }
+    }
+
+    /// A route takes the request, with the path in this form.
+    pub(super) fn routed(&mut self, route: &Arc<str>, path: &Path) {
+        self.route = Some(Arc::clone(route));
+        // What is logged is what was decided on: the route may have merged slashes.
+        if let Some((_, _, words)) = &mut self.log
+            && words.path.contains("//")
+        {
+            words.path = shown(path.as_str());
         }
     }
 

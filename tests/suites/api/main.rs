@@ -12,6 +12,7 @@ mod explain;
 mod headers;
 mod keys;
 mod life;
+mod paths;
 mod routes;
 mod sources;
 mod telemetry;

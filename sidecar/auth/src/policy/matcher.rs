@@ -10,34 +10,43 @@
 //! A lookup hashes the host once a label and the path once a segment, so its cost goes with the length of
 //! the request and not with the number of routes; only templates that share their literal beginnings are
 //! tried one after the other.
+//!
+//! A route that merges slashes sees `/a` where the client wrote `//a`; the others see what was written. Such a path is
+//! looked up in both forms, each over the routes that see it so, and the order above holds between them.
 
 use std::collections::HashMap;
 
 use tollgate_http::head::Method;
-use tollgate_http::path::Path;
+use tollgate_http::path::{Path, PathError};
 
+use super::normalization::EncodedSlash;
+use super::pattern::Part;
 pub use super::pattern::{HostMatch, PathMatch, PatternError, RouteMatch, Template};
-use super::pattern::{Part, form};
+use super::precedence::Rank;
 
 /// Routes, ready for lookups.
 #[derive(Debug)]
 pub struct RouteTable {
-    routes: Vec<Vec<Method>>,
+    routes: Vec<RouteMatch>,
     exact: HashMap<Box<str>, Paths>,
     wildcard: HashMap<Box<str>, Paths>,
     any: Paths,
+    /// Any route merges slashes.
+    merges: bool,
 }
 
-/// The outcome of a lookup.
+/// The outcome of a lookup. Routes are indexes into what [`RouteTable::new`] was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The index of the route in what [`RouteTable::new`] was given.
+    /// This route takes the request, with the path as it is now.
     Route(usize),
     /// No route has this host and path.
     NoRoute,
     /// Routes have this host and path, none of them the method; these are the methods they take, each
     /// once, most specific route first.
     MethodNotAllowed(Vec<Method>),
+    /// The path holds what this route refuses, or what no route that might take it keeps.
+    PathRefused(Option<usize>, PathError),
 }
 
 /// The routes of one host pattern.
@@ -61,67 +70,86 @@ impl RouteTable {
     /// The table of `routes` in the order of the file.
     pub fn new(routes: Vec<RouteMatch>) -> Self {
         let mut table = Self {
+            merges: routes.iter().any(|route| merges(route)),
             routes: Vec::with_capacity(routes.len()),
             exact: HashMap::new(),
             wildcard: HashMap::new(),
             any: Paths::default(),
         };
-        for (
-            route,
-            RouteMatch {
-                hosts,
-                path,
-                methods,
-            },
-        ) in routes.into_iter().enumerate()
-        {
-            let hosts = if hosts.is_empty() {
-                vec![HostMatch::Any]
-            } else {
-                hosts
-            };
-            for host in hosts {
+        for (at, mut route) in routes.into_iter().enumerate() {
+            route.path = route.path.in_form();
+            if route.hosts.is_empty() {
+                route.hosts.push(HostMatch::Any);
+            }
+            for host in &route.hosts {
                 let paths = match host {
                     HostMatch::Any => &mut table.any,
-                    HostMatch::Exact(host) => table
-                        .exact
-                        .entry(host.to_ascii_lowercase().into())
-                        .or_default(),
-                    HostMatch::Wildcard(host) => table
-                        .wildcard
-                        .entry(host.to_ascii_lowercase().into())
-                        .or_default(),
+                    HostMatch::Exact(name) => table.exact.entry(lower(name)).or_default(),
+                    HostMatch::Wildcard(name) => table.wildcard.entry(lower(name)).or_default(),
                 };
-                paths.add(&path, route);
+                paths.add(&route.path, at);
             }
-            table.routes.push(methods);
+            table.routes.push(route);
         }
         table
     }
 
-    /// The route of a request. `host` is [`tollgate_http::head::Authority::host`].
-    pub fn find(&self, host: Option<&str>, path: &Path, method: &Method) -> Found {
+    /// The routes, in the order of the file, their patterns in the form of requests.
+    pub fn routes(&self) -> &[RouteMatch] {
+        &self.routes
+    }
+
+    /// The route of a request, and its path in the form that this route matched: the one to decide on and to forward.
+    /// `host` is [`tollgate_http::head::Authority::host`].
+    pub fn find(&self, host: Option<&str>, path: &mut Path, method: &Method) -> Found {
+        let encoded = path.encoded_separator();
         let mut search = Search {
             table: self,
             method,
+            slashes: Slashes::Single,
+            keeps: encoded.is_some(),
             allowed: Vec::new(),
         };
-        match search.hosts(host, path) {
-            Some(route) => Found::Route(route),
-            None if search.allowed.is_empty() => Found::NoRoute,
-            None => Found::MethodNotAllowed(search.allowed),
+        let merged = path.merged();
+        let route = match &merged {
+            None => search.hosts(host, path),
+            Some(merged) => search.both(host, path, merged),
+        };
+        let refuses =
+            |route: &usize| self.routes[*route].normalization.encoded_slash == EncodedSlash::Refuse;
+        match (route, encoded) {
+            // The most specific one decides; a laxer one behind it is not asked.
+            (Some(route), Some(error)) if refuses(&route) => Found::PathRefused(Some(route), error),
+            (Some(route), _) => {
+                if let Some(merged) = merged
+                    && merges(&self.routes[route])
+                {
+                    *path = merged;
+                }
+                Found::Route(route)
+            }
+            (None, _) if !search.allowed.is_empty() => Found::MethodNotAllowed(search.allowed),
+            (None, Some(error)) => Found::PathRefused(None, error),
+            (None, None) => Found::NoRoute,
         }
     }
+}
+
+fn merges(route: &RouteMatch) -> bool {
+    route.normalization.merge_slashes
+}
+
+fn lower(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into()
 }
 
 impl Paths {
     fn add(&mut self, path: &PathMatch, route: usize) {
         let here = match path {
             PathMatch::Any => &mut self.every,
-            PathMatch::Exact(text) => self.exact.entry(form(text).into()).or_default(),
+            PathMatch::Exact(text) => self.exact.entry(text.as_str().into()).or_default(),
             PathMatch::Prefix(text) => {
-                let form = form(text);
-                let segments = form.strip_suffix('/').unwrap_or(&form).split('/').skip(1);
+                let segments = text.strip_suffix('/').unwrap_or(text).split('/').skip(1);
                 &mut segments
                     .fold(&mut self.prefixes, |node, segment| node.step(segment))
                     .here
@@ -150,10 +178,40 @@ impl Node {
 struct Search<'t> {
     table: &'t RouteTable,
     method: &'t Method,
+    slashes: Slashes,
+    /// Only methods of routes that keep encoded separators are allowed ones: the others refuse this path.
+    keeps: bool,
     allowed: Vec<Method>,
 }
 
+/// Which routes have a say over the form of the path that is looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slashes {
+    /// The path has no run of slashes: all routes.
+    Single,
+    /// Its runs are there: those that do not merge.
+    Runs,
+    /// Its runs were made one: those that merge.
+    Merged,
+}
+
 impl Search<'_> {
+    /// A path with runs of slashes: each form over the routes that see it so, and of two that match the more specific.
+    fn both(&mut self, host: Option<&str>, literal: &Path, merged: &Path) -> Option<usize> {
+        self.slashes = Slashes::Runs;
+        let one = self.hosts(host, literal);
+        if !self.table.merges {
+            return one;
+        }
+        self.slashes = Slashes::Merged;
+        let other = self.hosts(host, merged);
+        let rank = |route: &usize| Rank::new(&self.table.routes[*route], *route, host);
+        match (one, other) {
+            (Some(one), Some(other)) if rank(&one) > rank(&other) => Some(one),
+            (one, other) => other.or(one),
+        }
+    }
+
     fn hosts(&mut self, host: Option<&str>, path: &Path) -> Option<usize> {
         let table = self.table;
         if let Some(host) = host {
@@ -226,12 +284,25 @@ impl Search<'_> {
 
     /// Of routes that are equally specific by host and path, the one for the method.
     fn pick(&mut self, routes: &[usize]) -> Option<usize> {
-        let methods = |route: &usize| self.table.routes[*route].as_slice();
-        let listed = routes.iter().find(|r| methods(r).contains(self.method));
-        if let Some(route) = listed.or_else(|| routes.iter().find(|r| methods(r).is_empty())) {
-            return Some(*route);
+        let (table, slashes) = (self.table, self.slashes);
+        let route = |at: &usize| &table.routes[*at];
+        let seen = |at: &&usize| match slashes {
+            Slashes::Single => true,
+            Slashes::Runs => !merges(route(at)),
+            Slashes::Merged => merges(route(at)),
+        };
+        let seen = routes.iter().filter(seen);
+        let listed = seen
+            .clone()
+            .find(|at| route(at).methods.contains(self.method));
+        let taken = listed.or_else(|| seen.clone().find(|at| route(at).methods.is_empty()));
+        if taken.is_some() {
+            return taken.copied();
         }
-        for method in routes.iter().flat_map(methods) {
+        let passes = |at: &&usize| {
+            !self.keeps || route(at).normalization.encoded_slash == EncodedSlash::Keep
+        };
+        for method in seen.filter(passes).flat_map(|at| &route(at).methods) {
             if !self.allowed.contains(method) {
                 self.allowed.push(method.clone());
             }

@@ -5,6 +5,8 @@ use std::fmt;
 use tollgate_http::head::Method;
 use tollgate_http::path::Path;
 
+use super::normalization::{EncodedSlash, Normalization};
+
 /// Which hosts a route serves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostMatch {
@@ -14,6 +16,22 @@ pub enum HostMatch {
     Exact(String),
     /// Every host with one label or more before this suffix: `example.com` stands for `*.example.com`.
     Wildcard(String),
+}
+
+impl HostMatch {
+    /// Whether a request for `host` is meant; `None` is a request without one.
+    pub(super) fn matches(&self, host: Option<&str>) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Exact(name), Some(host)) => name.eq_ignore_ascii_case(host),
+            (Self::Wildcard(suffix), Some(host)) => host
+                .len()
+                .checked_sub(suffix.len() + 1)
+                .and_then(|at| host.get(at..)?.strip_prefix('.'))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix)),
+            (_, None) => false,
+        }
+    }
 }
 
 /// Which paths a route serves. The strings may be spelled as any request may spell them: they are
@@ -52,6 +70,49 @@ impl PathMatch {
             format!("an exact path covers itself alone; say `{{ prefix: {parent} }}`")
         })
         .map(Self::Exact)
+    }
+
+    /// Whether `path` is meant. The pattern is [`Self::in_form`].
+    pub(super) fn matches(&self, path: &Path) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(text) => path.as_str() == text,
+            Self::Prefix(text) => {
+                let own = text.strip_suffix('/').unwrap_or(text);
+                let rest = path.as_str().strip_prefix(own);
+                // The empty prefix is a path's; the asterisk form has no path.
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    && !path.is_asterisk()
+            }
+            Self::Template(template) => template.matches(path),
+        }
+    }
+
+    /// With its text in the form that requests' paths have.
+    pub(super) fn in_form(self) -> Self {
+        match self {
+            Self::Prefix(text) => Self::Prefix(form(&text)),
+            Self::Exact(text) => Self::Exact(form(&text)),
+            other => other,
+        }
+    }
+
+    /// Whether this can match paths with an empty segment before the last.
+    pub(super) fn takes_runs(&self) -> bool {
+        match self {
+            Self::Any | Self::Prefix(_) => true,
+            Self::Exact(text) => text.contains("//"),
+            Self::Template(template) => template.to_string().contains("//"),
+        }
+    }
+
+    /// Whether this matches every path that is one.
+    pub(super) fn takes_all(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Prefix(text) => text == "/" || text.is_empty(),
+            Self::Exact(_) | Self::Template(_) => false,
+        }
     }
 
     /// A text that two patterns share if and only if they match the same paths equally specifically.
@@ -136,6 +197,38 @@ impl Template {
         }
         Ok(Self(parts))
     }
+
+    fn matches(&self, path: &Path) -> bool {
+        let mut segments = path.segments();
+        let all = self.0.iter().all(|part| match (part, segments.next()) {
+            (Part::Literal(text), Some(segment)) => **text == *segment,
+            (Part::Parameter(_), Some(segment)) => !segment.is_empty(),
+            (_, None) => false,
+        });
+        all && segments.next().is_none()
+    }
+}
+
+impl fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+/// As the configuration says it: `/orders`, `{ exact: /ping }`, `{ template: "/orders/{id}" }`.
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Prefix(text) => f.write_str(text),
+            Self::Exact(text) => write!(f, "{{ exact: {text} }}"),
+            Self::Template(template) => write!(f, "{{ template: \"{template}\" }}"),
+        }
+    }
 }
 
 impl fmt::Display for Template {
@@ -162,6 +255,14 @@ pub enum PatternError {
     /// Two parameters of one name.
     #[error("the parameter {0:?} stands twice")]
     Twice(String),
+    /// An encoded separator in a pattern of a route that refuses it.
+    #[error(
+        "{0} holds %2F or %5C, which this route refuses; say `path_normalization: {{ encoded_slash: keep }}` if the API means them literally"
+    )]
+    EncodedSeparator(String),
+    /// An empty segment in a pattern of a route that merges slashes.
+    #[error("{0} holds `//`, which `merge_slashes: true` leaves in no path; write one slash")]
+    EmptySegment(String),
 }
 
 /// The form that requests' paths have. A pattern that is no path stays as it is: it then matches nothing.
@@ -185,6 +286,31 @@ pub struct RouteMatch {
     pub path: PathMatch,
     /// Any of these methods; none given: any method.
     pub methods: Vec<Method>,
+    /// The form of the path that is compared, and what is refused of it.
+    pub normalization: Normalization,
+}
+
+impl RouteMatch {
+    /// Whether there is a path that this could match.
+    ///
+    /// # Errors
+    /// [`PatternError`] if the pattern holds what the route's own [`Normalization`] refuses, or leaves in no path.
+    pub fn check(&self) -> Result<(), PatternError> {
+        let text = match &self.path {
+            PathMatch::Any => return Ok(()),
+            PathMatch::Prefix(text) | PathMatch::Exact(text) => form(text),
+            PathMatch::Template(template) => template.to_string(),
+        };
+        if self.normalization.encoded_slash == EncodedSlash::Refuse
+            && (text.contains("%2F") || text.contains("%5C"))
+        {
+            return Err(PatternError::EncodedSeparator(text));
+        }
+        if self.normalization.merge_slashes && text.contains("//") {
+            return Err(PatternError::EmptySegment(text));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

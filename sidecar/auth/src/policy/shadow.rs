@@ -24,17 +24,25 @@ pub fn shadowed(routes: &[RouteMatch]) -> Vec<Shadowed> {
     let keys: Vec<Vec<Key>> = routes.iter().map(keys).collect();
     let mut first: HashMap<&Key, usize> = HashMap::new();
     let mut found = Vec::new();
-    for (route, keys) in keys.iter().enumerate() {
-        let taken: Option<Vec<usize>> = keys.iter().map(|key| first.get(key).copied()).collect();
+    for (route, own) in keys.iter().enumerate() {
+        let taken = |key: &Key| {
+            let hiding = key.2.hiding(routes[route].path.takes_all());
+            let by = hiding.iter().filter_map(|&slashes| {
+                let (pattern, method) = (key.0.clone(), key.1.clone());
+                first.get(&(pattern, method, slashes)).copied()
+            });
+            by.min()
+        };
+        let taken: Option<Vec<usize>> = own.iter().map(taken).collect();
         match taken {
             Some(mut by) => {
                 by.sort_unstable();
                 by.dedup();
-                let same = matches!(by[..], [one] if self::keys(&routes[one]) == *keys);
+                let same = matches!(by[..], [one] if keys[one] == *own);
                 found.push(Shadowed { route, by, same });
             }
             None => {
-                for key in keys {
+                for key in own {
                     first.entry(key).or_insert(route);
                 }
             }
@@ -43,8 +51,32 @@ pub fn shadowed(routes: &[RouteMatch]) -> Vec<Shadowed> {
     found
 }
 
-/// Requests of equal specificity: one host pattern, one path pattern, one method or all of them.
-type Key = (String, String, Option<Method>);
+/// Requests of equal specificity: one host pattern and one path pattern, one method or all of them, and paths with or
+/// without runs of slashes.
+type Key = (String, Option<Method>, Slashes);
+
+/// Paths apart by what routes make of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Slashes {
+    /// Without a run: the same for all routes.
+    Single,
+    /// With runs, which a route sees.
+    Runs,
+    /// With runs, which a route does not see.
+    Merged,
+}
+
+impl Slashes {
+    /// Routes with which of these, and the same pattern, take all requests of this. A pattern that merges matches whatever
+    /// it does without; the reverse holds only if it matches everything.
+    const fn hiding(self, takes_all: bool) -> &'static [Self] {
+        match self {
+            Self::Single => &[Self::Single],
+            Self::Merged if !takes_all => &[Self::Merged],
+            Self::Runs | Self::Merged => &[Self::Runs, Self::Merged],
+        }
+    }
+}
 
 /// Sorted, each once: equal for routes that match the same.
 fn keys(route: &RouteMatch) -> Vec<Key> {
@@ -59,15 +91,22 @@ fn keys(route: &RouteMatch) -> Vec<Key> {
     } else {
         route.methods.iter().cloned().map(Some).collect()
     };
-    let mut keys: Vec<Key> = hosts
-        .iter()
-        .flat_map(|host| {
-            let path = &path;
-            methods
-                .iter()
-                .map(move |method| (host.clone(), path.clone(), method.clone()))
-        })
-        .collect();
+    let slashes: &[Slashes] = match route.normalization.merge_slashes {
+        true => &[Slashes::Single, Slashes::Merged],
+        false if route.path.takes_runs() => &[Slashes::Single, Slashes::Runs],
+        false => &[Slashes::Single],
+    };
+    let mut keys = Vec::new();
+    for host in &hosts {
+        let pattern = format!("{host} {path}");
+        for method in &methods {
+            keys.extend(
+                slashes
+                    .iter()
+                    .map(|s| (pattern.clone(), method.clone(), *s)),
+            );
+        }
+    }
     keys.sort_unstable();
     keys.dedup();
     keys
@@ -84,6 +123,7 @@ fn host(host: &HostMatch) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::normalization::Normalization;
     use crate::policy::pattern::{PathMatch, Template};
 
     fn route(hosts: &[&str], path: PathMatch, methods: &[&str]) -> RouteMatch {
@@ -97,6 +137,7 @@ mod tests {
                 .collect(),
             path,
             methods: methods.iter().map(|m| m.parse().unwrap()).collect(),
+            normalization: Normalization::default(),
         }
     }
 

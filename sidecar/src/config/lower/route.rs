@@ -1,27 +1,25 @@
 //! `routes:` and the `defaults:` that they inherit.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use tollgate_auth::header::inject::Injection;
-use tollgate_auth::policy::matcher::{HostMatch, PathMatch, RouteMatch, Template};
+use tollgate_auth::policy::normalization::Normalization;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::claims::ClaimPath;
-use tollgate_http::Method;
-use tollgate_http::head::{Authority, HeadError};
 
 use super::context::{Context, References, check_name, items, known, set};
 use super::inject;
+use super::matching;
 use super::token::{self, Token};
 use crate::config::diagnostic::Position;
 use crate::config::model::RouteConfig;
-use crate::config::node::{At, StrOr};
-use crate::config::raw::{RawDefaults, RawMatch, RawPath, RawRequire, RawRoute};
+use crate::config::node::At;
+use crate::config::raw::{RawDefaults, RawRequire, RawRoute};
 
 /// What routes inherit unless they say otherwise.
 pub(super) struct Defaults {
     token: Token,
     require: Requirement,
     inject: Vec<Injection>,
+    path_normalization: Normalization,
 }
 
 impl Defaults {
@@ -37,6 +35,10 @@ impl Defaults {
                 .into_iter()
                 .map(|(_, injection)| injection)
                 .collect(),
+            path_normalization: matching::normalization(
+                raw.and_then(|all| all.path_normalization.as_ref()),
+                Normalization::default(),
+            ),
         }
     }
 }
@@ -48,12 +50,13 @@ pub(super) fn lower(
     defaults: &Defaults,
     references: &References<'_>,
 ) -> Option<RouteConfig> {
-    cx.not_yet("path_normalization", raw.path_normalization.as_ref());
     let name = cx.required(position, "name", raw.name.as_ref());
     if let Some((at, name)) = name {
         check_name(cx, at, name);
     }
-    let matches = matches(cx, set(raw.r#match.as_ref()).map(|(_, raw)| raw));
+    let normalization =
+        matching::normalization(raw.path_normalization.as_ref(), defaults.path_normalization);
+    let matches = matching::lower(cx, raw.r#match.as_ref(), normalization);
     let upstream = cx
         .required(position, "upstream", raw.upstream.as_ref())
         .and_then(|(at, name)| {
@@ -122,79 +125,6 @@ pub(super) fn lower(
         inject: injections,
         upstream: upstream?,
     })
-}
-
-fn matches(cx: &mut Context<'_>, raw: Option<&RawMatch>) -> RouteMatch {
-    let mut hosts = Vec::new();
-    for (at, text) in items(raw.and_then(|all| all.hosts.as_ref())) {
-        match host(text) {
-            Ok(host) => hosts.push(host),
-            Err(why) => cx.report(
-                at,
-                format!("the host `{text}` does not fit: {why}; write a name without a port, such as `api.example.com` or `*.example.com`"),
-            ),
-        }
-    }
-    let path = match set(raw.and_then(|all| all.path.as_ref())) {
-        None => PathMatch::Any,
-        Some((at, path)) => {
-            let pattern = match path {
-                StrOr::Str(text) | StrOr::Other(RawPath::Prefix(text)) => PathMatch::prefix(text),
-                StrOr::Other(RawPath::Exact(text)) => PathMatch::exact(text),
-                StrOr::Other(RawPath::Template(text)) => {
-                    Template::parse(text).map(PathMatch::Template)
-                }
-            };
-            pattern.unwrap_or_else(|error| {
-                cx.report(at, error.to_string());
-                PathMatch::Any
-            })
-        }
-    };
-    let mut methods = Vec::new();
-    for (at, text) in items(raw.and_then(|all| all.methods.as_ref())) {
-        match Method::parse(text.as_bytes()) {
-            Ok(method) if *text == text.to_ascii_uppercase() => methods.push(method),
-            _ => cx.report(
-                at,
-                format!("the method `{text}` does not fit; methods are case-sensitive and upper-case, such as `GET`"),
-            ),
-        }
-    }
-    RouteMatch {
-        hosts,
-        path,
-        methods,
-    }
-}
-
-/// A host in the form that requests' hosts are brought into, so that it can match.
-fn host(text: &str) -> Result<HostMatch, &'static str> {
-    let (wildcard, name) = match text.strip_prefix("*.") {
-        Some(suffix) => (true, suffix),
-        None => (false, text),
-    };
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(name);
-    let address = bare.parse::<Ipv6Addr>();
-    let host = match &address {
-        Ok(address) => address.to_string(),
-        Err(_) if name.contains(':') => return Err("it holds a colon and is no IPv6 address"),
-        Err(_) => match Authority::parse(name.as_bytes()) {
-            Ok(authority) => authority.host().to_owned(),
-            Err(HeadError::Authority(why)) => return Err(why),
-            Err(HeadError::Method) => return Err("it is no host"),
-        },
-    };
-    match wildcard {
-        false => Ok(HostMatch::Exact(host)),
-        true if address.is_ok() || host.parse::<Ipv4Addr>().is_ok() => {
-            Err("nothing stands below an address")
-        }
-        true => Ok(HostMatch::Wildcard(host)),
-    }
 }
 
 fn require(cx: &mut Context<'_>, raw: Option<&At<RawRequire>>) -> Requirement {

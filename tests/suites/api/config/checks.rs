@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tollgate::app::CHECKS;
 use tollgate::config::{self, model::Config};
+use tollgate_auth::policy::{EncodedSlash, Normalization};
 use tollgate_auth::token::source::{HeaderScheme, TokenSource};
 
 /// A valid configuration, of which a test replaces one part.
@@ -155,6 +156,66 @@ fn threat_41_patterns_of_other_proxies_guard_nothing() {
         &matching("{ path: { exact: '/u/{id}' } }"),
         "say `{ template: ",
     );
+}
+
+#[test]
+fn threat_41_what_a_route_makes_of_paths_is_inherited_key_by_key() {
+    let config = valid(
+        "      inject: { x-user-id: { claim: sub } }",
+        "      path_normalization: { merge_slashes: true }",
+    );
+    let said = |config: &Config| config.listeners[0].routes[0].matches.normalization;
+    let keep = EncodedSlash::Keep;
+    let merged = Normalization {
+        merge_slashes: true,
+        ..Normalization::default()
+    };
+    assert_eq!(said(&config), merged);
+    let route = |keys: &str| {
+        format!("- {{ name: first, path_normalization: {{ {keys} }}, upstream: api }}")
+    };
+    let normalized = |keys: &str| {
+        let source = WHOLE
+            .replace(
+                "inject: { x-user-id: { claim: sub } }",
+                "path_normalization: { merge_slashes: true, encoded_slash: keep }",
+            )
+            .replace(ROUTE, &route(keys));
+        said(&config::parse(Path::new("t.yaml"), &source, CHECKS).unwrap())
+    };
+    let of = |encoded_slash, merge_slashes| Normalization {
+        encoded_slash,
+        merge_slashes,
+    };
+    assert_eq!(normalized(""), of(keep, true));
+    assert_eq!(normalized("merge_slashes: false"), of(keep, false));
+    assert_eq!(
+        normalized("encoded_slash: refuse"),
+        of(EncodedSlash::Refuse, true)
+    );
+    mistake(
+        ROUTE,
+        &route("encoded_slash: decode"),
+        "t.yaml:14:61: unknown value `decode`; expected one of `refuse`, `keep`",
+    );
+    mistake(
+        ROUTE,
+        &route("merge_slashes: yes please"),
+        "expected a boolean",
+    );
+    mistake(ROUTE, &route("merge: true"), "unknown key `merge`");
+    // A pattern that the route's own rule leaves without a request.
+    mistake(
+        ROUTE,
+        &matching("{ path: /files/a%2fb }"),
+        "/files/a%2Fb holds %2F or %5C, which this route refuses; say `path_normalization: { encoded_slash: keep }`",
+    );
+    let kept = "- { name: first, match: { path: /files/a%2fb }, path_normalization: { encoded_slash: keep }, upstream: api }";
+    valid(ROUTE, kept);
+    let merging = kept
+        .replace("a%2fb", "/a")
+        .replace("encoded_slash: keep", "merge_slashes: true");
+    mistake(ROUTE, &merging, "write one slash");
 }
 
 #[test]

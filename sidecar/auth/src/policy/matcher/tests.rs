@@ -1,12 +1,36 @@
+mod precedence;
+
 use super::*;
-use proptest::prelude::*;
-use std::cmp::Reverse;
+use crate::policy::normalization::Normalization;
 
 fn route(hosts: &[&str], path: &str, methods: &[&str]) -> RouteMatch {
     RouteMatch {
         hosts: hosts.iter().map(|h| host(h)).collect(),
         path: pattern(path),
         methods: methods.iter().map(|m| m.parse().unwrap()).collect(),
+        normalization: Normalization::default(),
+    }
+}
+
+fn merging(route: RouteMatch) -> RouteMatch {
+    let normalization = Normalization {
+        merge_slashes: true,
+        ..route.normalization
+    };
+    RouteMatch {
+        normalization,
+        ..route
+    }
+}
+
+fn keeping(route: RouteMatch) -> RouteMatch {
+    let normalization = Normalization {
+        encoded_slash: EncodedSlash::Keep,
+        ..route.normalization
+    };
+    RouteMatch {
+        normalization,
+        ..route
     }
 }
 
@@ -38,6 +62,14 @@ fn path(text: &str) -> Path {
 
 #[track_caller]
 fn check(routes: &[RouteMatch], request: &str, want: Found) {
+    let target = request.rsplit(' ').next().unwrap();
+    let form = path(target).as_str().to_owned();
+    check_form(routes, request, want, &form);
+}
+
+/// `form` is the path as it is decided on and forwarded.
+#[track_caller]
+fn check_form(routes: &[RouteMatch], request: &str, want: Found, form: &str) {
     let mut parts = request.split(' ');
     let (method, host, target) = (
         parts.next().unwrap(),
@@ -45,9 +77,10 @@ fn check(routes: &[RouteMatch], request: &str, want: Found) {
         parts.next().unwrap(),
     );
     let host = Some(host).filter(|h| *h != "-");
-    let found =
-        RouteTable::new(routes.to_vec()).find(host, &path(target), &method.parse().unwrap());
-    assert_eq!(found, want, "{request}");
+    let mut path = path(target);
+    let table = RouteTable::new(routes.to_vec());
+    let found = table.find(host, &mut path, &method.parse().unwrap());
+    assert_eq!((found, path.as_str()), (want, form), "{request}");
 }
 
 #[test]
@@ -153,7 +186,7 @@ fn t41_patterns_have_the_form_of_paths() {
         ..route(&[], "/", &[])
     };
     check(&[raw], "GET h /admin", Found::Route(0));
-    for bad in ["/a/../b", "a", "", "/a%2fb", "/a?b"] {
+    for bad in ["/a/../b", "a", "", "/a%2f..", "/a?b"] {
         assert!(
             PathMatch::prefix(bad).is_err() && PathMatch::exact(bad).is_err(),
             "{bad}"
@@ -177,7 +210,7 @@ fn templates_parse_and_print() {
         "/{a}/{a}",
         "/*",
         "/../{a}",
-        "/a%2f/{b}",
+        "/a%2f./{b}",
     ] {
         assert!(Template::parse(bad).is_err(), "{bad}");
     }
@@ -193,145 +226,163 @@ fn parameters_are_not_empty() {
     }
 }
 
-/// The stated precedence, read off every route one by one.
-fn reference(routes: &[RouteMatch], host: Option<&str>, path: &Path, method: &Method) -> Found {
-    let mut best: Option<((Rank, Reverse<usize>), usize)> = None;
-    let mut allowed = std::collections::HashSet::new();
-    for (at, route) in routes.iter().enumerate() {
-        let any = [HostMatch::Any];
-        let hosts = if route.hosts.is_empty() {
-            &any[..]
-        } else {
-            &route.hosts
-        };
-        let host_rank = hosts.iter().filter_map(|h| host_rank(h, host)).max();
-        let (Some(host_rank), Some(path_rank)) = (host_rank, path_rank(&route.path, path)) else {
-            continue;
-        };
-        if !route.methods.is_empty() && !route.methods.contains(method) {
-            allowed.extend(route.methods.iter().cloned());
-            continue;
-        }
-        let rank = (
-            (host_rank, path_rank, !route.methods.is_empty()),
-            Reverse(at),
-        );
-        if best.as_ref().is_none_or(|(b, _)| rank > *b) {
-            best = Some((rank, at));
-        }
-    }
-    match best {
-        Some((_, at)) => Found::Route(at),
-        None if allowed.is_empty() => Found::NoRoute,
-        None => Found::MethodNotAllowed(allowed.into_iter().collect()),
-    }
-}
-
-type Rank = ((u8, usize), (u8, Vec<bool>, usize), bool);
-
-fn host_rank(pattern: &HostMatch, host: Option<&str>) -> Option<(u8, usize)> {
-    match (pattern, host) {
-        (HostMatch::Any, _) => Some((0, 0)),
-        (HostMatch::Exact(want), Some(host)) => (want == host).then_some((2, 0)),
-        (HostMatch::Wildcard(suffix), Some(host)) => host
-            .ends_with(&format!(".{suffix}"))
-            .then_some((1, suffix.len())),
-        _ => None,
-    }
-}
-
-fn path_rank(pattern: &PathMatch, path: &Path) -> Option<(u8, Vec<bool>, usize)> {
-    let text = path.as_str();
-    match pattern {
-        PathMatch::Any => Some((0, vec![], 0)),
-        PathMatch::Exact(want) => (want == text).then_some((3, vec![], 0)),
-        PathMatch::Prefix(prefix) => {
-            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-            let rest = text.strip_prefix(prefix)?;
-            ((rest.is_empty() || rest.starts_with('/')) && text != "*").then_some((
-                1,
-                vec![],
-                prefix.split('/').count(),
-            ))
-        }
-        PathMatch::Template(template) => {
-            let segments: Vec<_> = path.segments().collect();
-            let fits = segments.len() == template.0.len()
-                && template
-                    .0
-                    .iter()
-                    .zip(&segments)
-                    .all(|(part, segment)| match part {
-                        Part::Literal(text) => **text == **segment,
-                        Part::Parameter(_) => !segment.is_empty(),
-                    });
-            let literal = template
-                .0
-                .iter()
-                .map(|p| matches!(p, Part::Literal(_)))
-                .collect();
-            fits.then_some((2, literal, 0))
-        }
-    }
-}
-
-fn any_path(parameters: bool) -> impl Strategy<Value = String> {
-    let segment = if parameters {
-        prop::sample::select(vec!["a", "b", "", "{}"])
-    } else {
-        prop::sample::select(vec!["a", "b", ""])
-    };
-    prop::collection::vec(segment, 0..4).prop_map(|segments| {
-        let named: Vec<_> = segments
-            .iter()
-            .enumerate()
-            .map(|(i, s)| {
-                if *s == "{}" {
-                    format!("{{p{i}}}")
-                } else {
-                    (*s).to_owned()
-                }
-            })
-            .collect();
-        format!("/{}", named.join("/"))
-    })
-}
-
-fn any_route() -> impl Strategy<Value = RouteMatch> {
-    let hosts = prop::collection::vec(
-        prop::sample::select(vec!["*", "h", "x.h", "*.h", "*.x.h"]),
-        0..3,
-    );
-    let path = prop_oneof![
-        any_path(false),
-        any_path(false).prop_map(|p| format!("={p}")),
-        any_path(true).prop_filter("a template", |p| p.contains('{')),
-        Just("*".to_owned()),
+/// threats.md 41: the route decides what an encoded separator is, and no laxer one is asked in its place.
+#[test]
+fn t41_the_most_specific_route_refuses_or_keeps_encoded_separators() {
+    let at = |byte| PathError::EncodedSeparator(byte);
+    let routes = [
+        keeping(route(&[], "/files", &["GET"])),
+        route(&[], "/files/private", &[]),
+        keeping(route(&[], "=/files/a%2fb", &[])),
+        keeping(route(&[], "/files/{name}/raw", &["GET"])),
+        route(&[], "/things", &["PUT"]),
     ];
-    let methods = prop::collection::vec(prop::sample::select(vec!["GET", "POST"]), 0..2);
-    (hosts, path, methods).prop_map(|(hosts, path, methods)| route(&hosts, &path, &methods))
+    check(&routes, "GET h /files/x%2fy", Found::Route(0));
+    check(&routes, "GET h /files/a%2Fb", Found::Route(2));
+    // One segment, whose bytes are these.
+    check(&routes, "GET h /files/a%2fb/raw", Found::Route(3));
+    check(&routes, "GET h /files/a/b/raw", Found::Route(0));
+    check(&routes, "GET h /files/a%5cb", Found::Route(0));
+    let refused = |route, byte| Found::PathRefused(route, at(byte));
+    check(&routes, "GET h /files/private/a%2Fb", refused(Some(1), 16));
+    check(&routes, "GET h /%2ffiles", refused(None, 1));
+    // The whole first segment is another one.
+    check(&routes, "GET h /files%2Fprivate", refused(None, 6));
+    // Only who keeps it could take it with another method.
+    let get = Found::MethodNotAllowed(vec![Method::GET]);
+    check(&routes, "PUT h /files/x%2Fy", get);
+    check(&routes, "GET h /things/x%2Fy", refused(None, 9));
+    check(&routes, "PUT h /things/x%2Fy", refused(Some(4), 9));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+/// threats.md 41: `//admin` is `/admin` where slashes are merged, for the decision and for the API alike.
+#[test]
+fn t41_merged_slashes_are_merged_for_the_decision_and_behind_it() {
+    let guarded = merging(route(&[], "/admin", &[]));
+    let routes = [route(&[], "/", &[]), guarded.clone()];
+    for (target, route, form) in [
+        ("/admin", 1, "/admin"),
+        ("//admin", 1, "/admin"),
+        ("///admin//x/", 1, "/admin/x/"),
+        ("/admin//", 1, "/admin/"),
+        ("//public", 0, "//public"),
+        ("//", 0, "//"),
+    ] {
+        check_form(
+            &routes,
+            &format!("GET h {target}"),
+            Found::Route(route),
+            form,
+        );
+    }
+    // As `merge_slashes: true` for all of a listener.
+    let routes = [merging(route(&[], "/", &[])), guarded];
+    check_form(&routes, "GET h //public", Found::Route(0), "/public");
+    check_form(&routes, "GET h //", Found::Route(0), "/");
+    check_form(&routes, "OPTIONS h *", Found::NoRoute, "*");
+}
 
-    #[test]
-    fn lookups_follow_the_stated_precedence(
-        routes in prop::collection::vec(any_route(), 0..12),
-        host in prop::sample::select(vec![None, Some("h"), Some("x.h"), Some("y.x.h"), Some("z")]),
-        target in prop_oneof![9 => any_path(false), 1 => Just("*".to_owned())],
-        method in prop::sample::select(vec!["GET", "POST", "PUT"]),
-    ) {
-        let (path, method) = (path(&target), method.parse().unwrap());
-        let want = reference(&routes, host, &path, &method);
-        let found = RouteTable::new(routes).find(host, &path, &method);
-        match (found, want) {
-            (Found::MethodNotAllowed(mut a), Found::MethodNotAllowed(mut b)) => {
-                a.sort();
-                b.sort();
-                prop_assert_eq!(a, b);
-            }
-            (found, want) => prop_assert_eq!(found, want),
-        }
+#[test]
+fn of_two_forms_the_more_specific_route_wins() {
+    let both =
+        |literal: &str, merged: &str| [route(&[], literal, &[]), merging(route(&[], merged, &[]))];
+    for (literal, merged, target, want, form) in [
+        ("/", "/", "//a", 0, "//a"),
+        ("*", "/", "//a", 1, "/a"),
+        ("//a", "/a", "//a/b", 0, "//a/b"),
+        ("//a", "/a/b", "//a/b", 0, "//a/b"),
+        ("//", "/a/b", "//a/b", 1, "/a/b"),
+        ("//a", "/{x}", "//a", 1, "/a"),
+        ("=//a", "=/a", "//a", 0, "//a"),
+        ("//a", "=/a", "//a", 1, "/a"),
+        ("//{x}", "/a", "//a", 0, "//a"),
+    ] {
+        let routes = both(literal, merged);
+        check_form(
+            &routes,
+            &format!("GET h {target}"),
+            Found::Route(want),
+            form,
+        );
+    }
+    // Then the file's order, a listed method before it, a host before all.
+    let [literal, merged] = both("/", "/");
+    check_form(
+        &[merged.clone(), literal.clone()],
+        "GET h //",
+        Found::Route(0),
+        "/",
+    );
+    let listed = merging(route(&[], "/", &["GET"]));
+    check_form(&[literal.clone(), listed], "GET h //", Found::Route(1), "/");
+    let host = merging(route(&["h"], "*", &[]));
+    check_form(
+        &[literal.clone(), host.clone()],
+        "GET h //a",
+        Found::Route(1),
+        "/a",
+    );
+    let wide = merging(route(&["*.h"], "*", &[]));
+    let exact = route(&["x.h"], "*", &[]);
+    check_form(
+        &[wide.clone(), exact],
+        "GET x.h //a",
+        Found::Route(1),
+        "//a",
+    );
+    let narrow = route(&["*.x.h", "x.h"], "*", &[]);
+    check_form(&[wide, narrow], "GET a.x.h //a", Found::Route(1), "//a");
+    // What either form would take with another method.
+    let routes = [
+        route(&[], "//a", &["GET"]),
+        merging(route(&[], "/a", &["PUT", "GET"])),
+    ];
+    let allowed = Found::MethodNotAllowed(vec![Method::GET, Method::PUT]);
+    check(&routes, "POST h //a", allowed);
+}
+
+/// threats.md 41: who merges slashes may refuse encoded ones, and the reverse.
+#[test]
+fn t41_encoded_slashes_are_never_merged() {
+    let routes = [
+        merging(keeping(route(&[], "/files", &[]))),
+        merging(route(&[], "/admin", &[])),
+        keeping(route(&[], "/raw", &[])),
+    ];
+    check_form(
+        &routes,
+        "GET h //files//a%2f%2fb",
+        Found::Route(0),
+        "/files/a%2F%2Fb",
+    );
+    check_form(
+        &routes,
+        "GET h /files/%2f/a",
+        Found::Route(0),
+        "/files/%2F/a",
+    );
+    check(&routes, "GET h /raw//%2F", Found::Route(2));
+    let refused = |route, byte| Found::PathRefused(route, PathError::EncodedSeparator(byte));
+    check(&routes, "GET h //admin%2F", refused(None, 7));
+    check(&routes, "GET h //admin//%2F", refused(Some(1), 9));
+}
+
+#[test]
+fn patterns_that_their_own_route_could_never_match_are_told() {
+    let encoded = route(&[], "/a%2fb", &[]);
+    let said = encoded.check().unwrap_err().to_string();
+    assert!(said.starts_with("/a%2Fb holds %2F or %5C"), "{said}");
+    assert_eq!(keeping(encoded).check(), Ok(()));
+    for text in ["=/a%5Cb", "/a%2F/{b}"] {
+        assert!(route(&[], text, &[]).check().is_err(), "{text}");
+        assert_eq!(keeping(route(&[], text, &[])).check(), Ok(()));
+    }
+    for text in ["//a", "=/a//", "/{a}//b"] {
+        assert_eq!(route(&[], text, &[]).check(), Ok(()));
+        let said = merging(route(&[], text, &[])).check().unwrap_err();
+        assert!(matches!(said, PatternError::EmptySegment(_)), "{text}");
+    }
+    for text in ["*", "/", "/a/", "=/a/"] {
+        assert_eq!(merging(route(&[], text, &[])).check(), Ok(()), "{text}");
     }
 }
