@@ -135,6 +135,11 @@ fn a_good_token_passes_everything() {
             check(&explanation, "key").says,
             r#"kid "k1": EC, 256 bits, for ES256"#
         );
+        let other = world.explain_among(&world.rsa.token(&json!({})), both);
+        assert_eq!(
+            check(&other, "key").says,
+            r#"kid "k2": RSA, 2048 bits, for RS256"#
+        );
         assert_eq!(
             check(&explanation, "type").says,
             "typ is JWT; JWT, at+jwt and none are accepted"
@@ -322,6 +327,8 @@ fn what_can_still_be_said_is_said() {
         check(&explanation, "signature").outcome,
         Outcome::NotReached
     );
+    let says = &check(&explanation, "key").says;
+    assert!(!says.contains("cannot be used"), "{says}");
     // A token of another issuer is never looked up among these keys.
     let token = world.signer.token(&json!({"iss": "https://evil.example"}));
     let explanation = world.explain(&token);

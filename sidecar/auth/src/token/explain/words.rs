@@ -143,3 +143,20 @@ pub(super) fn list<'v>(values: impl Iterator<Item = &'v str>) -> String {
         more => format!("[{shown}] and {more} more"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_say_how_much_is_left_out() {
+        assert_eq!(list([].into_iter()), "[]");
+        assert_eq!(
+            list(["a"; LISTED].into_iter()).matches("\"a\"").count(),
+            LISTED
+        );
+        let longer = list(["a"; LISTED + 2].into_iter());
+        assert_eq!(longer.matches("\"a\"").count(), LISTED);
+        assert!(longer.ends_with("] and 2 more"), "{longer}");
+    }
+}

@@ -332,6 +332,49 @@ fn t18_keys_of_the_flawed_infineon_library_are_refused() {
     assert!(why(jwk.clone()).contains("ROCA"), "{}", why(jwk));
 }
 
+/// As libsodium lists them (ge25519_has_small_order): every encoding of the eight points, whatever the sign of x says.
+#[test]
+fn t18_every_point_of_small_order_is_refused_and_no_neighbour_of_one() {
+    let zeros = |first: u8| [&[first][..], &[0; 31]].concat();
+    let ones = |first: u8| [&[first][..], &[0xff; 30], &[0x7f]].concat();
+    let hex = |text: &str| -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..64).step_by(2).map(byte).collect()
+    };
+    let points = [
+        zeros(0),
+        zeros(1),
+        hex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+        ones(0xec),
+        ones(0xed),
+        ones(0xee),
+    ];
+    let jwk = |point: &[u8]| {
+        let x = URL_SAFE_NO_PAD.encode(point);
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "e", "x": x})
+    };
+    let is_refused = |point: &[u8]| {
+        let document = jwks(&[jwk(point), Signer::new(Algorithm::ES256, "a").jwk()]);
+        let set = KeySet::from_jwks(&document).unwrap();
+        set.skipped()
+            .iter()
+            .any(|key| key.why.contains("small order"))
+    };
+    for point in points {
+        for sign in [0, 0x80] {
+            let mut point = point.clone();
+            point[31] |= sign;
+            assert!(is_refused(&point), "{point:02x?}");
+            for at in [0, 30, 31] {
+                let mut other = point.clone();
+                other[at] ^= 0x10;
+                assert!(!is_refused(&other), "{other:02x?}");
+            }
+        }
+    }
+}
+
 /// What is said of a key set is logged and shown by status.
 #[test]
 fn t05_nothing_said_of_a_secret_repeats_it() {
