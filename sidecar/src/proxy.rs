@@ -3,6 +3,7 @@
 mod authenticate;
 pub mod connection;
 mod in_url;
+mod manner;
 mod own;
 pub mod record;
 pub mod rejection;
@@ -19,11 +20,12 @@ use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
-use tollgate_http::{Method, RequestHead, ResponseHead};
+use tollgate_http::{Fields, RequestHead, ResponseHead};
 
 use self::authenticate::authenticate;
 use self::connection::Connection;
 use self::in_url::InUrl;
+use self::manner::Manner;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
 use crate::snapshot::{Route, Snapshot};
@@ -83,8 +85,11 @@ pub async fn handle(
     incoming: Incoming,
 ) -> Answer {
     let mut record = record_of(shared, connection, || Words::of(&head));
-    let is_head = head.method == Method::HEAD;
-    let mut answer = match forward(shared, connection, head, incoming, &mut record).await {
+    // One configuration for the whole request, whatever is reloaded meanwhile.
+    let snapshot = shared.snapshot.load_full();
+    let listener = snapshot.listener(&connection.listener).map(Arc::as_ref);
+    let mut manner = Manner::new(head.method.as_str(), &head.fields, listener);
+    match forward(shared, connection, head, incoming, &mut record, &mut manner).await {
         Ok((mut head, body, ends_at)) => {
             if head.fields.get("transfer-encoding").is_some() {
                 // RFC 9112, section 6.3: the coding overrides the length, and passing both on invites a misreading.
@@ -100,23 +105,23 @@ pub async fn handle(
                 ends_at,
             }
         }
-        Err(rejection) => refuse(rejection, record),
-    };
-    if is_head && let Body::Own(body) = &mut answer.body {
-        // Its length is told, and it is not sent (RFC 9110, section 9.3.2); over HTTP/2 nobody else sees to that.
-        body.clear();
+        Err(rejection) => refuse(rejection, record, &manner),
     }
-    answer
 }
 
-/// Answers a request that could not be read as one.
+/// Answers a request that could not be read as one. `method` and `fields` are what is known of it; of the fields only
+/// `Accept` is looked at.
 pub fn refuse_unreadable(
     shared: &Shared,
     connection: &Connection,
     words: Words,
+    fields: &Fields,
     rejection: Rejection,
 ) -> Answer {
-    refuse(rejection, record_of(shared, connection, || words))
+    let snapshot = shared.snapshot.load_full();
+    let listener = snapshot.listener(&connection.listener).map(Arc::as_ref);
+    let manner = Manner::new(&words.method, fields, listener);
+    refuse(rejection, record_of(shared, connection, || words), &manner)
 }
 
 /// Notes a request that the connection itself has refused, or given up on, before there was a head.
@@ -131,15 +136,15 @@ fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> W
     Record::new(&shared.metrics, &shared.access_log, connection, words)
 }
 
-fn refuse(rejection: Rejection, mut record: Record) -> Answer {
-    let (mut head, body) = respond::problem(&rejection, record.request_id());
+fn refuse(rejection: Rejection, mut record: Record, manner: &Manner<'_>) -> Answer {
+    let (mut head, body) = respond::refusal(&rejection, record.request_id(), manner);
     record.status = head.status;
     record.stamp(&mut head.fields);
     record.endpoint = record.endpoint.or_else(|| rejection.endpoint());
     record.refused(rejection.reason(), rejection.detail());
     Answer {
         head,
-        body: Body::Own(body),
+        body: Body::Own(manner.sent(body)),
         record,
         ends_at: None,
     }
@@ -151,13 +156,10 @@ async fn forward(
     mut head: RequestHead,
     incoming: Incoming,
     record: &mut Record,
+    manner: &mut Manner<'_>,
 ) -> Result<(ResponseHead, Body, Option<UnixTime>), Rejection> {
-    // One configuration for the whole request, whatever is reloaded meanwhile.
-    let snapshot = shared.snapshot.load_full();
     // 503: the listener went away in a reload while this connection stayed open.
-    let listener = snapshot
-        .listener(&connection.listener)
-        .ok_or(Rejection::Draining)?;
+    let listener = manner.listener.ok_or(Rejection::Draining)?;
 
     // 421: whoever was shown a certificate for one host does not mean another (RFC 9110, section 7.4).
     let host = head.authority.as_ref().map(tollgate_http::Authority::host);
@@ -170,20 +172,22 @@ async fn forward(
     // 200, 204, 405: what the listener says of itself is public, and no route can stand in its place.
     if let Some(document) = listener.own.find(host, head.path.as_str()) {
         let (head, body) = own::answer(document, &head.method, (shared.clock)())?;
-        return Ok((head, Body::Own(body), None));
+        return Ok((head, Body::Own(manner.sent(body)), None));
     }
 
     // 400, 404, 405: nothing of the token is looked at before a route asks for one. The path is the route's from here on.
     let route = match listener.table.find(host, &mut head.path, &head.method) {
         Found::Route(index) => &listener.routes[index],
         Found::PathRefused(route, error) => {
-            record.route = route.map(|index| Arc::clone(&listener.routes[index].name));
+            manner.route = route.map(|index| &listener.routes[index]);
+            record.route = manner.route.map(|route| Arc::clone(&route.name));
             return Err(Rejection::Path(error));
         }
         Found::NoRoute => return Err(Rejection::NoRoute),
         Found::MethodNotAllowed(allowed) => return Err(Rejection::MethodNotAllowed(allowed)),
     };
     record.routed(&route.name, &head.path);
+    manner.route = Some(route);
     if let Some(rule) = &route.token {
         record.in_url = InUrl::of(&rule.sources);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tollgate_auth::challenge::Challenge;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
@@ -13,7 +14,7 @@ use tollgate_auth::resource::{Offers, Resource};
 use tollgate_auth::token::source::TokenSource;
 
 use crate::client::{Client, Limits};
-use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig};
+use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig, RouteConfig};
 use crate::jwks;
 use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::own::{Content, OwnDocument, OwnDocuments};
@@ -197,6 +198,8 @@ fn listener(
             }),
             require: route.require.clone(),
             inject: InjectSet::new(route.inject.clone()),
+            texts: route.texts.clone(),
+            challenge: challenge(config, route),
             upstream: Arc::clone(&upstreams[route.upstream]),
         })
         .collect();
@@ -211,6 +214,7 @@ fn listener(
         table: RouteTable::new(matches),
         routes,
         own,
+        texts: config.texts.clone(),
         managed: Arc::clone(managed),
         // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
         trailers: Arc::new(move |name| {
@@ -220,6 +224,16 @@ fn listener(
                 || is_hop_by_hop(name)
         }),
     }
+}
+
+/// What clients that `route` refuses are asked for.
+fn challenge(listener: &ListenerConfig, route: &RouteConfig) -> Challenge {
+    let sources = route.token.as_ref().map(|rule| rule.sources.as_slice());
+    Challenge::new(
+        sources.unwrap_or_default(),
+        &route.require.scopes,
+        listener.resource.as_ref().map(Resource::metadata_url),
+    )
 }
 
 /// Clients ask for it after a refusal; what changes with a reload is seen in time.

@@ -8,10 +8,12 @@ pub mod skew;
 
 use std::sync::Arc;
 
+use tollgate_auth::challenge::Challenge;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::scrub::ManagedNames;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::texts::Texts;
 use tollgate_auth::token::source::TokenSource;
 
 use self::issuer::IssuerState;
@@ -53,6 +55,8 @@ pub struct Listener {
     pub routes: Vec<Route>,
     /// What it answers itself, before any route is looked for.
     pub own: OwnDocuments,
+    /// What refusals say beside the reason where no route is found.
+    pub texts: Texts,
     /// Names that no client may say: those that any route of any listener injects.
     pub managed: Arc<ManagedNames>,
     /// The same for trailers.
@@ -79,6 +83,10 @@ pub struct Route {
     pub require: Requirement,
     /// What the API is told.
     pub inject: InjectSet,
+    /// What refusals say beside the reason.
+    pub texts: Texts,
+    /// What refused clients are asked for.
+    pub challenge: Challenge,
     /// Where the request goes.
     pub upstream: Arc<Client>,
 }

@@ -15,11 +15,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
+pub mod challenge;
 pub mod header;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
 pub mod resource;
+pub mod texts;
 pub mod time;
 pub mod token;
 

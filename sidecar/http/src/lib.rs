@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod cookie;
 pub mod fields;
 pub mod head;

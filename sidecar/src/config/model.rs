@@ -10,6 +10,7 @@ use tollgate_auth::header::inject::Injection;
 use tollgate_auth::policy::matcher::RouteMatch;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::resource::Resource;
+use tollgate_auth::texts::Texts;
 use tollgate_auth::token::jwt::Issuer;
 use tollgate_auth::token::source::TokenSource;
 use tollgate_datapath::model::Model;
@@ -132,6 +133,8 @@ pub struct ListenerConfig {
     pub idle_timeout: Duration,
     /// What it is to its clients; published as metadata (RFC 9728).
     pub resource: Option<Resource>,
+    /// What refusals say beside the reason where no route is found.
+    pub texts: Texts,
     /// In the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -178,6 +181,8 @@ pub struct RouteConfig {
     pub require: Requirement,
     /// What the API is told.
     pub inject: Vec<Injection>,
+    /// What refusals say beside the reason.
+    pub texts: Texts,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
 }

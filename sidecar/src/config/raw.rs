@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::answers::RawResource;
+use self::answers::{RawRefusal, RawResource};
 use super::node::{At, Named, StrOr};
 
 type Field<T> = Option<At<T>>;
@@ -186,6 +186,7 @@ pub(crate) struct RawDefaults {
     pub(crate) token: Field<StrOr<RawTokenRule>>,
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
+    pub(crate) refusal: Field<RawRefusal>,
     pub(crate) path_normalization: Field<RawNormalization>,
 }
 
@@ -242,6 +243,7 @@ pub(crate) struct RawRoute {
     pub(crate) token: Field<StrOr<RawTokenRule>>,
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
+    pub(crate) refusal: Field<RawRefusal>,
     pub(crate) path_normalization: Field<RawNormalization>,
     pub(crate) upstream: Field<String>,
 }

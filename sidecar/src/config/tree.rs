@@ -10,7 +10,8 @@ use std::cell::RefCell;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde_saphyr::Spanned;
 
-use self::mistake::{Mistake, list_of, nearest, position_of};
+pub(super) use self::mistake::nearest;
+use self::mistake::{Mistake, list_of, position_of};
 use self::variant::Variant;
 use self::yaml::Node;
 use super::diagnostic::{Diagnostic, Position};

@@ -42,7 +42,8 @@ pub(super) async fn answer(
                 host: None,
                 path: record::shown(parts.uri.path()).chars().take(256).collect(),
             };
-            proxy::refuse_unreadable(&shared, &connection, words, rejection)
+            let fields = accept(&parts.headers);
+            proxy::refuse_unreadable(&shared, &connection, words, &fields, rejection)
         }
     };
     Ok(write(answer, open))
@@ -90,6 +91,15 @@ fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<Reque
         version,
         fields: fields(&parts.headers, version),
     })
+}
+
+/// What may be read of a request that is refused as a whole: the form of the answer that it would like.
+fn accept(headers: &HeaderMap) -> Fields {
+    let mut fields = Fields::new();
+    for value in headers.get_all(header::ACCEPT) {
+        fields.push("accept", Bytes::copy_from_slice(value.as_bytes()));
+    }
+    fields
 }
 
 /// hyper's own limits are of its buffers; these are ours, for both protocols.

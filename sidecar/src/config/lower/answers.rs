@@ -1,13 +1,16 @@
-//! What Tollgate itself answers: `resource:` of a listener.
+//! What Tollgate itself answers: `resource:` of a listener, `refusal:` of routes and of `defaults:`.
 
 use tollgate_auth::policy::matcher::PathMatch;
+use tollgate_auth::reason::Reason;
 use tollgate_auth::resource::Resource;
+use tollgate_auth::texts::{self, Texts};
 
 use super::context::{Context, set};
 use crate::config::diagnostic::Position;
 use crate::config::model::RouteConfig;
 use crate::config::node::At;
-use crate::config::raw::answers::RawResource;
+use crate::config::raw::answers::{RawRefusal, RawResource};
+use crate::config::tree::nearest;
 
 /// The resource that a listener is to its clients.
 pub(super) fn resource(cx: &mut Context<'_>, raw: Option<&At<RawResource>>) -> Option<Resource> {
@@ -29,6 +32,56 @@ pub(super) fn resource(cx: &mut Context<'_>, raw: Option<&At<RawResource>>) -> O
             cx.report(at, message);
         })
         .ok()
+}
+
+/// The key of the text for all reasons that have none of their own.
+const DEFAULT: &str = "default";
+
+/// What refusals say beside the reason.
+pub(super) fn texts(cx: &mut Context<'_>, raw: Option<&At<RawRefusal>>) -> Texts {
+    let mut texts = Texts::default();
+    let entries = set(raw).and_then(|(_, refusal)| set(refusal.text.as_ref()));
+    for (key, value) in entries.map(|(_, named)| &named.0).into_iter().flatten() {
+        let Some(word) = key.value.as_deref() else {
+            continue;
+        };
+        let reason = Reason::ALL.iter().find(|reason| reason.word() == word);
+        if reason.is_none() && word != DEFAULT {
+            let words = Reason::ALL.iter().map(|reason| reason.word());
+            let words: Vec<&str> = words.chain([DEFAULT]).collect();
+            let cure = match nearest(word, &words) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    "the words stand in docs/reasons.md; `default` is for all others".to_owned()
+                }
+            };
+            cx.report(key.position, format!("there is no reason `{word}`; {cure}"));
+            continue;
+        }
+        let Some((at, text)) = set(Some(value)) else {
+            continue;
+        };
+        let count = text.chars().count();
+        if text.trim().is_empty() {
+            cx.report(at, format!("the text for `{word}` is empty; remove it"));
+        } else if count > texts::LONGEST {
+            cx.report(
+                at,
+                format!(
+                    "the text for `{word}` has {count} characters; at most {} stand in a refusal",
+                    texts::LONGEST
+                ),
+            );
+        } else if text.chars().any(char::is_control) {
+            cx.report(
+                at,
+                format!("the text for `{word}` holds a line break or another control; it is one paragraph"),
+            );
+        } else {
+            texts.set(reason.copied(), text);
+        }
+    }
+    texts
 }
 
 /// A route for the very path of the listener's metadata would never see a request.

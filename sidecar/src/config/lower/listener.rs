@@ -146,6 +146,7 @@ fn listener(
         head_timeout,
         idle_timeout,
         resource,
+        texts: defaults.texts,
         routes,
     })
 }

@@ -3,8 +3,10 @@
 use tollgate_auth::header::inject::Injection;
 use tollgate_auth::policy::normalization::Normalization;
 use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::texts::Texts;
 use tollgate_auth::token::claims::ClaimPath;
 
+use super::answers;
 use super::context::{Context, References, check_name, items, known, set};
 use super::inject;
 use super::matching;
@@ -20,6 +22,7 @@ pub(super) struct Defaults {
     require: Requirement,
     inject: Vec<Injection>,
     path_normalization: Normalization,
+    pub(super) texts: Texts,
 }
 
 impl Defaults {
@@ -39,6 +42,7 @@ impl Defaults {
                 raw.and_then(|all| all.path_normalization.as_ref()),
                 Normalization::default(),
             ),
+            texts: answers::texts(cx, raw.and_then(|all| all.refusal.as_ref())),
         }
     }
 }
@@ -123,6 +127,7 @@ pub(super) fn lower(
         },
         require: requirement,
         inject: injections,
+        texts: answers::texts(cx, raw.refusal.as_ref()).or(&defaults.texts),
         upstream: upstream?,
     })
 }

@@ -94,7 +94,7 @@ pub(super) fn list_of(names: &[&str]) -> String {
 }
 
 /// The known name that a typing slip most likely meant: at most two edits away, and fewer than half its letters.
-pub(super) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     known
         .iter()
         .map(|candidate| (strsim::levenshtein(name, candidate), *candidate))

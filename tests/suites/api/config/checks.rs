@@ -1,5 +1,6 @@
 //! Configurations that are well-formed and cannot be meant: each is named with its place and a cure.
 
+mod answers;
 mod inject;
 mod secrets;
 
@@ -57,53 +58,6 @@ fn mistake(part: &str, replacement: &str, said: &str) {
 /// With `{…}` as a route's `match`.
 fn matching(what: &str) -> String {
     format!("- {{ name: first, match: {what}, upstream: api }}")
-}
-
-#[test]
-fn a_resource_has_an_identifier_and_the_path_of_its_metadata_to_itself() {
-    let resource = |what: &str| format!("plaintext: true\n    resource: {{ {what} }}");
-    let config = valid(
-        "plaintext: true",
-        &resource("identifier: 'https://api.test/v1', documentation: 'https://docs.test/?a'"),
-    );
-    let found = config.listeners[0].resource.as_ref().unwrap();
-    assert_eq!(found.identifier(), "https://api.test/v1");
-    for (what, said) in [
-        (
-            "documentation: 'https://docs.test'",
-            "`identifier` is missing here",
-        ),
-        (
-            "identifier: 'http://api.test'",
-            "the identifier `http://api.test` does not fit: it does not begin with `https://`",
-        ),
-        (
-            "identifier: 'https://API.test'",
-            "its host has another spelling in requests; write `api.test`",
-        ),
-        (
-            "identifier: 'https://api.test', documentation: 'docs'",
-            "the page `docs` does not fit",
-        ),
-    ] {
-        mistake("plaintext: true", &resource(what), said);
-    }
-    let source = WHOLE
-        .replace(
-            "plaintext: true",
-            &resource("identifier: 'https://api.test/first'"),
-        )
-        .replace(
-            "path: /first",
-            "path: { exact: /.well-known/oauth-protected-resource/first }",
-        );
-    let text = config::parse(Path::new("t.yaml"), &source, CHECKS)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.contains("the route `first` can never be reached under `api.test`"),
-        "{text}"
-    );
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! How a request is to be answered where Tollgate answers it: in which form, by whose words. Known in parts from the head on,
+//! whole when the route is found.
+
+use bytes::Bytes;
+use tollgate_auth::challenge::Challenge;
+use tollgate_auth::reason::Reason;
+use tollgate_http::accept::preferred;
+use tollgate_http::{Fields, Method};
+
+use crate::snapshot::{Listener, Route};
+
+/// The forms of a refusal, the one that is taken when the client does not care first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// RFC 9457.
+    Problem,
+    /// The same document under the type that older clients ask for.
+    Json,
+    /// A page for a person.
+    Html,
+    /// A few lines.
+    Plain,
+}
+
+impl Form {
+    const ALL: [Self; 4] = [Self::Problem, Self::Json, Self::Html, Self::Plain];
+
+    /// Its media type, in the words of `Accept`.
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Problem => "application/problem+json",
+            Self::Json => "application/json",
+            Self::Html => "text/html",
+            Self::Plain => "text/plain",
+        }
+    }
+
+    /// What a client with these fields would rather have.
+    pub(super) fn of(fields: &Fields) -> Self {
+        preferred(fields, &Self::ALL.map(Self::media_type))
+            .map_or(Self::Problem, |at| Self::ALL[at])
+    }
+}
+
+/// How a request is to be answered.
+pub(super) struct Manner<'s> {
+    pub(super) form: Form,
+    is_head: bool,
+    pub(super) listener: Option<&'s Listener>,
+    pub(super) route: Option<&'s Route>,
+}
+
+impl<'s> Manner<'s> {
+    /// Of a request by `method` that came to `listener`, if that is still there.
+    pub(super) fn new(method: &str, fields: &Fields, listener: Option<&'s Listener>) -> Self {
+        Self {
+            form: Form::of(fields),
+            is_head: method == Method::HEAD.as_str(),
+            listener,
+            route: None,
+        }
+    }
+
+    /// A body of ours as it is sent: to HEAD its length is told and nothing else (RFC 9110, section 9.3.2). Over HTTP/2
+    /// nobody else sees to that.
+    pub(super) fn sent(&self, body: Bytes) -> Bytes {
+        if self.is_head { Bytes::new() } else { body }
+    }
+
+    /// The operator's own words for a refusal.
+    pub(super) fn text(&self, reason: Reason) -> Option<&'s str> {
+        match (self.route, self.listener) {
+            (Some(route), _) => route.texts.of(reason),
+            (None, Some(listener)) => listener.texts.of(reason),
+            (None, None) => None,
+        }
+    }
+
+    /// What the client is asked for.
+    pub(super) fn challenges(&self, reason: Reason) -> Vec<String> {
+        match self.route {
+            Some(route) => route.challenge.values(reason),
+            None => Challenge::default().values(reason),
+        }
+    }
+}
