@@ -1,9 +1,12 @@
 //! Identity headers: what a client could have forged goes, what was verified is written.
 
+pub mod client_cert;
 pub mod encode;
 pub mod filter;
+pub mod forwarded;
 pub mod inject;
 mod registry;
+pub mod response;
 pub mod scrub;
 pub mod template;
 

@@ -99,6 +99,11 @@ const fn start_bit(byte: u8) -> u64 {
     }
 }
 
+/// Whether `name` is one of Tollgate's own, `x-tollgate-…` in whatever spelling. Does not allocate.
+pub fn is_own(name: &[u8]) -> bool {
+    begins(name, OWN)
+}
+
 /// Whether `name` begins with `prefix` once folded.
 fn begins(name: &[u8], prefix: &[u8]) -> bool {
     folded(name).take(prefix.len()).eq(prefix.iter().copied())
