@@ -23,7 +23,7 @@ use crate::config::lower::Checks;
 use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
 use crate::config::{self};
 use crate::downstream::settings::{Live, Settings};
-use crate::downstream::tls::{self, Pair, Tls};
+use crate::downstream::tls::{self, ClientAuth, Pair, Tls};
 use crate::downstream::{self, Listening, Workers};
 use crate::jwks::figures;
 use crate::kernel::{Kernel, Sockets};
@@ -61,6 +61,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub const CHECKS: Checks = Checks {
     read: |path| std::fs::read(path),
     certificate: tls::check,
+    client_ca: tls::check_authorities,
 };
 
 /// A running daemon.
@@ -499,7 +500,11 @@ fn settings(listener: &ListenerConfig) -> Result<Settings, StartError> {
                         key: &one.key,
                     })
                     .collect();
-                Some(Tls::new(&pairs, config.only_tls13).map_err(|why| {
+                let clients = config.clients.as_ref().map(|clients| ClientAuth {
+                    authorities: &clients.authorities,
+                    required: clients.required,
+                });
+                Some(Tls::new(&pairs, config.only_tls13, clients).map_err(|why| {
                     StartError::Host(format!("listener `{}`: {why}", listener.name))
                 })?)
             }

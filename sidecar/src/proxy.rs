@@ -4,6 +4,7 @@ mod authenticate;
 pub mod connection;
 mod in_url;
 mod manner;
+mod origin;
 mod own;
 pub mod record;
 pub mod rejection;
@@ -26,6 +27,7 @@ use self::authenticate::authenticate;
 use self::connection::Connection;
 use self::in_url::InUrl;
 use self::manner::Manner;
+use self::origin::Origin;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
 use crate::snapshot::{Route, Snapshot};
@@ -90,12 +92,21 @@ pub async fn handle(
     let listener = snapshot.listener(&connection.listener).map(Arc::as_ref);
     let mut manner = Manner::new(head.method.as_str(), &head.fields, listener);
     match forward(shared, connection, head, incoming, &mut record, &mut manner).await {
-        Ok((mut head, body, ends_at)) => {
+        Ok((mut head, mut body, ends_at)) => {
             if head.fields.get("transfer-encoding").is_some() {
                 // RFC 9112, section 6.3: the coding overrides the length, and passing both on invites a misreading.
                 head.fields.remove("content-length");
             }
             hop_by_hop(&mut head.fields);
+            if let Some(response) = manner.response() {
+                match &mut body {
+                    Body::Own(_) => response.rules.complete(&mut head.fields),
+                    Body::Upstream(body) => {
+                        response.rules.apply(&mut head.fields);
+                        body.without_trailers(Arc::clone(&response.trailers));
+                    }
+                }
+            }
             record.status = head.status;
             record.stamp(&mut head.fields);
             Answer {
@@ -139,6 +150,9 @@ fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> W
 fn refuse(rejection: Rejection, mut record: Record, manner: &Manner<'_>) -> Answer {
     let (mut head, body) = respond::refusal(&rejection, record.request_id(), manner);
     record.status = head.status;
+    if let Some(response) = manner.response() {
+        response.rules.complete(&mut head.fields);
+    }
     record.stamp(&mut head.fields);
     record.endpoint = record.endpoint.or_else(|| rejection.endpoint());
     record.refused(rejection.reason(), rejection.detail());
@@ -160,6 +174,12 @@ async fn forward(
 ) -> Result<(ResponseHead, Body, Option<UnixTime>), Rejection> {
     // 503: the listener went away in a reload while this connection stayed open.
     let listener = manner.listener.ok_or(Rejection::Draining)?;
+
+    // 400: a trusted forwarder that says things nobody can read. Before anything is removed, since a client may have named
+    // what its forwarder wrote in `Connection`.
+    let origin = Origin::of(connection, listener, &head.fields)?;
+    record.client = origin.client.address;
+    head.scheme = origin.client.scheme;
 
     // 421: whoever was shown a certificate for one host does not mean another (RFC 9110, section 7.4).
     let host = head.authority.as_ref().map(tollgate_http::Authority::host);
@@ -221,7 +241,8 @@ async fn forward(
         None => Arc::clone(route.inject.fixed()),
     };
     head.fields.extend(lines.iter().cloned());
-    introduce(connection, record.request_id(), &mut head);
+    let style = route.upstream.config().forwarded;
+    origin.introduce(style, record.request_id(), &mut head)?;
 
     // 502, 503, 504
     let ends_at = ends_at(route, verdict.as_ref().map(Verdict::claims));
@@ -236,22 +257,6 @@ async fn forward(
         return Err(Rejection::Unusable(answer.endpoint, why));
     }
     Ok((answer.head, Body::Upstream(answer.body), ends_at))
-}
-
-/// Says who the client is and how it came; whatever the client said of that itself was scrubbed.
-fn introduce(connection: &Connection, request_id: &str, head: &mut RequestHead) {
-    let fields = &mut head.fields;
-    // Answered by this hop (RFC 9110, section 10.1.1).
-    fields.remove("expect");
-    fields.push("x-request-id", request_id.to_owned());
-    fields.push(
-        "x-forwarded-for",
-        connection.client.ip().to_canonical().to_string(),
-    );
-    fields.push("x-forwarded-proto", connection.scheme.as_str());
-    if let Some(authority) = &head.authority {
-        fields.push("x-forwarded-host", authority.to_string());
-    }
 }
 
 fn ends_at(route: &Route, claims: Option<&Claims>) -> Option<UnixTime> {

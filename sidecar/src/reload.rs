@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tollgate_auth::challenge::Challenge;
+use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::inject::InjectSet;
+use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
@@ -18,7 +20,7 @@ use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig, Rout
 use crate::jwks;
 use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::own::{Content, OwnDocument, OwnDocuments};
-use crate::snapshot::{Listener, Route, SAID_BY_US, Snapshot, TokenRule};
+use crate::snapshot::{Listener, Response, Route, SAID_BY_US, Snapshot, TokenRule};
 use crate::upstream;
 
 /// What lives longer than one configuration.
@@ -200,6 +202,7 @@ fn listener(
             inject: InjectSet::new(route.inject.clone()),
             texts: route.texts.clone(),
             challenge: challenge(config, route),
+            response: response(&route.response),
             upstream: Arc::clone(&upstreams[route.upstream]),
         })
         .collect();
@@ -223,6 +226,12 @@ fn listener(
                 || is_unvouched(name)
                 || is_hop_by_hop(name)
         }),
+        forwarders: config.trusted_forwarders.clone(),
+        forward_client_cert: config
+            .tls
+            .as_ref()
+            .map_or(Forward::None, |tls| tls.forward_client_cert),
+        response: response(&config.response),
     }
 }
 
@@ -260,6 +269,20 @@ fn metadata(
         content_type: "application/json",
         max_age: METADATA_MAX_AGE,
         content: Content::Ready(resource.metadata(offers).into()),
+    }
+}
+
+fn response(rules: &ResponseRules) -> Response {
+    let in_trailers = rules.clone();
+    Response {
+        rules: rules.clone(),
+        trailers: Arc::new(move |name| {
+            in_trailers.drops(name)
+                || is_hop_by_hop(name)
+                || SAID_BY_US
+                    .iter()
+                    .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+        }),
     }
 }
 

@@ -9,7 +9,10 @@ pub mod skew;
 use std::sync::Arc;
 
 use tollgate_auth::challenge::Challenge;
+use tollgate_auth::header::client_cert::Forward;
+use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::InjectSet;
+use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::header::scrub::ManagedNames;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::policy::rule::Requirement;
@@ -61,6 +64,12 @@ pub struct Listener {
     pub managed: Arc<ManagedNames>,
     /// The same for trailers.
     pub trailers: TrailerFilter,
+    /// Peers that are believed when they say where a client is.
+    pub forwarders: Forwarders,
+    /// What the API is told of a client's certificate.
+    pub forward_client_cert: Forward,
+    /// What is made of answers that belong to no route.
+    pub response: Response,
 }
 
 impl std::fmt::Debug for Listener {
@@ -87,8 +96,24 @@ pub struct Route {
     pub texts: Texts,
     /// What refused clients are asked for.
     pub challenge: Challenge,
+    /// What is made of answers.
+    pub response: Response,
     /// Where the request goes.
     pub upstream: Arc<Client>,
+}
+
+/// What is made of answers.
+pub struct Response {
+    /// Fields that are set and removed.
+    pub rules: ResponseRules,
+    /// Trailers of an upstream that must not reach a client.
+    pub trailers: TrailerFilter,
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.rules.fmt(f)
+    }
 }
 
 /// What a request must bring.

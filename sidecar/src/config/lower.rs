@@ -3,12 +3,14 @@
 mod answers;
 pub(crate) mod context;
 mod datapath;
+mod forwarding;
 mod inject;
 mod issuer;
 mod listener;
 mod matching;
 mod route;
 mod source;
+mod tls;
 mod token;
 mod upstream;
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_auth::header::client_cert::Forward;
+use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::Injection;
+use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::policy::matcher::RouteMatch;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::resource::Resource;
@@ -125,6 +128,10 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// TLS; plaintext without.
     pub tls: Option<TlsConfig>,
+    /// Peers that are believed when they say where a client is.
+    pub trusted_forwarders: Forwarders,
+    /// What is made of answers that belong to no route.
+    pub response: ResponseRules,
     /// Limit of a TLS handshake.
     pub handshake_timeout: Duration,
     /// Limit from the first byte of a request to the end of its head.
@@ -146,6 +153,21 @@ pub struct TlsConfig {
     pub certificates: Vec<CertificateConfig>,
     /// TLS 1.2 is refused.
     pub only_tls13: bool,
+    /// Who may connect; everybody without.
+    pub clients: Option<ClientAuthConfig>,
+    /// What the API is told of a client's certificate.
+    pub forward_client_cert: Forward,
+}
+
+/// Which clients may connect by their certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthConfig {
+    /// The authorities' file.
+    pub path: PathBuf,
+    /// PEM.
+    pub authorities: Vec<u8>,
+    /// A client without a certificate is turned away.
+    pub required: bool,
 }
 
 impl fmt::Debug for TlsConfig {
@@ -183,6 +205,8 @@ pub struct RouteConfig {
     pub inject: Vec<Injection>,
     /// What refusals say beside the reason.
     pub texts: Texts,
+    /// What is made of answers.
+    pub response: ResponseRules,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
 }

@@ -154,7 +154,8 @@ pub(crate) struct RawTls {
     pub(crate) certificates: List<RawCertificate>,
     pub(crate) min_version: Field<RawTlsVersion>,
     pub(crate) client_auth: Field<RawClientAuth>,
-    pub(crate) client_ca: Field<Later>,
+    pub(crate) client_ca: Field<String>,
+    pub(crate) forward_client_cert: Field<RawForwardClientCert>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -173,6 +174,14 @@ pub(crate) enum RawClientAuth {
     Required,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawForwardClientCert {
+    None,
+    Leaf,
+    Chain,
+}
+
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RawCertificate {
@@ -188,6 +197,14 @@ pub(crate) struct RawDefaults {
     pub(crate) inject: Field<Named<RawInjection>>,
     pub(crate) refusal: Field<RawRefusal>,
     pub(crate) path_normalization: Field<RawNormalization>,
+    pub(crate) response: Field<RawResponse>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RawResponse {
+    pub(crate) set: Field<Named<String>>,
+    pub(crate) remove: List<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -245,6 +262,7 @@ pub(crate) struct RawRoute {
     pub(crate) inject: Field<Named<RawInjection>>,
     pub(crate) refusal: Field<RawRefusal>,
     pub(crate) path_normalization: Field<RawNormalization>,
+    pub(crate) response: Field<RawResponse>,
     pub(crate) upstream: Field<String>,
 }
 
@@ -313,6 +331,15 @@ pub(crate) struct RawUpstream {
     pub(crate) balance: Field<RawBalance>,
     pub(crate) health: Field<Later>,
     pub(crate) timeouts: Field<RawUpstreamTimeouts>,
+    pub(crate) forwarded: Field<RawForwarded>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawForwarded {
+    XForwarded,
+    Rfc7239,
+    Both,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -48,6 +48,7 @@ pub(super) async fn serve(
         }
     };
     connection.names = Some(accepted.names);
+    connection.certificate = accepted.certificate;
     if accepted.h2 {
         http2(accepted.stream, &settings, shared, connection, watch).await;
     } else {

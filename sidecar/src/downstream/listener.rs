@@ -67,6 +67,7 @@ impl Accept {
                 Scheme::Http
             },
             names: None,
+            certificate: None,
         };
         tokio::spawn(connection::serve(
             stream,

@@ -1,5 +1,8 @@
 //! TLS of the listeners: certificates chosen by SNI, TLS 1.2 and 1.3, post-quantum key exchange preferred.
 
+mod client_auth;
+mod name;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -7,7 +10,9 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,7 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::extensions::GeneralName;
 
-use crate::proxy::connection::Names;
+pub use self::client_auth::{ClientAuth, check as check_authorities};
+use crate::proxy::connection::{Certificate as ClientCertificate, Names};
 
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Copy)]
@@ -41,6 +47,8 @@ pub(super) struct Accepted {
     pub(super) h2: bool,
     /// Whom the certificate that it was shown is for.
     pub(super) names: Arc<Names>,
+    /// What the client showed, if anything; it has been verified.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -51,29 +59,46 @@ impl std::fmt::Debug for Tls {
 
 impl Tls {
     /// `pairs` are chosen by the names in their certificates; the first answers clients that name none of them, or
-    /// nobody.
+    /// nobody. `clients` says who may connect; everybody without.
     ///
     /// # Errors
     ///
-    /// Why a pair cannot be used.
-    pub fn new(pairs: &[Pair<'_>], only_tls13: bool) -> Result<Self, String> {
+    /// Why a pair, or the clients' authorities, cannot be used.
+    pub fn new(
+        pairs: &[Pair<'_>],
+        only_tls13: bool,
+        clients: Option<ClientAuth<'_>>,
+    ) -> Result<Self, String> {
         let certificates = Arc::new(Certificates::new(pairs)?);
         let versions: &[_] = if only_tls13 {
             &[&rustls::version::TLS13]
         } else {
             &[&rustls::version::TLS13, &rustls::version::TLS12]
         };
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(versions)
-                .map_err(|error| error.to_string())?
-                .with_no_client_auth()
-                .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = match &clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(clients) => client_auth::verifier(*clients, &provider)?,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // One ticket is what clients use; a second costs every handshake.
-        config.send_tls13_tickets = 1;
-        // Resumption without a store that all workers would lock; the keys are this listener's own.
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
+        if clients.is_some() {
+            // A ticket would vouch for a certificate that nobody looks at again: not at its end, not at the authorities
+            // that a reload took away. So each handshake is a whole one.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        } else {
+            // One ticket is what clients use; a second costs every handshake.
+            config.send_tls13_tickets = 1;
+            // Resumption without a store that all workers would lock. The keys are this listener's own, and new with each
+            // reload: no ticket is good for another listener, or under other settings than those it was given under.
+            // rustls holds it to its SNI (RFC 6066, section 3).
+            config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
+        }
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             certificates,
@@ -86,7 +111,17 @@ impl Tls {
         let session = stream.get_ref().1;
         let h2 = session.alpn_protocol() == Some(b"h2");
         let names = Arc::clone(&self.certificates.find(session.server_name())[0].names);
-        Ok(Accepted { stream, h2, names })
+        let certificate = session
+            .peer_certificates()
+            .map(|chain| client_auth::read(chain).map(Arc::new))
+            .transpose()
+            .map_err(io::Error::other)?;
+        Ok(Accepted {
+            stream,
+            h2,
+            names,
+            certificate,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tollgate_auth::header::client_cert::ClientCert;
 use tollgate_http::Scheme;
 
 /// The connection that a request came on.
@@ -10,7 +11,7 @@ use tollgate_http::Scheme;
 pub struct Connection {
     /// Listener by name.
     pub listener: Arc<str>,
-    /// The peer.
+    /// The peer. Of whom a request is may be another matter: see [`tollgate_auth::header::forwarded`].
     pub client: SocketAddr,
     /// The address that the peer connected to.
     pub local: SocketAddr,
@@ -20,6 +21,40 @@ pub struct Connection {
     pub scheme: Scheme,
     /// Whom the certificate that was shown is for; `None` over plaintext.
     pub names: Option<Arc<Names>>,
+    /// The certificate that the peer showed and that was verified.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// A verified client certificate, read once for the connection.
+#[derive(Debug)]
+pub struct Certificate {
+    /// What the API may be told.
+    pub(super) forwarded: ClientCert,
+    /// What it says.
+    pub said: Said,
+}
+
+/// What a certificate says of its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its subject as RFC 4514 has it.
+    pub subject: String,
+    /// Its alternative names that are DNS names (RFC 5280, section 4.2.1.6).
+    pub san_dns: Vec<String>,
+    /// Its alternative names that are URIs.
+    pub san_uri: Vec<String>,
+    /// SHA-256 of its DER.
+    pub fingerprint: [u8; 32],
+}
+
+impl Certificate {
+    /// Of certificates in DER: the leaf, which says `said`, and those that the client sent along.
+    pub fn new<'c>(leaf: &[u8], rest: impl IntoIterator<Item = &'c [u8]>, said: Said) -> Self {
+        Self {
+            forwarded: ClientCert::of(leaf, rest),
+            said,
+        }
+    }
 }
 
 /// Whom a certificate is for.

@@ -7,7 +7,7 @@ use tollgate_auth::reason::Reason;
 use tollgate_http::accept::preferred;
 use tollgate_http::{Fields, Method};
 
-use crate::snapshot::{Listener, Route};
+use crate::snapshot::{Listener, Response, Route};
 
 /// The forms of a refusal, the one that is taken when the client does not care first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,14 @@ impl<'s> Manner<'s> {
             (Some(route), _) => route.texts.of(reason),
             (None, Some(listener)) => listener.texts.of(reason),
             (None, None) => None,
+        }
+    }
+
+    /// What the operator makes of the answer.
+    pub(super) fn response(&self) -> Option<&'s Response> {
+        match (self.route, self.listener) {
+            (Some(route), _) => Some(&route.response),
+            (None, listener) => listener.map(|listener| &listener.response),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is remembered of a request until its last byte has gone out: then it becomes an access log line and metrics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -19,7 +19,7 @@ use tollgate_http::{Fields, Path, RequestHead, Version};
 use super::connection::Connection;
 use super::in_url::InUrl;
 use crate::clock;
-use crate::telemetry::access_log::{AccessLog, Line};
+use crate::telemetry::access_log::{AccessLog, Client, Line};
 use crate::upstream::body::Progress;
 
 /// Metrics of the request path.
@@ -82,6 +82,8 @@ pub struct Record {
     log: Option<(AccessLog, SystemTime, Words)>,
     is_finished: bool,
     pub(super) status: u16,
+    /// Whose request it is: the peer's unless a trusted forwarder said otherwise.
+    pub(super) client: IpAddr,
     pub(super) route: Option<Arc<str>>,
     /// Of a token that was refused.
     pub(super) token: Option<Fingerprint>,
@@ -154,6 +156,7 @@ impl Record {
                 .then(|| (log.clone(), clock::wall(), words())),
             is_finished: false,
             status: 0,
+            client: connection.client.ip(),
             route: None,
             token: None,
             in_url: InUrl::No,
@@ -234,10 +237,16 @@ impl Record {
         };
         let claims = self.verdict.as_ref().map(Verdict::claims);
         let accepted = self.verdict.as_ref().map(Verdict::fingerprint);
+        let is_forwarded = self.client != self.connection.client.ip();
         log.write(&Line {
             time: humantime::format_rfc3339_millis(*time).to_string(),
             request_id: &self.id,
-            client: self.connection.client,
+            client: if is_forwarded {
+                Client::Forwarded(self.client)
+            } else {
+                Client::Peer(self.connection.client)
+            },
+            peer: is_forwarded.then_some(self.connection.client),
             local: self.connection.local,
             listener: &self.connection.listener,
             protocol: words.protocol,

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -39,10 +40,13 @@ pub struct Line<'a> {
     pub time: String,
     /// Unique per request; also in the response and in problem bodies.
     pub request_id: &'a str,
-    /// The peer's address and port.
-    pub client: std::net::SocketAddr,
+    /// Who sent the request.
+    pub client: Client,
+    /// The trusted forwarder that it came by, where the client is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
     /// The address that the client connected to (the VIP where steered).
-    pub local: std::net::SocketAddr,
+    pub local: SocketAddr,
     /// Listener by name.
     pub listener: &'a str,
     /// `http/1.0`, `http/1.1` or `http/2`.
@@ -79,7 +83,7 @@ pub struct Line<'a> {
     pub upstream: Option<&'a str>,
     /// Endpoint that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<std::net::SocketAddr>,
+    pub endpoint: Option<SocketAddr>,
     /// Microseconds from the head of the request to the end of the response body.
     pub duration_us: u64,
     /// Body bytes received.
@@ -89,6 +93,16 @@ pub struct Line<'a> {
     /// The response did not end as it should have: `client` went away, the `upstream` broke off, the token `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<&'static str>,
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Client {
+    /// The peer, by address and port.
+    Peer(SocketAddr),
+    /// Whom a trusted forwarder named, by address.
+    Forwarded(IpAddr),
 }
 
 /// A handle to the writer. Cheap to clone.
@@ -291,7 +305,8 @@ mod tests {
         Line {
             time: "t".to_owned(),
             request_id: "1",
-            client: ([127, 0, 0, 1], 1).into(),
+            client: Client::Peer(([127, 0, 0, 1], 1).into()),
+            peer: None,
             local: ([127, 0, 0, 1], 2).into(),
             listener: "edge",
             protocol: "http/1.1",

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 /// A body as hyper hands it over.
 pub use hyper::body::Incoming;
 
-/// Whether a trailer of this name must not reach the upstream.
+/// Whether a trailer of this name must not reach the other side.
 pub type TrailerFilter = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A request body. Trailers lose what a client must not say; bytes are counted.
@@ -59,6 +60,18 @@ impl RequestBody {
     }
 }
 
+/// Takes out the trailers that must not pass.
+pub(super) fn filter(trailers: &mut HeaderMap, refuses: &TrailerFilter) {
+    let refused: Vec<_> = trailers
+        .keys()
+        .filter(|name| refuses(name.as_str().as_bytes()))
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -78,14 +91,7 @@ impl Body for RequestBody {
                     .received
                     .fetch_add(data.len() as u64, Ordering::Relaxed);
             } else if let Some(trailers) = frame.trailers_mut() {
-                let refused: Vec<_> = trailers
-                    .keys()
-                    .filter(|name| (this.filter)(name.as_str().as_bytes()))
-                    .cloned()
-                    .collect();
-                for name in refused {
-                    trailers.remove(name);
-                }
+                filter(trailers, &this.filter);
             }
         }
         if frame.is_none() || this.incoming.as_ref().is_some_and(Body::is_end_stream) {

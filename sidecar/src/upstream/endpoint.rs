@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_auth::header::forwarded::Style;
+
 /// An upstream as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -15,6 +17,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// How it is told where a client is.
+    pub forwarded: Style,
 }
 
 /// How an endpoint is chosen.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::body::{self, TrailerFilter};
 use super::pool::Lease;
 
 /// A response body. When it has been read to its end its connection goes back to the pool; dropped before, the
@@ -14,6 +15,7 @@ use super::pool::Lease;
 pub struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    filter: Option<TrailerFilter>,
 }
 
 impl ResponseBody {
@@ -21,9 +23,15 @@ impl ResponseBody {
         let mut body = Self {
             incoming,
             lease: Some(lease),
+            filter: None,
         };
         body.finished();
         body
+    }
+
+    /// Trailers that `filter` names do not reach the client.
+    pub fn without_trailers(&mut self, filter: TrailerFilter) {
+        self.filter = Some(filter);
     }
 
     fn finished(&mut self) {
@@ -43,7 +51,12 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let mut frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        if let (Some(filter), Some(Ok(frame))) = (&self.filter, &mut frame)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            body::filter(trailers, filter);
+        }
         match &frame {
             None => {
                 if let Some(lease) = self.lease.take() {

@@ -57,7 +57,6 @@ listeners:
   edge:
     listen: 127.0.0.1:0
     plaintext: true
-    trusted_forwarders: [10.0.0.0/8]
     routes:
       - { name: a, token: none, upstream: api, require: { expr: 'true' } }
       - { name: b, token: { issuers: [corp], sources: [{ header: a, scheme: DPoP }] }, upstream: api }
@@ -67,7 +66,6 @@ upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } 
     );
     for key in [
         "cluster",
-        "trusted_forwarders",
         "expr",
         "DPoP",
         "ES256K",

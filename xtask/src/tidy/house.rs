@@ -40,7 +40,14 @@ pub(super) const ROOMS: &[Room] = &[
     ),
     room(
         "upstream",
-        &["client", "telemetry", "body", "tollgate_http"],
+        &[
+            "client",
+            "telemetry",
+            "body",
+            // What an upstream is told of clients is a matter of its configuration.
+            "tollgate_auth::header::forwarded",
+            "tollgate_http",
+        ],
     ),
     room("snapshot", &["upstream", "tollgate_auth"]),
     // It turns what the file means into what a request sees, and therefore touches whatever a snapshot is made of.

@@ -16,6 +16,8 @@ pub struct Checks {
     pub read: fn(&Path) -> io::Result<Vec<u8>>,
     /// A PEM chain and a PEM key belong together and are usable; else why not.
     pub certificate: fn(chain: &[u8], key: &[u8]) -> Result<(), String>,
+    /// Clients' certificates can be held against these authorities, in PEM; else why not.
+    pub client_ca: fn(authorities: &[u8]) -> Result<(), String>,
 }
 
 /// Collects mistakes; every helper reports and answers with a usable value so that the rest is still checked.

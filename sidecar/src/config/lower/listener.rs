@@ -1,4 +1,4 @@
-//! `listeners:` with their TLS, and their routes in [`super::route`].
+//! `listeners:`; their TLS in [`super::tls`], their routes in [`super::route`].
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tollgate_auth::policy::shadow::shadowed;
 
 use super::answers;
 use super::context::{Context, References, items, lacks_items, names, set};
-use super::route;
+use super::{forwarding, route, tls};
 use crate::config::diagnostic::Position;
-use crate::config::model::{CertificateConfig, ListenerConfig, RouteConfig, TlsConfig};
+use crate::config::model::{ListenerConfig, RouteConfig};
 use crate::config::node::{At, Named};
-use crate::config::raw::{RawClientAuth, RawListener, RawTls, RawTlsVersion};
+use crate::config::raw::RawListener;
 
 pub(super) fn lower(
     cx: &mut Context<'_>,
@@ -56,12 +56,7 @@ fn listener(
     let address = cx
         .required(position, "listen", raw.listen.as_ref())
         .and_then(|(at, text)| cx.socket_address("listen", at, text));
-    if let Some((at, _)) = items(raw.trusted_forwarders.as_ref()).next() {
-        cx.report(
-            at,
-            "`trusted_forwarders` is not available in this version; leave it empty",
-        );
-    }
+    let trusted_forwarders = forwarding::forwarders(cx, raw.trusted_forwarders.as_ref());
     let plaintext = set(raw.plaintext.as_ref());
     let tls = match (&raw.tls, plaintext) {
         (Some(_), Some((at, true))) => {
@@ -74,7 +69,7 @@ fn listener(
         (Some(at), _) => at
             .value
             .as_ref()
-            .and_then(|tls| self::tls(cx, at.position, tls)),
+            .and_then(|tls| tls::lower(cx, at.position, tls)),
         (None, Some((_, true))) => None,
         (None, _) => {
             cx.report(
@@ -142,6 +137,8 @@ fn listener(
         name: name.into(),
         address: address?,
         tls,
+        trusted_forwarders,
+        response: defaults.response,
         handshake_timeout,
         head_timeout,
         idle_timeout,
@@ -174,49 +171,4 @@ fn unreachable_routes(cx: &mut Context<'_>, routes: Vec<(Position, RouteConfig)>
             },
         );
     }
-}
-
-fn tls(cx: &mut Context<'_>, position: Position, raw: &RawTls) -> Option<TlsConfig> {
-    cx.not_yet("client_ca", raw.client_ca.as_ref());
-    if let Some((at, RawClientAuth::Optional | RawClientAuth::Required)) =
-        set(raw.client_auth.as_ref())
-    {
-        cx.report(
-            at,
-            "client certificates are not available in this version; say `client_auth: none`",
-        );
-    }
-    let mut certificates = Vec::new();
-    for (at, raw) in items(raw.certificates.as_ref()) {
-        let cert = cx.required(at, "cert", raw.cert.as_ref());
-        let key = cx.required(at, "key", raw.key.as_ref());
-        let (Some((cert_at, cert)), Some((key_at, key))) = (cert, key) else {
-            continue;
-        };
-        let path = cx.path(cert);
-        let key_path = cx.path(key);
-        let (Some(chain), Some(key)) = (cx.file(cert_at, &path), cx.file(key_at, &key_path)) else {
-            continue;
-        };
-        if let Err(why) = (cx.checks.certificate)(&chain, &key) {
-            cx.report(
-                cert_at,
-                format!("the certificate `{cert}` cannot be used: {why}"),
-            );
-        }
-        certificates.push(CertificateConfig { path, chain, key });
-    }
-    if lacks_items(raw.certificates.as_ref()) {
-        cx.report(
-            position,
-            "`certificates` is missing or empty; name at least one `{ cert: …, key: … }`",
-        );
-    }
-    Some(TlsConfig {
-        certificates,
-        only_tls13: matches!(
-            set(raw.min_version.as_ref()),
-            Some((_, RawTlsVersion::Tls13))
-        ),
-    })
 }

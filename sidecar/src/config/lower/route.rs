@@ -1,6 +1,7 @@
 //! `routes:` and the `defaults:` that they inherit.
 
 use tollgate_auth::header::inject::Injection;
+use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::policy::normalization::Normalization;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::texts::Texts;
@@ -8,6 +9,7 @@ use tollgate_auth::token::claims::ClaimPath;
 
 use super::answers;
 use super::context::{Context, References, check_name, items, known, set};
+use super::forwarding;
 use super::inject;
 use super::matching;
 use super::token::{self, Token};
@@ -23,6 +25,7 @@ pub(super) struct Defaults {
     inject: Vec<Injection>,
     path_normalization: Normalization,
     pub(super) texts: Texts,
+    pub(super) response: ResponseRules,
 }
 
 impl Defaults {
@@ -43,6 +46,7 @@ impl Defaults {
                 Normalization::default(),
             ),
             texts: answers::texts(cx, raw.and_then(|all| all.refusal.as_ref())),
+            response: forwarding::response(cx, raw.and_then(|all| all.response.as_ref())),
         }
     }
 }
@@ -116,6 +120,7 @@ pub(super) fn lower(
         inject::without_token(cx, &own);
     }
     let injections = inject::inherit(cx, position, own, &defaults.inject);
+    let response = forwarding::response(cx, raw.response.as_ref()).over(&defaults.response);
     Some(RouteConfig {
         name: name?.1.as_str().into(),
         matches,
@@ -128,6 +133,7 @@ pub(super) fn lower(
         require: requirement,
         inject: injections,
         texts: answers::texts(cx, raw.refusal.as_ref()).or(&defaults.texts),
+        response,
         upstream: upstream?,
     })
 }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tollgate_auth::header::forwarded::Style;
+
 use super::context::{Context, items, names, set};
 use crate::config::diagnostic::Position;
 use crate::config::node::{At, Named};
-use crate::config::raw::{RawBalance, RawProtocol, RawUpstream};
+use crate::config::raw::{RawBalance, RawForwarded, RawProtocol, RawUpstream};
 use crate::upstream::endpoint::{Balance, Timeouts, Upstream};
 
 pub(super) fn lower(
@@ -76,8 +78,14 @@ fn upstream(cx: &mut Context<'_>, name: &str, position: Position, raw: &RawUpstr
     let timeouts = set(raw.timeouts.as_ref()).map(|(_, timeouts)| timeouts);
     let range = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
     let defaults = Timeouts::default();
+    let forwarded = match set(raw.forwarded.as_ref()) {
+        None | Some((_, RawForwarded::XForwarded)) => Style::XForwarded,
+        Some((_, RawForwarded::Rfc7239)) => Style::Rfc7239,
+        Some((_, RawForwarded::Both)) => Style::Both,
+    };
     Upstream {
         name: name.into(),
+        forwarded,
         endpoints,
         balance,
         timeouts: Timeouts {
