@@ -385,7 +385,7 @@ fn read_body(stream: &mut impl Read, reply: &Reply) -> io::Result<Bytes> {
 }
 
 /// Byte by byte: what follows stays in the stream.
-fn read_until(stream: &mut impl Read, end: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn read_until(stream: &mut impl Read, end: &[u8]) -> io::Result<Vec<u8>> {
     const LIMIT: usize = 64 * 1024;
     let mut bytes = Vec::new();
     while !bytes.ends_with(end) {

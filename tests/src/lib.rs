@@ -9,6 +9,8 @@
 
 pub mod bpf;
 pub mod client;
+pub mod frames;
 pub mod gate;
+pub mod origin;
 pub mod packet;
 pub mod port;

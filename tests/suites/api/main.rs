@@ -10,6 +10,7 @@ mod answers;
 mod config;
 mod explain;
 mod headers;
+mod hostile;
 mod keys;
 mod life;
 mod paths;
