@@ -19,6 +19,7 @@ const CHECKS: Checks = Checks {
         Some("crt" | "key" | "pem") => Ok(b"-----BEGIN CERTIFICATE-----\n".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
     },
+    variable: |name| (name == "SECRET").then(|| b"tq0ODXz6mF0m5s1h6nJx0y6mUu3q0iXj".to_vec()),
     ..app::CHECKS
 };
 

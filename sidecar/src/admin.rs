@@ -1,4 +1,5 @@
-//! Where the daemon is asked and told: a Unix socket for everything, a TCP address for probes and metrics only.
+//! Where the daemon is asked and told: a Unix socket for everything, a TCP address for probes, metrics and public keys
+//! only.
 
 pub mod client;
 
@@ -26,6 +27,7 @@ use socket2::{Domain, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE};
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// A future that the daemon answers with.
@@ -43,6 +45,8 @@ pub struct Handles {
     pub explain: Box<dyn Fn(Question) -> Result<Value, String> + Send + Sync>,
     /// The metrics text.
     pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
+    /// The keys of assertions as a JWK set.
+    pub jwks: Box<dyn Fn() -> String + Send + Sync>,
     /// Why the daemon is not ready; `None` = ready.
     pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -140,7 +144,7 @@ pub async fn serve_socket(socket: Socket, handles: Arc<Handles>) {
     }
 }
 
-/// Serves the TCP address until dropped: probes and metrics, nothing that changes or reveals more.
+/// Serves the TCP address until dropped: probes, metrics and public keys, nothing that changes or reveals more.
 pub async fn serve_tcp(listener: TcpListener, handles: Arc<Handles>) {
     loop {
         match listener.accept().await {
@@ -258,6 +262,15 @@ async fn shared_route(handles: &Handles, request: &Request<Incoming>) -> Answer 
                 format!("not ready: {why}\n"),
             ),
         },
+        // Public halves only: whoever is to verify must get them.
+        (&Method::GET | &Method::HEAD, JWKS_PATH) => {
+            let mut answer = answer(StatusCode::OK, JWKS_TYPE, (handles.jwks)());
+            let max_age = format!("max-age={}", JWKS_MAX_AGE.as_secs());
+            if let Ok(value) = max_age.try_into() {
+                answer.headers_mut().insert(header::CACHE_CONTROL, value);
+            }
+            answer
+        }
         (&Method::GET, "/metrics") => {
             answer(StatusCode::OK, CONTENT_TYPE, (handles.metrics)().await)
         }

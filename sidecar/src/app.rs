@@ -5,6 +5,7 @@ mod status;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -18,6 +19,7 @@ use tollgate_auth::token::cache::VerdictCache;
 use crate::admin::{self, Handles};
 use crate::client::Client;
 use crate::clock;
+use crate::cluster::{NO_KEYS, Secret};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::lower::Checks;
 use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
@@ -60,6 +62,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The checks that the configuration borrows from other rooms.
 pub const CHECKS: Checks = Checks {
     read: |path| std::fs::read(path),
+    variable: |name| std::env::var_os(name).map(std::ffi::OsString::into_vec),
     certificate: tls::check,
     client_ca: tls::check_authorities,
 };
@@ -110,8 +113,10 @@ impl Gate {
         let access_log =
             metrics.register(|registry| AccessLog::start(&target(&config.access_log), registry))?;
         let client = Client::new().map_err(|error| StartError::Host(error.to_string()))?;
-        let mut carried = Carried::new(config.workers, client);
-        let snapshot: Arc<Snapshot> = Arc::new(carried.build(&config));
+        let own = Secret::random()
+            .map_err(|error| StartError::Host(format!("the secret of this node {error}")))?;
+        let mut carried = Carried::new(config.workers, client, own);
+        let snapshot: Arc<Snapshot> = Arc::new(carried.build(&config, clock::now()));
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::new(snapshot)),
             verdicts: VerdictCache::new(VERDICT_CACHE),
@@ -317,7 +322,7 @@ impl Inner {
 
         // Ready as things are, perhaps, though nobody has asked so far.
         self.unready();
-        let snapshot = state.carried.build(&config);
+        let snapshot = state.carried.build(&config, clock::now());
         self.shared.snapshot.store(Arc::new(snapshot));
         for (live, settings) in updated {
             live.store(Arc::new(settings));
@@ -398,7 +403,8 @@ fn handles(inner: &Arc<Inner>) -> Handles {
     // Weak: the admin interface does not keep a daemon alive that has ended.
     let weak = Arc::downgrade(inner);
     let with = move || Weak::upgrade(&weak);
-    let (status, reload, drain, explain, metrics, unready) = (
+    let (status, reload, drain, explain, metrics, jwks, unready) = (
+        with.clone(),
         with.clone(),
         with.clone(),
         with.clone(),
@@ -448,6 +454,10 @@ fn handles(inner: &Arc<Inner>) -> Handles {
                 }
                 inner.metrics.text()
             })
+        }),
+        jwks: Box::new(move || match jwks() {
+            Some(inner) => inner.shared.snapshot.load().keyring.document(clock::now()),
+            None => NO_KEYS.to_owned(),
         }),
         unready: Box::new(move || match unready() {
             Some(inner) => inner.unready(),

@@ -311,6 +311,16 @@ fn summary(status: &Value) -> String {
             let _ = writeln!(text, "         {}", clock_line(&one["clock"], offset));
         }
     }
+    let kids = list(&status["assertions"]["kids"]);
+    let _ = writeln!(
+        text,
+        "signing  {}, key {}",
+        match status["assertions"]["keys_of"].as_str() {
+            Some("cluster") => "keys of the cluster",
+            _ => "keys of this node alone (no `cluster: { secret: … }`)",
+        },
+        word(kids.first().unwrap_or(&Value::Null)),
+    );
     let _ = writeln!(
         text,
         "clock    {}",

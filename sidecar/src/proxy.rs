@@ -1,5 +1,6 @@
 //! A request, top to bottom: one flat function from head to answer. Each phase says what it may still answer.
 
+mod assert;
 mod authenticate;
 pub mod connection;
 mod in_url;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tollgate_auth::header::assertion;
 use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::reason::Reason;
@@ -23,6 +25,7 @@ use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
 use tollgate_http::{Fields, RequestHead, ResponseHead};
 
+use self::assert::{Subject, assertion};
 use self::authenticate::authenticate;
 use self::connection::Connection;
 use self::in_url::InUrl;
@@ -244,6 +247,19 @@ async fn forward(
     let style = route.upstream.config().forwarded;
     origin.introduce(style, record.request_id(), &mut head)?;
 
+    // 431, 503. Over what was written; where there is no token nobody is vouched for.
+    if let (Some(verdict), Some(signing)) = (&verdict, &route.assertion) {
+        let subject = Subject {
+            verdict,
+            lines: &lines,
+            head: &head,
+            request_id: record.request_id(),
+        };
+        let now = (shared.clock)();
+        let value = assertion(&shared.verdicts, route, signing, &subject, now)?;
+        head.fields.push(assertion::NAME, value);
+    }
+
     // 502, 503, 504
     let ends_at = ends_at(route, verdict.as_ref().map(Verdict::claims));
     let progress = Arc::<Progress>::default();
@@ -261,11 +277,5 @@ async fn forward(
 
 fn ends_at(route: &Route, claims: Option<&Claims>) -> Option<UnixTime> {
     let rule = route.token.as_ref().filter(|rule| rule.close_on_expiry)?;
-    let claims = claims?;
-    let skew = rule
-        .issuers
-        .iter()
-        .find(|issuer| issuer.rules.name == *claims.issuer_name())
-        .map_or_else(Default::default, |issuer| issuer.rules.clock_skew);
-    Some(claims.expires() + skew)
+    Some(rule.accepted_until(claims?))
 }

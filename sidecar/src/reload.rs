@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tollgate_auth::challenge::Challenge;
+use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
+use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::source::TokenSource;
 
 use crate::client::{Client, Limits};
+use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE, Keyring, Owner, Secret};
 use crate::config::model::{Config, IssuerConfig, KeySource, ListenerConfig, RouteConfig};
 use crate::jwks;
 use crate::snapshot::issuer::IssuerState;
 use crate::snapshot::own::{Content, OwnDocument, OwnDocuments};
-use crate::snapshot::{Listener, Response, Route, SAID_BY_US, Snapshot, TokenRule};
+use crate::snapshot::{Listener, Response, Route, SAID_BY_US, Signing, Snapshot, TokenRule};
 use crate::upstream;
 
 /// What lives longer than one configuration.
@@ -31,6 +34,9 @@ pub struct Carried {
     epoch: u64,
     issuers: HashMap<Arc<str>, Issuer>,
     upstreams: HashMap<Arc<str>, Arc<upstream::Client>>,
+    /// The secret where the cluster has none.
+    own: Secret,
+    keyring: Option<Arc<Keyring>>,
 }
 
 #[derive(Debug)]
@@ -48,20 +54,23 @@ impl Drop for Issuer {
 }
 
 impl Carried {
-    /// Nothing yet. `workers` is how many runtimes send requests; `client` fetches keys.
-    pub fn new(workers: usize, client: Client) -> Self {
+    /// Nothing yet. `workers` is how many runtimes send requests; `client` fetches keys; `own` is the secret of this node
+    /// where the configuration names none for the cluster.
+    pub fn new(workers: usize, client: Client, own: Secret) -> Self {
         Self {
             workers,
             client,
             epoch: 0,
             issuers: HashMap::new(),
             upstreams: HashMap::new(),
+            own,
+            keyring: None,
         }
     }
 
-    /// The snapshot of `config`. Starts to fetch keys of issuers that are new or changed, and forgets those that are
+    /// The snapshot of `config`, taken at `now`. Starts to fetch keys of issuers that are new or changed, and forgets those that are
     /// gone; must be called on the runtime that shall fetch.
-    pub fn build(&mut self, config: &Config) -> Snapshot {
+    pub fn build(&mut self, config: &Config, now: UnixTime) -> Snapshot {
         self.epoch += 1;
         let mut issuers = HashMap::new();
         for one in &config.issuers {
@@ -89,19 +98,45 @@ impl Carried {
             .map(|issuer| Arc::clone(&issuer.state))
             .collect();
 
+        let keyring = self.keyring(config, now);
         // One list for all listeners: a header that one of them vouches for is believed by the API behind all.
         let managed = Arc::new(managed(config));
         let listeners = config
             .listeners
             .iter()
-            .map(|one| Arc::new(listener(one, &managed, &issuers, &upstreams)))
+            .map(|one| {
+                Arc::new(listener(
+                    one,
+                    &managed,
+                    &issuers,
+                    &upstreams,
+                    &config.assertions,
+                    &keyring,
+                ))
+            })
             .collect();
         Snapshot {
             epoch: self.epoch,
             listeners,
             issuers,
             upstreams,
+            keyring,
         }
+    }
+
+    /// Keys outlive a reload, and their publication a change of the secret.
+    fn keyring(&mut self, config: &Config, now: UnixTime) -> Arc<Keyring> {
+        let (secret, owner) = match &config.cluster {
+            Some(secret) => (secret, Owner::Cluster),
+            None => (&self.own, Owner::Node),
+        };
+        let keyring = match &self.keyring {
+            Some(old) if old.is_of(secret, owner) => Arc::clone(old),
+            Some(old) => Arc::new(old.replaced(secret.clone(), owner, now)),
+            None => Arc::new(Keyring::new(secret.clone(), owner)),
+        };
+        self.keyring = Some(Arc::clone(&keyring));
+        keyring
     }
 
     fn issuer(&mut self, config: &IssuerConfig) -> Issuer {
@@ -176,6 +211,8 @@ fn listener(
     managed: &Arc<ManagedNames>,
     issuers: &[Arc<IssuerState>],
     upstreams: &[Arc<upstream::Client>],
+    assertions: &[Option<Arc<Rules>>],
+    keyring: &Arc<Keyring>,
 ) -> Listener {
     let matches = config
         .routes
@@ -200,6 +237,10 @@ fn listener(
             }),
             require: route.require.clone(),
             inject: InjectSet::new(route.inject.clone()),
+            assertion: assertions[route.upstream].clone().map(|rules| Signing {
+                rules,
+                keyring: Arc::clone(keyring),
+            }),
             texts: route.texts.clone(),
             challenge: challenge(config, route),
             response: response(&route.response),
@@ -209,6 +250,9 @@ fn listener(
     let mut own = OwnDocuments::default();
     if let Some(resource) = &config.resource {
         own.publish(metadata(resource, config, issuers));
+    }
+    if config.publish_jwks {
+        own.publish(keys_of_assertions(keyring));
     }
     let managed_in_trailers = Arc::clone(managed);
     let credentials = credentials(config);
@@ -283,6 +327,18 @@ fn response(rules: &ResponseRules) -> Response {
                     .iter()
                     .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
         }),
+    }
+}
+
+/// What whoever checks assertions needs, and no more than that.
+fn keys_of_assertions(keyring: &Arc<Keyring>) -> OwnDocument {
+    let keyring = Arc::clone(keyring);
+    OwnDocument {
+        path: JWKS_PATH.to_owned(),
+        host: None,
+        content_type: JWKS_TYPE,
+        max_age: JWKS_MAX_AGE,
+        content: Content::At(Arc::new(move |now| keyring.document(now).into())),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod skew;
 use std::sync::Arc;
 
 use tollgate_auth::challenge::Challenge;
+use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::InjectSet;
@@ -17,10 +18,13 @@ use tollgate_auth::header::scrub::ManagedNames;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::texts::Texts;
+use tollgate_auth::time::UnixTime;
+use tollgate_auth::token::claims::Claims;
 use tollgate_auth::token::source::TokenSource;
 
 use self::issuer::IssuerState;
 use self::own::OwnDocuments;
+use crate::cluster::Keyring;
 use crate::upstream::Client;
 use crate::upstream::body::TrailerFilter;
 
@@ -39,6 +43,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<IssuerState>>,
     /// Every upstream, by its place in the configuration.
     pub upstreams: Vec<Arc<Client>>,
+    /// What assertions are signed with.
+    pub keyring: Arc<Keyring>,
 }
 
 impl Snapshot {
@@ -96,6 +102,8 @@ pub struct Route {
     pub texts: Texts,
     /// What refused clients are asked for.
     pub challenge: Challenge,
+    /// What is signed for the upstream, if anything.
+    pub assertion: Option<Signing>,
     /// What is made of answers.
     pub response: Response,
     /// Where the request goes.
@@ -116,6 +124,15 @@ impl std::fmt::Debug for Response {
     }
 }
 
+/// What is signed for an upstream, and with whose keys.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    /// What is said, and for how long.
+    pub rules: Arc<Rules>,
+    /// The keys, by time.
+    pub keyring: Arc<Keyring>,
+}
+
 /// What a request must bring.
 #[derive(Debug)]
 pub struct TokenRule {
@@ -129,4 +146,17 @@ pub struct TokenRule {
     pub forward: bool,
     /// A response still running when the token expires is ended.
     pub close_on_expiry: bool,
+}
+
+impl TokenRule {
+    /// The first moment at which a token with these claims is not accepted any more: its issuer's `clock_skew` after
+    /// `exp`.
+    pub fn accepted_until(&self, claims: &Claims) -> UnixTime {
+        let skew = self
+            .issuers
+            .iter()
+            .find(|issuer| issuer.rules.name == *claims.issuer_name())
+            .map_or_else(Default::default, |issuer| issuer.rules.clock_skew);
+        claims.expires() + skew
+    }
 }

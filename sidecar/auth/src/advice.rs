@@ -76,6 +76,7 @@ impl Reason {
             Self::ClaimUnencodable | Self::IdentityTooLarge => {
                 "What the token says cannot be passed on."
             }
+            Self::AssertionUnsigned => "Who you are could not be passed on.",
             Self::NoRoute => "There is nothing under this address.",
             Self::MethodNotAllowed => "This address does not take such requests.",
             Self::Misdirected => "This connection is not for the host that was asked for.",
@@ -136,6 +137,7 @@ impl Reason {
             | Self::BodyTooLarge => Remedy::FixClient,
             Self::KeysUnavailable
             | Self::KeysStale
+            | Self::AssertionUnsigned
             | Self::Misdirected
             | Self::RateLimited
             | Self::TimeoutHead
@@ -159,7 +161,10 @@ impl Reason {
     pub const fn retry_after(self) -> Option<u16> {
         match self {
             // Another node takes the next connection.
-            Self::Draining | Self::ShuttingDown | Self::UpstreamOverloaded => Some(1),
+            Self::Draining
+            | Self::ShuttingDown
+            | Self::UpstreamOverloaded
+            | Self::AssertionUnsigned => Some(1),
             // An endpoint that refused is asked again, and keys are fetched again, within seconds.
             Self::KeysUnavailable | Self::UpstreamNone => Some(5),
             // Fetches have failed for long.

@@ -1,5 +1,6 @@
 //! Identity headers: what a client could have forged goes, what was verified is written.
 
+pub mod assertion;
 pub mod client_cert;
 pub mod encode;
 pub mod filter;

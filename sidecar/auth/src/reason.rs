@@ -147,6 +147,9 @@ reasons! {
     IdentityTooLarge, "identity_too_large", 431, None, NOW,
         "The identity headers would exceed 8 KiB for one or 16 KiB for all.",
         "Operator: inject fewer claims, or filter lists with `only` or `except`.";
+    AssertionUnsigned, "assertion_unsigned", 503, None, NOW,
+        "The assertion that the upstream is to get could not be signed: the cryptographic library failed, for want of memory or of entropy. Without it the request is not sent.",
+        "Operator: look at the host's memory; the log names the route and the upstream. Client: retry.";
     NoRoute, "no_route", 404, None, NOW,
         "No route of the listener matches host and path.",
         "Operator: `tollgate route explain METHOD URL` shows why each route did not match.";

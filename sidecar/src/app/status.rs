@@ -10,6 +10,7 @@ use tollgate_auth::token::cache::CacheStats;
 use tollgate_datapath::Status;
 
 use crate::clock;
+use crate::cluster::Keyring;
 use crate::snapshot::Snapshot;
 use crate::snapshot::skew::ClockOffset;
 
@@ -47,6 +48,7 @@ pub(super) fn json(view: &View<'_>) -> Value {
         },
         "listeners": listeners,
         "issuers": issuers(view.snapshot),
+        "assertions": assertions(&view.snapshot.keyring),
         "clock": kernel_clock(),
         "verdict_cache": {
             "entries": view.verdicts.entries,
@@ -91,6 +93,22 @@ fn issuers(snapshot: &Snapshot) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// Whose keys sign, and which: with the name of the one that signs now first.
+fn assertions(keyring: &Keyring) -> Value {
+    let keys = keyring.jwks(clock::now());
+    let kids: Vec<Value> = keys
+        .iter()
+        .filter_map(|set| set["keys"].as_array())
+        .flatten()
+        .map(|key| key["kid"].clone())
+        .collect();
+    json!({
+        "keys_of": keyring.owner().word(),
+        "kids": kids,
+        "last_error": keys.err().map(|error| error.to_string()),
+    })
 }
 
 /// Rounded to what it is worth: `Date` has whole seconds.

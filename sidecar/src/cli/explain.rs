@@ -10,8 +10,9 @@ use tollgate_auth::token::explain::Explanation;
 
 use crate::app::CHECKS;
 use crate::client::Client;
+use crate::cluster::Secret;
 use crate::reload::Carried;
-use crate::{admin, config, explain};
+use crate::{admin, clock, config, explain};
 
 /// What is asked.
 #[derive(clap::Args)]
@@ -126,8 +127,10 @@ async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explana
         config.issuers.retain(|one| *one.rules.name == *name);
     }
     let client = Client::new().map_err(|error| Failure::Missing(error.to_string()))?;
-    let mut carried = Carried::new(1, client);
-    let issuers = carried.build(&config).issuers;
+    let own = Secret::random()
+        .map_err(|error| Failure::Missing(format!("the secret of this node {error}")))?;
+    let mut carried = Carried::new(1, client, own);
+    let issuers = carried.build(&config, clock::now()).issuers;
     for issuer in &issuers {
         issuer.tried().await;
     }

@@ -1,6 +1,7 @@
 //! From the file's words to the model: resolves, defaults, validates, and names every mistake at once.
 
 mod answers;
+mod assertion;
 pub(crate) mod context;
 mod datapath;
 mod forwarding;
@@ -52,12 +53,12 @@ pub(crate) fn lower(
             format!("`version: {version}` is unknown; this Tollgate reads version 1"),
         );
     }
-    cx.not_yet("cluster", raw.cluster.as_ref());
     cx.not_yet("include", raw.include.as_ref());
 
     let admin = admin(&mut cx, raw);
     let access_log = access_log(&mut cx, raw);
     let (issuers, issuer_names) = issuer::lower(&mut cx, raw.issuers.as_ref());
+    let cluster = assertion::cluster(&mut cx, raw.cluster.as_ref());
     let (upstreams, upstream_names) = upstream::lower(&mut cx, raw.upstreams.as_ref());
     let identifiers: Vec<&str> = issuers
         .iter()
@@ -93,7 +94,9 @@ pub(crate) fn lower(
         access_log,
         issuers,
         listeners,
-        upstreams,
+        upstreams: upstreams.iter().map(|(one, _)| one.clone()).collect(),
+        assertions: upstreams.into_iter().map(|(_, rules)| rules).collect(),
+        cluster,
         drain,
         datapath,
     })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::Injection;
@@ -18,6 +19,7 @@ use tollgate_auth::token::jwt::Issuer;
 use tollgate_auth::token::source::TokenSource;
 use tollgate_datapath::model::Model;
 
+use crate::cluster::Secret;
 use crate::upstream::endpoint::Upstream;
 
 /// A valid configuration.
@@ -40,6 +42,10 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// In the order of the file; routes refer to them by index.
     pub upstreams: Vec<Upstream>,
+    /// What is signed for each upstream, if anything: by the upstream's place.
+    pub assertions: Vec<Option<Arc<Rules>>>,
+    /// What the nodes of the cluster share; without it each has keys of its own.
+    pub cluster: Option<Secret>,
     /// How long requests in flight may take after SIGTERM.
     pub drain: Duration,
     /// The kernel half; without it the sidecar runs alone and needs no rights.
@@ -142,6 +148,8 @@ pub struct ListenerConfig {
     pub resource: Option<Resource>,
     /// What refusals say beside the reason where no route is found.
     pub texts: Texts,
+    /// The keys of assertions are published here too.
+    pub publish_jwks: bool,
     /// In the order of the file.
     pub routes: Vec<RouteConfig>,
 }

@@ -4,6 +4,7 @@
 //! format that this version does not act on are read as [`Later`] and refused by name, never ignored.
 
 pub(crate) mod answers;
+pub(crate) mod assertion;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::answers::{RawRefusal, RawResource};
+use self::assertion::{RawAssertion, RawCluster};
 use super::node::{At, Named, StrOr};
 
 type Field<T> = Option<At<T>>;
@@ -36,7 +38,7 @@ pub(crate) struct RawConfig {
     pub(crate) version: Field<u64>,
     pub(crate) workers: Field<usize>,
     pub(crate) admin: Field<RawAdmin>,
-    pub(crate) cluster: Field<Later>,
+    pub(crate) cluster: Field<RawCluster>,
     pub(crate) telemetry: Field<RawTelemetry>,
     pub(crate) issuers: Field<Named<RawIssuer>>,
     pub(crate) listeners: Field<Named<RawListener>>,
@@ -134,6 +136,7 @@ pub(crate) struct RawListener {
     pub(crate) trusted_forwarders: List<String>,
     pub(crate) tls: Field<RawTls>,
     pub(crate) plaintext: Field<bool>,
+    pub(crate) publish_jwks: Field<bool>,
     pub(crate) timeouts: Field<RawListenerTimeouts>,
     pub(crate) resource: Field<RawResource>,
     pub(crate) defaults: Field<RawDefaults>,
@@ -332,6 +335,7 @@ pub(crate) struct RawUpstream {
     pub(crate) health: Field<Later>,
     pub(crate) timeouts: Field<RawUpstreamTimeouts>,
     pub(crate) forwarded: Field<RawForwarded>,
+    pub(crate) assertion: Field<RawAssertion>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -52,7 +52,7 @@ upstreams: { api: { endpoints: [127.0.0.1:9000] } }
 fn what_this_version_does_not_do_is_refused_by_name() {
     let text = mistakes(
         "version: 1
-cluster: { secret: { env: X } }
+include: [more/*.yaml]
 listeners:
   edge:
     listen: 127.0.0.1:0
@@ -65,7 +65,7 @@ upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } 
 ",
     );
     for key in [
-        "cluster",
+        "include",
         "expr",
         "DPoP",
         "ES256K",

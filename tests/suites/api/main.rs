@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod assertion;
 mod config;
 mod explain;
 mod headers;

@@ -244,6 +244,13 @@ shutdown: {{ drain: 10s }}
         self.runtime.block_on(ask).unwrap().1
     }
 
+    /// What the admin socket answers to a `GET` of this path.
+    pub(crate) fn ask(&self, path: &str) -> (http::StatusCode, Value) {
+        let socket = self.folder.path().join("admin.sock");
+        let ask = tollgate::admin::client::ask(&socket, http::Method::GET, path);
+        self.runtime.block_on(ask).unwrap()
+    }
+
     /// What the admin socket answers to a question.
     pub(crate) fn post(&self, path: &str, question: &Value) -> (http::StatusCode, Value) {
         let socket = self.folder.path().join("admin.sock");

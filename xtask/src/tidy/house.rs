@@ -49,7 +49,12 @@ pub(super) const ROOMS: &[Room] = &[
             "tollgate_http",
         ],
     ),
-    room("snapshot", &["upstream", "tollgate_auth"]),
+    room("snapshot", &["upstream", "cluster", "tollgate_auth"]),
+    // Keys that nodes derive from one secret: of assertions; later of tickets and nonces.
+    room(
+        "cluster",
+        &["tollgate_auth::header::assertion", "tollgate_auth::time"],
+    ),
     // It turns what the file means into what a request sees, and therefore touches whatever a snapshot is made of.
     room(
         "reload",
@@ -58,6 +63,7 @@ pub(super) const ROOMS: &[Room] = &[
             "snapshot",
             "jwks",
             "client",
+            "cluster",
             "upstream",
             "kernel",
             "tollgate_auth",
@@ -70,6 +76,8 @@ pub(super) const ROOMS: &[Room] = &[
         "config",
         &[
             "upstream::endpoint",
+            // A secret as it was read.
+            "cluster",
             "tollgate_auth",
             "tollgate_http",
             "tollgate_datapath::model",
@@ -84,6 +92,8 @@ pub(super) const ROOMS: &[Room] = &[
         "admin",
         &[
             "snapshot",
+            // How its public keys are published.
+            "cluster",
             "telemetry",
             "body",
             "tollgate_datapath::Status",

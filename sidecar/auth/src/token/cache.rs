@@ -5,7 +5,8 @@
 //! unreachable at once; the memory bound sweeps it out. What depends on the moment, time and audience, is
 //! never part of an entry: it is compared at every hit. The second: an entry holds the identity headers of
 //! each inject set that asked for them, ready to be appended, so that a request with a known token encodes
-//! nothing. Equal inject sets share them, across routes and reloads.
+//! nothing. Equal inject sets share them, across routes and reloads. So it is with the assertions over
+//! these headers, until they are to be renewed.
 //!
 //! Refusals that depend on the token alone (its form, a bad signature under a known key) are kept in a
 //! small cache of their own and for seconds only, so that a flood of garbage neither evicts good tokens
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tollgate_http::fields::Field;
 
@@ -33,6 +35,7 @@ use self::entry::{Bad, Good, Held, Key, Scope, Sought, Weigh};
 use self::flight::{Flights, Part};
 use super::claims::Claims;
 use super::jwt::{self, Candidate, Keys};
+use crate::header::assertion::{Facts, Signer};
 use crate::header::inject::InjectSet;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -180,8 +183,43 @@ impl VerdictCache {
         }
         let lines = set.render(&entry.claims)?;
         entry.keep_block(*set.identity(), &lines);
-        // It has grown: it is weighed again in its own place, unless it was swept out meanwhile. Once more if another
-        // worker gave it headers in between, whose weight this one would undo.
+        self.weigh(entry);
+        Ok(lines)
+    }
+
+    /// The value of the assertion over `lines`, which [`Self::headers`] gave for `set`: signed at `now`, or before and
+    /// still fresh. `until` is the first moment at which the token is not accepted any more. For upstreams that bind
+    /// nothing to the request; what is bound is not kept, and [`Signer::sign`] makes it.
+    ///
+    /// # Errors
+    /// As [`Signer::sign`]; a refusal is not remembered.
+    pub fn assertion(
+        &self,
+        verdict: &Verdict,
+        signer: &Signer<'_>,
+        (set, lines): (&InjectSet, &[Field]),
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Result<Bytes, Refusal> {
+        let Verdict(entry) = verdict;
+        if let Some(value) = entry.assertion(set.identity(), signer, now) {
+            return Ok(value);
+        }
+        let facts = Facts {
+            claims: &entry.claims,
+            set,
+            lines,
+            until,
+        };
+        let assertion = signer.sign(&facts, None, now)?;
+        entry.keep_assertion(*set.identity(), signer, &assertion);
+        self.weigh(entry);
+        Ok(assertion.value().clone())
+    }
+
+    /// Weighs an entry that has grown again, in its own place, unless it was swept out meanwhile. Once more if another
+    /// worker made it grow in between, whose weight this one would undo.
+    fn weigh(&self, entry: &Arc<Good>) {
         loop {
             let heavier = Held::good(Arc::clone(entry));
             let weighed = heavier.weight();
@@ -190,7 +228,6 @@ impl VerdictCache {
                 break;
             }
         }
-        Ok(lines)
     }
 
     /// What the cache has done and holds.

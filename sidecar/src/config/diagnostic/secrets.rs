@@ -4,11 +4,16 @@
 //! So this is no parser. It looks for what reads like a private member of a JWK in any spelling, takes rather too much
 //! for its value than too little, and leaves lines and columns as they are.
 
-/// Members of a JWK that hold private or shared key material (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
-const PRIVATE: [&str; 8] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth"];
+/// Members of a JWK that hold private or shared key material (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1), and what says where
+/// a secret is and may hold the secret itself by mistake.
+const PRIVATE: [&str; 9] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth", "secret"];
+
+/// Names a variable of the environment, in capital letters; anything else there may be what the variable should hold.
+const VARIABLE: &str = "env";
 
 /// From this length on a run of base64url that mixes small and capital letters and digits is taken for a key, whatever
-/// stands before it: the least secret of HS256 has 43 such characters (RFC 7518 section 3.2).
+/// stands before it: the least secret of HS256 has 43 such characters (RFC 7518 section 3.2). So is one of hexadecimal
+/// digits.
 const LONG: usize = 40;
 
 /// Shorter values are not searched for in messages: they would stand in half of all words.
@@ -126,11 +131,9 @@ impl Scan {
             let end = self.find(at, |c| !is_letter(c));
             let run = &self.text[at..end];
             let holds = |kind: fn(&char) -> bool| run.iter().any(kind);
-            if run.len() >= LONG
-                && holds(char::is_ascii_uppercase)
-                && holds(char::is_ascii_lowercase)
-                && holds(char::is_ascii_digit)
-            {
+            let is_mixed = holds(char::is_ascii_uppercase) && holds(char::is_ascii_lowercase);
+            let is_hex = run.iter().all(char::is_ascii_hexdigit);
+            if run.len() >= LONG && holds(char::is_ascii_digit) && (is_mixed || is_hex) {
                 self.mask(at, end);
             }
             at = end.max(at + 1);
@@ -169,13 +172,26 @@ impl Scan {
             }
         };
         let name: String = name.iter().collect();
-        // No name in a configuration needs an escape.
-        if !PRIVATE.contains(&name.as_str()) && !name.contains('\\') {
-            return None;
-        }
         let colon = self.blank(end);
         let is_name = self.at(colon) == Some(':') && self.at(colon + 1) != Some(':');
-        is_name.then_some(colon + 1)
+        let is_private = match name.as_str() {
+            VARIABLE => !self.is_variable(colon + 1),
+            // No name in a configuration needs an escape.
+            name => PRIVATE.contains(&name) || name.contains('\\'),
+        };
+        (is_name && is_private).then_some(colon + 1)
+    }
+
+    /// Whether the value behind `colon` is the name of a variable, as the lowering takes it, or there is none.
+    fn is_variable(&self, colon: usize) -> bool {
+        let start = self.blank(colon);
+        let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | '}');
+        let end = self.find(start, is_end);
+        let value: String = self.text[start..end].iter().collect();
+        value
+            .trim_matches(['"', '\''])
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     }
 
     /// Masks the value that begins behind `colon`, of the member that begins at `name`. Where to go on.

@@ -14,6 +14,8 @@ use crate::config::node::{At, Named};
 pub struct Checks {
     /// What a file holds that the configuration names; `std::fs::read`, where there are files.
     pub read: fn(&Path) -> io::Result<Vec<u8>>,
+    /// What a variable of the environment holds.
+    pub variable: fn(&str) -> Option<Vec<u8>>,
     /// A PEM chain and a PEM key belong together and are usable; else why not.
     pub certificate: fn(chain: &[u8], key: &[u8]) -> Result<(), String>,
     /// Clients' certificates can be held against these authorities, in PEM; else why not.

@@ -144,6 +144,7 @@ fn listener(
         idle_timeout,
         resource,
         texts: defaults.texts,
+        publish_jwks: matches!(set(raw.publish_jwks.as_ref()), Some((_, true))),
         routes,
     })
 }

@@ -1,24 +1,35 @@
 //! `upstreams:`
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::forwarded::Style;
 
+use super::assertion;
 use super::context::{Context, items, names, set};
 use crate::config::diagnostic::Position;
 use crate::config::node::{At, Named};
 use crate::config::raw::{RawBalance, RawForwarded, RawProtocol, RawUpstream};
 use crate::upstream::endpoint::{Balance, Timeouts, Upstream};
 
+/// An upstream, and what is signed for it.
+type Told = (Upstream, Option<Arc<Rules>>);
+
 pub(super) fn lower(
     cx: &mut Context<'_>,
     raw: Option<&At<Named<RawUpstream>>>,
-) -> (Vec<Upstream>, HashMap<String, usize>) {
+) -> (Vec<Told>, HashMap<String, usize>) {
     let (list, index) = names(cx, raw);
     let upstreams = list
         .into_iter()
-        .map(|(name, position, raw)| upstream(cx, name, position, raw))
+        .map(|(name, position, raw)| {
+            (
+                upstream(cx, name, position, raw),
+                assertion::rules(cx, name, raw.assertion.as_ref()),
+            )
+        })
         .collect();
     (upstreams, index)
 }

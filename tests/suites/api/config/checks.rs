@@ -1,6 +1,7 @@
 //! Configurations that are well-formed and cannot be meant: each is named with its place and a cure.
 
 mod answers;
+mod assertion;
 mod inject;
 mod secrets;
 

@@ -5,9 +5,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use quick_cache::{Equivalent, Weighter};
 use tollgate_http::fields::Field;
 
+use crate::header::assertion::{Assertion, Signer};
 use crate::refusal::Refusal;
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
@@ -18,7 +20,7 @@ use crate::token::sha256::sha256;
 /// 5 138 bytes of resident memory an entry, and 4 877 are counted.
 const OVERHEAD: usize = 1024;
 
-/// Header blocks kept of one token; beyond, the oldest goes. As many inject sets rarely meet one token.
+/// Header blocks kept of one token, and assertions; beyond, the oldest goes. As many inject sets rarely meet one token.
 const MAX_BLOCKS: usize = 8;
 
 /// The name of an entry. Its hash is that of the print and the scope, equality that of the whole token.
@@ -110,6 +112,7 @@ pub(super) struct Good {
     pub(super) claims: Claims,
     pub(super) fingerprint: Fingerprint,
     blocks: ArcSwap<Vec<Block>>,
+    signed: ArcSwap<Vec<Signed>>,
 }
 
 /// The identity headers of one inject set, ready.
@@ -119,6 +122,15 @@ struct Block {
     lines: Arc<[Field]>,
 }
 
+/// An assertion over the identity headers of one inject set, by the rules of one upstream.
+#[derive(Clone, Debug)]
+struct Signed {
+    set: [u8; 32],
+    rules: [u8; 32],
+    kid: Arc<str>,
+    assertion: Assertion,
+}
+
 impl Good {
     pub(super) fn new(key: Key, claims: Claims) -> Self {
         Self {
@@ -126,6 +138,7 @@ impl Good {
             key,
             claims,
             blocks: ArcSwap::default(),
+            signed: ArcSwap::default(),
         }
     }
 
@@ -148,11 +161,53 @@ impl Good {
         });
     }
 
-    /// Token, claims and ready headers in bytes, roughly.
+    /// The value of the assertion over the headers of `set` that `signer` made and that is fresh still.
+    pub(super) fn assertion(
+        &self,
+        set: &[u8; 32],
+        signer: &Signer<'_>,
+        now: UnixTime,
+    ) -> Option<Bytes> {
+        let signed = self.signed.load();
+        let found = signed.iter().find(|one| {
+            one.set == *set
+                && one.rules == *signer.rules.identity()
+                && one.kid == *signer.key.kid()
+                && one.assertion.is_fresh(now)
+        })?;
+        Some(found.assertion.value().clone())
+    }
+
+    pub(super) fn keep_assertion(&self, set: [u8; 32], signer: &Signer<'_>, assertion: &Assertion) {
+        let new = Signed {
+            set,
+            rules: *signer.rules.identity(),
+            kid: Arc::clone(signer.key.kid()),
+            assertion: assertion.clone(),
+        };
+        self.signed.rcu(|signed| {
+            // Of one use there is one; a key that was replaced does not sign again.
+            let others = signed
+                .iter()
+                .filter(|one| one.set != new.set || one.rules != new.rules);
+            let gone = (others.clone().count() + 1).saturating_sub(MAX_BLOCKS);
+            others.skip(gone).chain([&new]).cloned().collect::<Vec<_>>()
+        });
+    }
+
+    /// Token, claims, ready headers and assertions in bytes, roughly.
     fn size(&self) -> usize {
         let blocks = self.blocks.load();
         let blocks: usize = blocks.iter().map(Block::weight).sum();
-        self.key.token.len() + self.claims.weight() + blocks
+        let signed = self.signed.load();
+        let signed: usize = signed.iter().map(Signed::weight).sum();
+        self.key.token.len() + self.claims.weight() + blocks + signed
+    }
+}
+
+impl Signed {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.assertion.value().len()
     }
 }
 
@@ -176,7 +231,7 @@ pub(super) struct Bad {
 }
 
 /// A value of a cache with what it weighs: that must not change while it is held, and a good token's does
-/// when it gets headers. It is then put into its own place anew.
+/// when it gets headers or an assertion. It is then put into its own place anew.
 #[derive(Debug)]
 pub(super) struct Held<T> {
     pub(super) value: Arc<T>,

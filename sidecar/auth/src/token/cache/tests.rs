@@ -1,3 +1,5 @@
+mod assertion;
+
 use super::*;
 use crate::header::encode::Encoding;
 use crate::header::inject::{Content, FromClaim, Injection};

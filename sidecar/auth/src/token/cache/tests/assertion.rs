@@ -1,0 +1,169 @@
+//! Assertions that are kept: when one is used again, and when not.
+
+use super::*;
+use crate::header::assertion::{Bind, Rules, Signer, SigningKey};
+use crate::token::claims::ClaimPath;
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_scalar(&[number; 32]).unwrap()
+}
+
+fn rules(audience: &str, lifetime: u64, claims: &[&str]) -> Rules {
+    let claims: Vec<ClaimPath> = claims.iter().map(|name| ClaimPath::from(*name)).collect();
+    let lifetime = Duration::from_secs(lifetime);
+    Rules::new(audience.into(), lifetime, claims, Bind::None).unwrap()
+}
+
+/// A token in the cache, and what is signed for it.
+struct Seen {
+    world: World,
+    verdict: Verdict,
+    key: SigningKey,
+    rules: Rules,
+    set: InjectSet,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let world = World::new();
+        let token = world.signer.token(&json!({}));
+        let checked = world
+            .cache
+            .check(token.as_bytes(), &[world.candidate()], NOW);
+        Self {
+            verdict: checked.verdict.unwrap(),
+            world,
+            key: key(1),
+            rules: rules("orders", 30, &[]),
+            set: set(&["x-user"]),
+        }
+    }
+
+    fn until(&self) -> UnixTime {
+        self.verdict.claims().expires() + self.world.issuer.clock_skew
+    }
+
+    fn signed(&self, rules: &Rules, key: &SigningKey, set: &InjectSet, now: UnixTime) -> Bytes {
+        let cache = &self.world.cache;
+        let lines = cache.headers(&self.verdict, set).unwrap();
+        let signer = Signer { rules, key };
+        cache
+            .assertion(&self.verdict, &signer, (set, &lines), self.until(), now)
+            .unwrap()
+    }
+
+    fn at(&self, now: UnixTime) -> Bytes {
+        self.signed(&self.rules, &self.key, &self.set, now)
+    }
+}
+
+/// Each signature of ECDSA is another one, so equal assertions are one.
+#[test]
+fn an_assertion_is_used_again_until_a_tenth_of_its_life_is_left() {
+    let seen = Seen::new();
+    let first = seen.at(NOW);
+    let renewal = NOW + Duration::from_secs(27);
+    let moment = Duration::from_millis(1);
+    assert_eq!(seen.at(NOW), first);
+    assert_eq!(seen.at(renewal - moment), first);
+    let second = seen.at(renewal);
+    assert_ne!(second, first);
+    assert_eq!(seen.at(renewal + Duration::from_secs(26)), second);
+    // A clock that was set back gets one of its own time, and one that is set right again as well.
+    let back = seen.at(NOW - Duration::from_secs(3600));
+    assert_ne!(back, second);
+    assert_eq!(seen.at(NOW - Duration::from_secs(3600)), back);
+    assert_ne!(seen.at(renewal), back);
+}
+
+#[test]
+fn an_assertion_is_for_its_rules_key_and_headers_alone() {
+    let seen = Seen::new();
+    let own = seen.at(NOW);
+    let (set, key) = (&seen.set, &seen.key);
+    let stranger = self::key(2);
+    let wider = super::set(&["x-user", "x-more"]);
+    let mut all = vec![own.clone()];
+    for other in [
+        seen.signed(&rules("billing", 30, &[]), key, set, NOW),
+        seen.signed(&rules("orders", 31, &[]), key, set, NOW),
+        seen.signed(&rules("orders", 30, &["sub"]), key, set, NOW),
+        seen.signed(&seen.rules, key, &wider, NOW),
+    ] {
+        assert!(!all.contains(&other));
+        all.push(other);
+    }
+    // All are kept side by side.
+    assert_eq!(seen.at(NOW), own);
+    assert_eq!(seen.signed(&seen.rules, key, &wider, NOW), all[4]);
+    // A new key takes the old one's place at once.
+    let renewed = seen.signed(&seen.rules, &stranger, set, NOW);
+    assert!(!all.contains(&renewed));
+    assert_eq!(seen.signed(&seen.rules, &stranger, set, NOW), renewed);
+    assert_ne!(seen.at(NOW), own);
+}
+
+#[test]
+fn another_token_has_another_assertion() {
+    let seen = Seen::new();
+    let own = seen.at(NOW);
+    let token = seen.world.signer.token(&json!({"sub": "u2"}));
+    let checked = seen
+        .world
+        .cache
+        .check(token.as_bytes(), &[seen.world.candidate()], NOW);
+    let other = Seen {
+        verdict: checked.verdict.unwrap(),
+        ..seen
+    };
+    assert_ne!(other.at(NOW), own);
+}
+
+#[test]
+fn assertions_count_and_are_few() {
+    let seen = Seen::new();
+    let weighed = || seen.world.cache.stats().bytes;
+    seen.world.cache.headers(&seen.verdict, &seen.set).unwrap();
+    let before = weighed();
+    let length = seen.at(NOW).len() as u64;
+    let added = weighed() - before;
+    assert!((length..length + 200).contains(&added), "{added}");
+    // What is renewed takes the place of the old.
+    seen.at(NOW + Duration::from_secs(29));
+    assert_eq!(weighed() - before, added);
+    for number in 0..40 {
+        let rules = rules(&format!("u{number:02}"), 30, &[]);
+        seen.signed(&rules, &seen.key, &seen.set, NOW);
+    }
+    assert!((weighed() - before) / length <= 10, "{}", weighed());
+    assert!((weighed() - before) / added >= 7, "{}", weighed());
+    // One of a token that was swept out is not put back.
+    seen.world.cache.good.clear();
+    seen.at(NOW);
+    assert_eq!(seen.world.cache.stats().entries, 0);
+}
+
+/// What cannot be said is said anew each time, and leaves nothing.
+#[test]
+fn refusals_of_assertions_are_not_kept() {
+    let seen = Seen::new();
+    let world = &seen.world;
+    let token = world.signer.token(&json!({"big": "b".repeat(9000)}));
+    let checked = world
+        .cache
+        .check(token.as_bytes(), &[world.candidate()], NOW);
+    let verdict = checked.verdict.unwrap();
+    let before = world.cache.stats();
+    let rules = rules("orders", 30, &["big"]);
+    let signer = Signer {
+        rules: &rules,
+        key: &seen.key,
+    };
+    let none = InjectSet::default();
+    let refused = world
+        .cache
+        .assertion(&verdict, &signer, (&none, &[]), seen.until(), NOW)
+        .unwrap_err();
+    assert_eq!(refused.reason, Reason::IdentityTooLarge);
+    assert_eq!(world.cache.stats(), before);
+}
