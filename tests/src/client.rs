@@ -4,7 +4,7 @@
 //! a blocking task in asynchronous tests.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tollgate::demo::lab::Netns;
 
 /// How long a peer may keep silent.
@@ -32,6 +33,17 @@ pub struct Target {
     pub ca: String,
     /// The namespace to connect from; `None` is where the caller is.
     pub place: Option<Arc<Netns>>,
+    /// As whom to connect.
+    pub caller: Caller,
+}
+
+/// As whom a client connects.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// From which address; `None` leaves it to the kernel.
+    pub from: Option<IpAddr>,
+    /// The certificate to show, with what stands behind it, and its key, as PEM.
+    pub certificate: Option<(String, String)>,
 }
 
 /// A request; fields are sent in this order, spelt like this where the protocol allows.
@@ -56,6 +68,8 @@ pub struct Reply {
     pub fields: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    /// The trailers, over HTTP/2 alone.
+    pub trailers: Vec<(String, String)>,
 }
 
 /// A blocking TLS connection.
@@ -147,7 +161,16 @@ impl Target {
     /// When the connection is refused or not answered.
     pub fn connect(&self) -> io::Result<TcpStream> {
         self.inside(|| {
-            let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+            let stream = match self.caller.from {
+                None => TcpStream::connect_timeout(&self.address, PATIENCE)?,
+                Some(from) => {
+                    let domain = Domain::for_address(self.address);
+                    let socket = Socket::new(domain, Type::STREAM, None)?;
+                    socket.bind(&SocketAddr::new(from, 0).into())?;
+                    socket.connect_timeout(&self.address.into(), PATIENCE)?;
+                    socket.into()
+                }
+            };
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             stream.set_nodelay(true)?;
@@ -238,16 +261,32 @@ impl Target {
         }
     }
 
-    fn tls_config(&self, alpn: &[&str]) -> ClientConfig {
+    /// What [`Self::tls`] connects with, offering these protocols by ALPN.
+    ///
+    /// # Panics
+    /// When a certificate or key is none.
+    #[must_use]
+    pub fn tls_config(&self, alpn: &[&str]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a PEM certificate");
         roots.add(ca).expect("a CA certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match &self.caller.certificate {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => {
+                let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+                    .collect::<Result<_, _>>()
+                    .expect("PEM certificates");
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a PEM key");
+                config
+                    .with_client_auth_cert(chain, key)
+                    .expect("a certificate with its key")
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
     }
@@ -294,22 +333,25 @@ async fn h2(
         let exchange = async {
             let response = sender.send_request(message).await?;
             let (head, body) = response.into_parts();
-            Ok::<_, hyper::Error>((head, body.collect().await?.to_bytes()))
+            let body = body.collect().await?;
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            Ok::<_, hyper::Error>((head, body.to_bytes(), trailers))
         };
-        let (head, body) = tokio::time::timeout(PATIENCE, exchange)
+        let (head, body, trailers) = tokio::time::timeout(PATIENCE, exchange)
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;
-        let text =
-            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let pairs = |fields: &http::HeaderMap| {
+            let text =
+                |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let pair = |(name, value): (&http::HeaderName, _)| (name.to_string(), text(value));
+            fields.iter().map(pair).collect()
+        };
         replies.push(Reply {
             status: head.status.as_u16(),
-            fields: head
-                .headers
-                .iter()
-                .map(|(name, v)| (name.to_string(), text(v)))
-                .collect(),
+            fields: pairs(&head.headers),
             body,
+            trailers: pairs(&trailers),
         });
     }
     driver.abort();
@@ -349,6 +391,7 @@ pub fn read_reply_to_head(stream: &mut impl Read) -> io::Result<Reply> {
                 status,
                 fields,
                 body: Bytes::new(),
+                trailers: Vec::new(),
             });
         }
     }

@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// A certificate authority with an ECDSA P-256 key.
@@ -13,7 +13,7 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A server's certificate and its key, as PEM.
+/// A certificate and its key, as PEM.
 pub struct Leaf {
     /// The certificate, signed by the authority.
     pub certificate: String,
@@ -63,8 +63,37 @@ impl Authority {
             params.distinguished_name.push(DnType::CommonName, first);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.signed(params, &key)
+    }
+
+    /// A client's certificate, for its name in words, a DNS name and a URI; one that has expired if `expired`.
+    ///
+    /// # Errors
+    /// When a name does not fit.
+    pub fn client(
+        &self,
+        name: &str,
+        dns: &str,
+        uri: &str,
+        expired: bool,
+    ) -> Result<Leaf, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![dns.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+            .subject_alt_names
+            .push(SanType::URI(uri.to_owned().try_into()?));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        self.signed(params, &key)
+    }
+
+    fn signed(&self, mut params: CertificateParams, key: &KeyPair) -> Result<Leaf, rcgen::Error> {
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params.signed_by(key, &self.issuer)?;
         Ok(Leaf {
             certificate: certificate.pem(),
             key: key.serialize_pem(),

@@ -64,14 +64,7 @@ issuers: { corp: { issuer: 'https://x.test', jwks: discover, audiences: [a], alg
 upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } } }
 ",
     );
-    for key in [
-        "include",
-        "expr",
-        "DPoP",
-        "ES256K",
-        "h2",
-        "health",
-    ] {
+    for key in ["include", "expr", "DPoP", "ES256K", "h2", "health"] {
         assert!(
             text.lines()
                 .any(|line| line.contains(key) && line.contains("not available in this version")),

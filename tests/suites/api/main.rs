@@ -8,13 +8,16 @@
 
 mod answers;
 mod assertion;
+mod client_certs;
 mod config;
 mod explain;
+mod forwarding;
 mod headers;
 mod hostile;
 mod keys;
 mod life;
 mod paths;
+mod responses;
 mod routes;
 mod sources;
 mod telemetry;

@@ -191,6 +191,7 @@ shutdown: {{ drain: 10s }}
             host: host.to_owned(),
             ca: self.authority.pem(),
             place: None,
+            caller: Default::default(),
         }
     }
 

@@ -113,6 +113,7 @@ impl World {
                 host: HOST.to_owned(),
                 ca: authority.pem(),
                 place: None,
+                caller: Default::default(),
             },
             _echo: echo,
             _ports: [edge, admin],

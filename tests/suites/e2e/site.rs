@@ -214,6 +214,7 @@ impl Site {
             host: host.to_owned(),
             ca: self.ca.clone(),
             place: Some(Arc::clone(&self.client.ns)),
+            caller: Default::default(),
         }
     }
 

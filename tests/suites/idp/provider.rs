@@ -151,6 +151,7 @@ impl Provider {
             host: address.ip().to_string(),
             ca: self.ca.clone(),
             place: None,
+            caller: Default::default(),
         }
     }
 

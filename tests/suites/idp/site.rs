@@ -116,6 +116,7 @@ impl Site {
             host: API_HOST.to_owned(),
             ca: self.ca.clone(),
             place: None,
+            caller: Default::default(),
         };
         target.h1(request).unwrap()
     }

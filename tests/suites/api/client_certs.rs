@@ -1,0 +1,257 @@
+//! Certificates of clients: who may connect, what the API is told (RFC 9440), and that nothing is remembered of them.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConnection, HandshakeKind, StreamOwned};
+use tollgate::demo::pki::{Authority, Leaf};
+use tollgate_tests::client::{Reply, Request, Target, read_reply};
+
+use crate::world::{ROUTES, World, seen};
+
+/// A gate that asks for certificates of `Clients CA`, with these settings beside.
+struct Site {
+    world: World,
+    clients: Authority,
+}
+
+impl Site {
+    fn new(client_auth: &str, listener: &str) -> Self {
+        let world = World::new();
+        let clients = Authority::new("Clients CA").unwrap();
+        fs::write(world.folder.path().join("clients.pem"), clients.pem()).unwrap();
+        let site = Self { world, clients };
+        site.configure(client_auth, listener);
+        site
+    }
+
+    fn configure(&self, client_auth: &str, listener: &str) {
+        let configuration = self.world.configuration(ROUTES, "");
+        let tls = "tls: { certificates:";
+        assert_eq!(configuration.matches(tls).count(), 1);
+        let asked = format!("{listener}\n    tls: {{ {client_auth}, certificates:");
+        self.world.write(&configuration.replace(tls, &asked));
+        self.world.reload().unwrap();
+    }
+
+    fn leaf(&self) -> Leaf {
+        client(&self.clients, false)
+    }
+
+    fn with(&self, leaf: Option<&Leaf>) -> Target {
+        let mut target = self.world.target();
+        target.caller.certificate = leaf.map(|leaf| (leaf.certificate.clone(), leaf.key.clone()));
+        target
+    }
+}
+
+fn client(authority: &Authority, expired: bool) -> Leaf {
+    authority
+        .client(
+            "orders, O=Admins",
+            "orders.test",
+            "spiffe://test/orders",
+            expired,
+        )
+        .unwrap()
+}
+
+const REQUIRED: &str = "client_auth: required, client_ca: clients.pem, forward_client_cert: leaf";
+const OPTIONAL: &str = "client_auth: optional, client_ca: clients.pem, forward_client_cert: leaf";
+
+fn both(target: &Target, request: &Request) -> io::Result<[Reply; 2]> {
+    Ok([
+        target.h1(request)?,
+        target.h2(std::slice::from_ref(request))?.remove(0),
+    ])
+}
+
+/// What stands between the colons of each member, as RFC 9440 and RFC 9651 have it, read by hand.
+fn decoded(reply: &Reply, name: &str) -> Vec<Vec<u8>> {
+    let lines = seen(reply, name);
+    let members = lines.iter().flat_map(|line| line.split(", "));
+    members
+        .map(|member| {
+            let inside = member
+                .strip_prefix(':')
+                .and_then(|rest| rest.strip_suffix(':'));
+            let inside = inside.unwrap_or_else(|| panic!("no byte sequence: {member}"));
+            STANDARD.decode(inside).unwrap()
+        })
+        .collect()
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .unwrap()
+        .to_vec()
+}
+
+#[test]
+fn who_may_connect_is_said_by_the_authorities() {
+    let site = Site::new(REQUIRED, "");
+    let request = Request::get("/open");
+    let stranger = client(&Authority::new("Clients CA").unwrap(), false);
+    let expired = client(&site.clients, true);
+    // A server's certificate is for another purpose, whoever signed it.
+    let server = site.clients.leaf(&["orders.test"]).unwrap();
+    for bad in [&stranger, &expired, &server] {
+        assert!(both(&site.with(Some(bad)), &request).is_err());
+    }
+    assert!(both(&site.with(None), &request).is_err());
+    assert_eq!(site.world.echo.count(), 0);
+    let leaf = site.leaf();
+    for reply in both(&site.with(Some(&leaf)), &request).unwrap() {
+        assert_eq!(reply.status, 200);
+        assert_eq!(decoded(&reply, "client-cert"), [der(&leaf.certificate)]);
+        assert_eq!(seen(&reply, "client-cert-chain"), [""; 0]);
+    }
+    site.configure(OPTIONAL, "");
+    for bad in [&stranger, &expired, &server] {
+        assert!(
+            both(&site.with(Some(bad)), &request).is_err(),
+            "a bad one is worse than none"
+        );
+    }
+    for reply in both(&site.with(None), &request).unwrap() {
+        assert_eq!(reply.status, 200);
+        assert_eq!(seen(&reply, "client-cert"), [""; 0]);
+    }
+    for reply in both(&site.with(Some(&leaf)), &request).unwrap() {
+        assert_eq!(decoded(&reply, "client-cert"), [der(&leaf.certificate)]);
+    }
+}
+
+#[test]
+fn threat_38_a_client_cannot_say_which_certificate_it_has() {
+    let site = Site::new(OPTIONAL, "");
+    let leaf = site.leaf();
+    let request = Request::get("/open")
+        .field("client-cert", ":Zm9yZ2Vk:")
+        .field("client_cert", ":Zm9yZ2Vk:")
+        .field("client-cert-chain", ":Zm9yZ2Vk:");
+    for (shown, told) in [(None, vec![]), (Some(&leaf), vec![der(&leaf.certificate)])] {
+        for reply in both(&site.with(shown), &request).unwrap() {
+            assert_eq!(decoded(&reply, "client-cert"), told);
+            assert!(!String::from_utf8_lossy(&reply.body).contains("Zm9yZ2Vk"));
+        }
+    }
+}
+
+#[test]
+fn the_chain_is_told_as_it_came_and_nothing_unasked() {
+    let site = Site::new(&REQUIRED.replace("leaf", "chain"), "");
+    let leaf = site.leaf();
+    let mut target = site.with(Some(&leaf));
+    let chain = format!("{}{}", leaf.certificate, site.clients.pem());
+    target.caller.certificate = Some((chain, leaf.key.clone()));
+    for reply in both(&target, &Request::get("/open")).unwrap() {
+        assert_eq!(decoded(&reply, "client-cert"), [der(&leaf.certificate)]);
+        assert_eq!(
+            decoded(&reply, "client-cert-chain"),
+            [der(&site.clients.pem())]
+        );
+    }
+    site.configure(&REQUIRED.replace("leaf", "none"), "");
+    for reply in both(&target, &Request::get("/open")).unwrap() {
+        assert_eq!(reply.status, 200);
+        assert_eq!(seen(&reply, "client-cert"), [""; 0]);
+    }
+}
+
+#[test]
+fn threat_38_a_forwarders_own_certificate_is_not_its_clients() {
+    let site = Site::new(REQUIRED, "trusted_forwarders: [127.0.0.2]");
+    let leaf = site.leaf();
+    let mut target = site.with(Some(&leaf));
+    target.caller.from = Some(IpAddr::from([127, 0, 0, 2]));
+    for reply in both(&target, &Request::get("/open")).unwrap() {
+        assert_eq!(reply.status, 200);
+        assert_eq!(seen(&reply, "client-cert"), [""; 0]);
+    }
+    let request = Request::get("/open").field("client-cert", ":bGVhZg==:");
+    for reply in both(&target, &request).unwrap() {
+        assert_eq!(decoded(&reply, "client-cert"), [b"leaf"]);
+    }
+}
+
+/// A session that remembers its tickets, and how each of its handshakes went.
+struct Resuming {
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl Resuming {
+    fn new(target: &Target) -> Self {
+        Self {
+            config: Arc::new(target.tls_config(&["http/1.1"])),
+        }
+    }
+
+    fn handshake(&self, target: &Target, name: &str) -> io::Result<HandshakeKind> {
+        let name = name.to_owned().try_into().map_err(io::Error::other)?;
+        let connection =
+            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, target.connect()?);
+        // TLS 1.3 sends its ticket after the handshake: an answer comes behind it.
+        io::Write::write_all(
+            &mut stream,
+            &Request::get("/open").to_h1(&target.authority()),
+        )?;
+        read_reply(&mut stream)?;
+        stream
+            .conn
+            .handshake_kind()
+            .ok_or_else(|| io::Error::other("no handshake"))
+    }
+}
+
+#[test]
+fn threat_69_a_ticket_is_good_for_nothing_but_what_it_was_given_for() {
+    let site = Site::new("client_auth: none", "");
+    let leaf = site.leaf();
+    let target = site.with(Some(&leaf));
+    let session = Resuming::new(&target);
+    let again = |name: &str| session.handshake(&target, name).unwrap();
+    assert_eq!(again("api.test"), HandshakeKind::Full);
+    assert_eq!(
+        again("api.test"),
+        HandshakeKind::Resumed,
+        "no certificate is asked for"
+    );
+    // Another name of the same certificate; rustls keeps tickets by name, so the first has one of its own.
+    assert_eq!(again("a.wild.test"), HandshakeKind::Full);
+    // Another setting: the old tickets of the session are no way around a certificate.
+    site.configure(REQUIRED, "");
+    for _ in 0..3 {
+        assert_eq!(
+            again("api.test"),
+            HandshakeKind::Full,
+            "nothing is resumed here"
+        );
+    }
+    let without = Resuming::new(&site.with(None));
+    assert!(without.handshake(&site.with(None), "api.test").is_err());
+    // Other authorities: who was let in before is not.
+    let others = Authority::new("Other CA").unwrap();
+    fs::write(site.world.folder.path().join("clients.pem"), others.pem()).unwrap();
+    site.world.reload().unwrap();
+    assert!(session.handshake(&target, "api.test").is_err());
+    let admitted = client(&others, false);
+    let reply = site
+        .with(Some(&admitted))
+        .h1(&Request::get("/open"))
+        .unwrap();
+    assert_eq!(decoded(&reply, "client-cert"), [der(&admitted.certificate)]);
+    // And back: a ticket that was given before does not outlive a reload.
+    site.configure("client_auth: none", "");
+    assert_eq!(again("api.test"), HandshakeKind::Full);
+    assert_eq!(again("api.test"), HandshakeKind::Resumed);
+    site.world.reload().unwrap();
+    assert_eq!(again("api.test"), HandshakeKind::Full);
+}
