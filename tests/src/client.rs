@@ -44,6 +44,8 @@ pub struct Caller {
     pub from: Option<IpAddr>,
     /// The certificate to show, with what stands behind it, and its key, as PEM.
     pub certificate: Option<(String, String)>,
+    /// By TLS 1.2 and nothing newer.
+    pub only_tls12: bool,
 }
 
 /// A request; fields are sent in this order, spelt like this where the protocol allows.
@@ -271,9 +273,14 @@ impl Target {
         let ca = CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a PEM certificate");
         roots.add(ca).expect("a CA certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions = if self.caller.only_tls12 {
+            &[&rustls::version::TLS12]
+        } else {
+            rustls::DEFAULT_VERSIONS
+        };
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS 1.2 and 1.3")
+            .with_protocol_versions(versions)
+            .expect("versions that the provider has")
             .with_root_certificates(roots);
         let mut config = match &self.caller.certificate {
             None => config.with_no_client_auth(),

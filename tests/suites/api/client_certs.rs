@@ -1,17 +1,17 @@
 //! Certificates of clients: who may connect, what the API is told (RFC 9440), and that nothing is remembered of them.
 
+mod tickets;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConnection, HandshakeKind, StreamOwned};
 use tollgate::demo::pki::{Authority, Leaf};
-use tollgate_tests::client::{Reply, Request, Target, read_reply};
+use tollgate_tests::client::{Reply, Request, Target};
 
 use crate::world::{ROUTES, World, seen};
 
@@ -36,7 +36,14 @@ impl Site {
         let tls = "tls: { certificates:";
         assert_eq!(configuration.matches(tls).count(), 1);
         let asked = format!("{listener}\n    tls: {{ {client_auth}, certificates:");
-        self.world.write(&configuration.replace(tls, &asked));
+        // Another listener with the same certificates.
+        let (head, tail) = configuration.split_once("upstreams:\n").unwrap();
+        let configuration = format!(
+            "{head}  other:\n    listen: 127.0.0.1:0\n    \
+             tls: {{ certificates: [{{ cert: default.crt, key: default.key }}] }}\n    \
+             routes: [{{ name: open, token: none, upstream: api }}]\nupstreams:\n{tail}"
+        );
+        self.world.write(&configuration.replacen(tls, &asked, 1));
         self.world.reload().unwrap();
     }
 
@@ -179,79 +186,4 @@ fn threat_38_a_forwarders_own_certificate_is_not_its_clients() {
     for reply in both(&target, &request).unwrap() {
         assert_eq!(decoded(&reply, "client-cert"), [b"leaf"]);
     }
-}
-
-/// A session that remembers its tickets, and how each of its handshakes went.
-struct Resuming {
-    config: Arc<rustls::ClientConfig>,
-}
-
-impl Resuming {
-    fn new(target: &Target) -> Self {
-        Self {
-            config: Arc::new(target.tls_config(&["http/1.1"])),
-        }
-    }
-
-    fn handshake(&self, target: &Target, name: &str) -> io::Result<HandshakeKind> {
-        let name = name.to_owned().try_into().map_err(io::Error::other)?;
-        let connection =
-            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, target.connect()?);
-        // TLS 1.3 sends its ticket after the handshake: an answer comes behind it.
-        io::Write::write_all(
-            &mut stream,
-            &Request::get("/open").to_h1(&target.authority()),
-        )?;
-        read_reply(&mut stream)?;
-        stream
-            .conn
-            .handshake_kind()
-            .ok_or_else(|| io::Error::other("no handshake"))
-    }
-}
-
-#[test]
-fn threat_69_a_ticket_is_good_for_nothing_but_what_it_was_given_for() {
-    let site = Site::new("client_auth: none", "");
-    let leaf = site.leaf();
-    let target = site.with(Some(&leaf));
-    let session = Resuming::new(&target);
-    let again = |name: &str| session.handshake(&target, name).unwrap();
-    assert_eq!(again("api.test"), HandshakeKind::Full);
-    assert_eq!(
-        again("api.test"),
-        HandshakeKind::Resumed,
-        "no certificate is asked for"
-    );
-    // Another name of the same certificate; rustls keeps tickets by name, so the first has one of its own.
-    assert_eq!(again("a.wild.test"), HandshakeKind::Full);
-    // Another setting: the old tickets of the session are no way around a certificate.
-    site.configure(REQUIRED, "");
-    for _ in 0..3 {
-        assert_eq!(
-            again("api.test"),
-            HandshakeKind::Full,
-            "nothing is resumed here"
-        );
-    }
-    let without = Resuming::new(&site.with(None));
-    assert!(without.handshake(&site.with(None), "api.test").is_err());
-    // Other authorities: who was let in before is not.
-    let others = Authority::new("Other CA").unwrap();
-    fs::write(site.world.folder.path().join("clients.pem"), others.pem()).unwrap();
-    site.world.reload().unwrap();
-    assert!(session.handshake(&target, "api.test").is_err());
-    let admitted = client(&others, false);
-    let reply = site
-        .with(Some(&admitted))
-        .h1(&Request::get("/open"))
-        .unwrap();
-    assert_eq!(decoded(&reply, "client-cert"), [der(&admitted.certificate)]);
-    // And back: a ticket that was given before does not outlive a reload.
-    site.configure("client_auth: none", "");
-    assert_eq!(again("api.test"), HandshakeKind::Full);
-    assert_eq!(again("api.test"), HandshakeKind::Resumed);
-    site.world.reload().unwrap();
-    assert_eq!(again("api.test"), HandshakeKind::Full);
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod assertion;
+mod forwarding;
 mod inject;
 mod secrets;
 
