@@ -22,12 +22,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE};
+use crate::explain::RouteQuestion;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// A future that the daemon answers with.
@@ -43,6 +45,8 @@ pub struct Handles {
     pub drain: Box<dyn Fn() + Send + Sync>,
     /// Explains a token; what is wrong with the question, if it is.
     pub explain: Box<dyn Fn(Question) -> Result<Value, String> + Send + Sync>,
+    /// Explains which route a request takes; what is wrong with the question, if it is.
+    pub explain_route: Box<dyn Fn(RouteQuestion) -> Reply<Result<Value, String>> + Send + Sync>,
     /// The metrics text.
     pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
     /// The keys of assertions as a JWK set.
@@ -209,6 +213,7 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
                 ),
             },
             (&Method::POST, "/explain") => explain(&handles, request).await,
+            (&Method::POST, "/explain/route") => explain_route(&handles, request).await,
             (&Method::POST, "/drain") => {
                 (handles.drain)();
                 json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
@@ -219,28 +224,46 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
 }
 
 async fn explain(handles: &Handles, request: Request<Incoming>) -> Answer {
-    let refused = |status, why: String| json_answer(status, &json!({ "error": why }));
+    match question(request, "{\"token\": …}").await {
+        Ok(question) => explained((handles.explain)(question)),
+        Err(refused) => refused,
+    }
+}
+
+async fn explain_route(handles: &Handles, request: Request<Incoming>) -> Answer {
+    match question(request, "{\"method\": …, \"url\": …}").await {
+        Ok(question) => explained((handles.explain_route)(question).await),
+        Err(refused) => refused,
+    }
+}
+
+fn explained(explanation: Result<Value, String>) -> Answer {
+    match explanation {
+        Ok(explanation) => json_answer(StatusCode::OK, &explanation),
+        Err(why) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    }
+}
+
+/// What is asked, in the form of `wanted`.
+async fn question<Q: DeserializeOwned>(
+    request: Request<Incoming>,
+    wanted: &str,
+) -> Result<Q, Answer> {
     let body = Limited::new(request.into_body(), MAX_QUESTION);
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return refused(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        Err(error) => return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())),
     };
-    let question = match serde_json::from_slice(&body) {
-        Ok(question) => question,
+    serde_json::from_slice(&body).map_err(|error| {
         // The position alone: what stands there may be part of a token.
-        Err(error) => {
-            let why = format!(
-                "the question is not `{{\"token\": …}}` at line {}, column {}",
-                error.line(),
-                error.column()
-            );
-            return refused(StatusCode::BAD_REQUEST, why);
-        }
-    };
-    match (handles.explain)(question) {
-        Ok(explanation) => json_answer(StatusCode::OK, &explanation),
-        Err(why) => refused(StatusCode::UNPROCESSABLE_ENTITY, why),
-    }
+        let (line, column) = (error.line(), error.column());
+        let why = format!("the question is not `{wanted}` at line {line}, column {column}");
+        refused(StatusCode::BAD_REQUEST, &why)
+    })
+}
+
+fn refused(status: StatusCode, why: &str) -> Answer {
+    json_answer(status, &json!({ "error": why }))
 }
 
 fn tcp_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answer> {

@@ -1,5 +1,6 @@
 //! Wires all rooms together; the only one that knows every other.
 
+pub mod place;
 mod status;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::config::{self};
 use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, ClientAuth, Pair, Tls};
 use crate::downstream::{self, Listening, Workers};
+use crate::explain::RouteQuestion;
 use crate::jwks::figures;
 use crate::kernel::{Kernel, Sockets};
 use crate::proxy::Shared;
@@ -399,11 +401,28 @@ impl Inner {
     }
 }
 
+impl Inner {
+    async fn explain_route(&self, question: &RouteQuestion) -> Result<serde_json::Value, String> {
+        let places = {
+            let state = self.state.lock().await;
+            let bound = |listener: &ListenerConfig| {
+                let listening = state.listening.get(&listener.name);
+                listening.map_or(listener.address, |(listening, _)| listening.address)
+            };
+            place::places(&state.config, bound)
+        };
+        let snapshot = self.shared.snapshot.load_full();
+        let explanation = crate::explain::route(&snapshot, &places, question)?;
+        serde_json::to_value(explanation).map_err(|error| error.to_string())
+    }
+}
+
 fn handles(inner: &Arc<Inner>) -> Handles {
     // Weak: the admin interface does not keep a daemon alive that has ended.
     let weak = Arc::downgrade(inner);
     let with = move || Weak::upgrade(&weak);
-    let (status, reload, drain, explain, metrics, jwks, unready) = (
+    let (status, reload, drain, explain, route, metrics, jwks, unready) = (
+        with.clone(),
         with.clone(),
         with.clone(),
         with.clone(),
@@ -442,6 +461,13 @@ fn handles(inner: &Arc<Inner>) -> Handles {
             let explanation =
                 crate::explain::token(issuers, question.issuer.as_deref(), &question.token)?;
             serde_json::to_value(explanation).map_err(|error| error.to_string())
+        }),
+        explain_route: Box::new(move |question| {
+            let inner = route();
+            Box::pin(async move {
+                let inner = inner.ok_or_else(|| "the daemon has ended".to_owned())?;
+                inner.explain_route(&question).await
+            })
         }),
         metrics: Box::new(move || {
             let inner = metrics();

@@ -2,3 +2,5 @@
 
 pub mod explain;
 pub mod mint;
+mod paper;
+pub mod route;

@@ -52,6 +52,11 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Routes: which one a request takes, why no other, and what it asks and tells.
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
     /// What the running daemon does.
     #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
     Status {
@@ -98,6 +103,17 @@ enum TokenCommand {
     Mint(Box<cli::mint::Args>),
 }
 
+#[derive(Debug, Subcommand)]
+enum RouteCommand {
+    /// Explains a request: its listener and route, why the others do not take it, and with a token the whole decision.
+    #[command(
+        after_help = "Exit codes: 0 a route takes it, and with a token it passes; 1 refused; 2 not explained: usage, configuration,\n\
+                      no daemon.\n\n\
+                      Example:\n  tollgate route explain --config tollgate.yaml GET https://api.example.com/orders/7"
+    )]
+    Explain(cli::route::Args),
+}
+
 #[derive(Debug, Args)]
 struct Daemon {
     /// The daemon's admin socket.
@@ -122,10 +138,13 @@ fn main() -> ExitCode {
         Command::Run { config } => block_on(run(&config)),
         Command::Token {
             command: TokenCommand::Explain(args),
-        } => block_on(explain(&args)),
+        } => block_on(explained(cli::explain::run(&args))),
         Command::Token {
             command: TokenCommand::Mint(args),
         } => mint(&args),
+        Command::Route {
+            command: RouteCommand::Explain(args),
+        } => block_on(explained(cli::route::run(&args))),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
@@ -386,11 +405,11 @@ fn clock_line(clock: &Value, ahead: f64) -> String {
     )
 }
 
-async fn explain(args: &cli::explain::Args) -> ExitCode {
-    match cli::explain::run(args).await {
+async fn explained(verdict: impl Future<Output = Result<bool, cli::explain::Failure>>) -> ExitCode {
+    match verdict.await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // 1 says that the token is refused, and nothing else does.
+        // 1 says that the token or the request is refused, and nothing else does.
         Err(failure) => fail(2, &failure.to_string()),
     }
 }

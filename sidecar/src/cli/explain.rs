@@ -65,10 +65,7 @@ const MAX_INPUT: u64 = 200 * 1024;
 ///
 /// See [`Failure`].
 pub async fn run(args: &Args) -> Result<bool, Failure> {
-    let token = match args.token.as_str() {
-        "-" => read(io::stdin().lock())?,
-        token => token.to_owned(),
-    };
+    let token = input(&args.token)?;
     let explanation = match &args.config {
         Some(path) => offline(path, args.issuer.as_deref(), &token).await?,
         None => live(&args.admin, args.issuer.as_deref(), &token).await?,
@@ -79,6 +76,14 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
             Err(Failure::Missing(format!("cannot write: {error}")))
         }
         Ok(()) | Err(_) => Ok(explanation.accepted),
+    }
+}
+
+/// A token of the command line, or of standard input for `-`.
+pub(super) fn input(argument: &str) -> Result<String, Failure> {
+    match argument {
+        "-" => read(io::stdin().lock()),
+        token => Ok(token.to_owned()),
     }
 }
 

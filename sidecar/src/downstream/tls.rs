@@ -231,6 +231,19 @@ fn load(pair: Pair<'_>) -> Result<Certificate, String> {
     })
 }
 
+/// Whom the certificate of a PEM chain is for.
+///
+/// # Errors
+///
+/// The chain cannot be read, and why.
+pub fn names_of(chain: &[u8]) -> Result<Names, String> {
+    match CertificateDer::pem_slice_iter(chain).next() {
+        Some(Ok(leaf)) => names(&leaf),
+        Some(Err(error)) => Err(format!("the chain is not PEM: {error}")),
+        None => Err("the chain holds no certificate".to_owned()),
+    }
+}
+
 /// Whom a certificate is for. The subject's common name is no name any more (RFC 9525, section 2).
 fn names(leaf: &CertificateDer<'_>) -> Result<Names, String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(leaf)

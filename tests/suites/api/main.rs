@@ -12,6 +12,7 @@ mod client_certs;
 mod config;
 mod explain;
 mod forwarding;
+mod explain_route;
 mod headers;
 mod hostile;
 mod keys;

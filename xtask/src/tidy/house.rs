@@ -94,6 +94,8 @@ pub(super) const ROOMS: &[Room] = &[
             "snapshot",
             // How its public keys are published.
             "cluster",
+            // What may be asked.
+            "explain",
             "telemetry",
             "body",
             "tollgate_datapath::Status",
@@ -101,7 +103,18 @@ pub(super) const ROOMS: &[Room] = &[
         ],
     ),
     // What the daemon answers and the command line shows.
-    room("explain", &["snapshot", "clock", "tollgate_auth"]),
+    room(
+        "explain",
+        &[
+            "snapshot",
+            "clock",
+            // Whom a certificate is for.
+            "proxy::connection",
+            "upstream::endpoint",
+            "tollgate_auth",
+            "tollgate_http",
+        ],
+    ),
     room("body", &[]),
     room("client", &[]),
     // UnixTime, which auth compares tokens with.

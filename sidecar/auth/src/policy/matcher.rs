@@ -70,7 +70,7 @@ impl RouteTable {
     /// The table of `routes` in the order of the file.
     pub fn new(routes: Vec<RouteMatch>) -> Self {
         let mut table = Self {
-            merges: routes.iter().any(|route| merges(route)),
+            merges: routes.iter().any(merges),
             routes: Vec::with_capacity(routes.len()),
             exact: HashMap::new(),
             wildcard: HashMap::new(),

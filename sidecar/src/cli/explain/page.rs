@@ -3,29 +3,17 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use anstyle::{AnsiColor, Style};
-use tollgate_auth::token::explain::{Check, Explanation, Outcome};
+use tollgate_auth::token::explain::Explanation;
 
-const COLUMNS: usize = 80;
-/// Where the words of a check begin.
-const INDENT: usize = 16;
-
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
-const NOTE: Style = AnsiColor::Yellow.on_default();
+use crate::cli::paper::{BAD, FAINT, GOOD, checks, notes};
 
 /// The whole page, with colours.
 pub fn render(explanation: &Explanation) -> String {
     let mut page = String::new();
     // Writing into a String cannot fail.
     let _ = head(&mut page, explanation).is_ok();
-    for check in &explanation.checks {
-        let _ = line(&mut page, check).is_ok();
-    }
-    for note in &explanation.notes {
-        let _ = noted(&mut page, note).is_ok();
-    }
+    let _ = checks(&mut page, &explanation.checks).is_ok();
+    let _ = notes(&mut page, &explanation.notes).is_ok();
     page
 }
 
@@ -48,57 +36,6 @@ fn head(page: &mut String, explanation: &Explanation) -> std::fmt::Result {
     )
 }
 
-fn line(page: &mut String, check: &Check) -> std::fmt::Result {
-    let name = &check.name;
-    match (check.outcome, &check.reason) {
-        (Outcome::Passed, _) => write!(page, "  {GOOD}✓{GOOD:#} {name:<12}")?,
-        (Outcome::NotReached, _) => write!(page, "  {FAINT}· {name:<12}not reached{FAINT:#}")?,
-        (Outcome::Failed, reason) => {
-            let reason = reason.as_deref().unwrap_or_default();
-            write!(page, "  {BAD}✗ {name:<12}failed: {reason}{BAD:#}")?;
-        }
-    }
-    if check.says.is_empty() {
-        return writeln!(page);
-    }
-    match check.outcome {
-        Outcome::Passed => wrapped(page, INDENT, &check.says),
-        Outcome::NotReached => {
-            let before = INDENT + "not reached".len();
-            write!(page, "{FAINT}")?;
-            wrapped(page, before, &format!(": {}", check.says))?;
-            write!(page, "{FAINT:#}")
-        }
-        Outcome::Failed => {
-            write!(page, "\n{:INDENT$}", "")?;
-            wrapped(page, INDENT, &check.says)
-        }
-    }
-}
-
-fn noted(page: &mut String, note: &str) -> std::fmt::Result {
-    write!(page, "  {NOTE}!{NOTE:#} {:<12}", "note")?;
-    wrapped(page, INDENT, note)
-}
-
-/// Breaks at spaces, beginning at `column`, and goes on under the first word. A word longer than a line stays whole, so
-/// that it can be copied.
-fn wrapped(page: &mut String, mut column: usize, text: &str) -> std::fmt::Result {
-    for (at, word) in text.split(' ').enumerate() {
-        let width = word.chars().count();
-        if at > 0 && column + 1 + width > COLUMNS {
-            write!(page, "\n{:INDENT$}", "")?;
-            column = INDENT;
-        } else if at > 0 {
-            page.push(' ');
-            column += 1;
-        }
-        page.push_str(word);
-        column += width;
-    }
-    writeln!(page)
-}
-
 fn date(seconds: f64) -> String {
     let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     match SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since.as_secs())) {
@@ -112,6 +49,8 @@ fn date(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_auth::token::explain::{Check, Outcome};
+
     use super::*;
 
     fn check(name: &str, outcome: Outcome, reason: Option<&str>, says: &str) -> Check {

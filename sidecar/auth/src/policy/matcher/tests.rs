@@ -307,21 +307,11 @@ fn of_two_forms_the_more_specific_route_wins() {
     }
     // Then the file's order, a listed method before it, a host before all.
     let [literal, merged] = both("/", "/");
-    check_form(
-        &[merged.clone(), literal.clone()],
-        "GET h //",
-        Found::Route(0),
-        "/",
-    );
+    check_form(&[merged, literal.clone()], "GET h //", Found::Route(0), "/");
     let listed = merging(route(&[], "/", &["GET"]));
     check_form(&[literal.clone(), listed], "GET h //", Found::Route(1), "/");
     let host = merging(route(&["h"], "*", &[]));
-    check_form(
-        &[literal.clone(), host.clone()],
-        "GET h //a",
-        Found::Route(1),
-        "/a",
-    );
+    check_form(&[literal, host], "GET h //a", Found::Route(1), "/a");
     let wide = merging(route(&["*.h"], "*", &[]));
     let exact = route(&["x.h"], "*", &[]);
     check_form(

@@ -1,0 +1,286 @@
+//! Which route a request takes and why no other, what that route asks and tells, and, with a token, what becomes of it:
+//! the same for the running daemon and for a configuration that is only read.
+
+use serde::{Deserialize, Serialize};
+use tollgate_auth::policy::explain as policy;
+use tollgate_auth::policy::{Found, Point, RouteMatch};
+use tollgate_auth::reason::Reason;
+use tollgate_auth::token::explain::{Check, Explanation};
+use tollgate_http::{Authority, Method, Path, RequestHead, Version};
+
+use super::asked::{Asked, RouteQuestion};
+use super::decide::{Decision, decide};
+use super::place::{Place, choose};
+use super::sheet::{self, Section};
+use super::words::{check, joined};
+use crate::snapshot::{Listener, Route, Snapshot};
+
+/// A request explained. The names of its members are stable: `--json` prints it, the admin socket answers with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteExplanation {
+    /// Every check passed: a route takes the request, and with credentials, it would reach the upstream.
+    pub passes: bool,
+    /// The reason of the first check that failed.
+    pub reason: Option<String>,
+    /// The status that this reason is answered with.
+    pub status: Option<u16>,
+    /// The request in a line, without what may be a token.
+    pub request: String,
+    /// The listener, by name.
+    pub listener: String,
+    /// The route that takes or refuses it.
+    pub route: Option<String>,
+    /// The path that is decided on and forwarded.
+    pub path: Option<String>,
+    /// In the order in which they decide: `request`, `host`, `path`, `route`; with credentials `token`, `require`,
+    /// `headers`.
+    pub checks: Vec<Check>,
+    /// Every route of the listener, the most specific first.
+    pub routes: Vec<Considered>,
+    /// What the route asks, tells and does: `token`, `require`, `inject`, and so on.
+    pub sheet: Vec<Section>,
+    /// The token that came with the question.
+    pub token: Option<Explanation>,
+    /// What the API would see in the names that the route injects.
+    pub headers: Vec<(String, String)>,
+    /// What else may help.
+    pub notes: Vec<String>,
+}
+
+/// A route, and what it says to the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Considered {
+    /// By name.
+    pub route: String,
+    /// `takes`, `refuses` (it would take another path), `yields` (it matches, and another is more specific),
+    /// `other_host`, `other_path`, `other_method`.
+    pub outcome: String,
+    /// Why, with both values.
+    pub says: String,
+}
+
+/// Explains `question` by the routes of `snapshot`. `places` are the listeners, as they are reached.
+///
+/// # Errors
+///
+/// What is wrong with the question, or which listener is meant, in words.
+pub fn route(
+    snapshot: &Snapshot,
+    places: &[Place],
+    question: &RouteQuestion,
+) -> Result<RouteExplanation, String> {
+    let asked = Asked::of(question)?;
+    let (place, note) = choose(places, &asked, question.listener.as_deref())?;
+    let listener = snapshot
+        .listener(&place.name)
+        .ok_or_else(|| format!("the listener `{}` is not running", place.name))?;
+    let mut page = Page {
+        checks: Vec::new(),
+        notes: note.into_iter().collect(),
+        ..Page::default()
+    };
+    page.run(asked, place, listener, question);
+    let failed = page.checks.iter().find_map(|check| check.reason.clone());
+    let request = page.request;
+    Ok(RouteExplanation {
+        passes: failed.is_none(),
+        status: failed
+            .as_deref()
+            .and_then(|word| Reason::ALL.iter().find(|reason| reason.word() == word))
+            .map(|reason| reason.status()),
+        reason: failed,
+        request,
+        listener: place.name.to_string(),
+        route: page.route,
+        path: page.path,
+        checks: page.checks,
+        routes: page.routes,
+        sheet: page.sheet,
+        token: page.decision.token,
+        headers: page.decision.headers,
+        notes: page.notes,
+    })
+}
+
+/// An explanation as it grows.
+#[derive(Default)]
+struct Page {
+    request: String,
+    checks: Vec<Check>,
+    route: Option<String>,
+    path: Option<String>,
+    routes: Vec<Considered>,
+    sheet: Vec<Section>,
+    decision: Decision,
+    notes: Vec<String>,
+}
+
+impl Page {
+    /// The way of the request through `proxy::forward`, as far as it goes.
+    fn run(&mut self, asked: Asked, place: &Place, listener: &Listener, question: &RouteQuestion) {
+        self.request = asked.line();
+        let reaches = format!(
+            "reaches `{}`, {} on {}",
+            place.name, place.scheme, place.address
+        );
+        if asked.method == Method::CONNECT {
+            return self.fails(
+                "request",
+                Reason::RequestMalformed,
+                "CONNECT is not served here",
+            );
+        }
+        self.passes("request", reaches);
+
+        let host = asked.authority.as_ref().map(Authority::host);
+        match host {
+            Some(host) if !place.covers(host) => {
+                let why = format!("no certificate of `{}` is for {host}", place.name);
+                self.fails("host", Reason::Misdirected, why);
+            }
+            Some(host) => self.passes("host", host),
+            None => self.passes("host", "none given; only routes for any host can match"),
+        }
+
+        let path = match Path::parse(asked.path.as_bytes()) {
+            Ok(path) => path,
+            Err(error) => return self.fails("path", Reason::PathRefused, error.to_string()),
+        };
+        self.passes("path", formed(&asked.path, &path));
+
+        if let Some(document) = listener.own.find(host, path.as_str()) {
+            let kind = document.content_type;
+            self.path = Some(document.path.clone());
+            return self.passes("route", format!("the listener answers this itself: {kind}"));
+        }
+        let Some((route, path)) = self.find(listener, host, path, &asked.method) else {
+            return;
+        };
+        let mut head = RequestHead {
+            method: asked.method,
+            scheme: place.scheme,
+            authority: asked.authority,
+            path,
+            query: asked.query,
+            version: Version::Http11,
+            fields: asked.fields,
+        };
+        let passes = self.checks.iter().all(|check| check.reason.is_none());
+        if passes && question.brings_credentials() {
+            self.decision = decide(listener, route, &mut head, question.token.as_deref());
+            self.checks.append(&mut self.decision.checks);
+        }
+    }
+
+    /// The route that takes the request, and the path that it takes it with.
+    fn find<'l>(
+        &mut self,
+        listener: &'l Listener,
+        host: Option<&str>,
+        mut path: Path,
+        method: &Method,
+    ) -> Option<(&'l Route, Path)> {
+        let routes = listener.table.routes();
+        let name = |index: usize| &*listener.routes[index].name;
+        self.routes = policy::explain(routes, host, &path, method)
+            .into_iter()
+            .map(|one| considered(&one, &routes[one.route], &name, host, method))
+            .collect();
+        let found = listener.table.find(host, &mut path, method);
+        if let Found::Route(index) | Found::PathRefused(Some(index), _) = &found {
+            self.route = Some(name(*index).to_owned());
+            self.sheet = sheet::of(listener, *index);
+        }
+        match found {
+            Found::Route(index) => {
+                self.path = Some(path.as_str().to_owned());
+                self.passes("route", format!("`{}` takes {path}", name(index)));
+                return Some((&listener.routes[index], path));
+            }
+            Found::PathRefused(index, error) => {
+                let who = match index.map(name) {
+                    Some(name) => {
+                        format!("`{name}` is the most specific that matches, and keeps none")
+                    }
+                    None => "no route keeps it".to_owned(),
+                };
+                self.fails("route", Reason::PathRefused, format!("{error}; {who}"));
+            }
+            Found::NoRoute => {
+                self.fails("route", Reason::NoRoute, "no route has this host and path");
+            }
+            Found::MethodNotAllowed(allowed) => {
+                let allowed = joined(allowed.iter().map(Method::as_str), ", ");
+                let why = format!("routes with this host and path take {allowed}");
+                self.fails("route", Reason::MethodNotAllowed, why);
+                let upper = method.as_str().to_ascii_uppercase();
+                if upper != method.as_str() {
+                    let note = format!("methods are compared with case: {method} is not {upper}");
+                    self.notes.push(note);
+                }
+            }
+        }
+        None
+    }
+
+    fn passes(&mut self, name: &str, says: impl Into<String>) {
+        self.checks.push(check(name, None, says.into()));
+    }
+
+    fn fails(&mut self, name: &str, reason: Reason, says: impl Into<String>) {
+        self.checks.push(check(name, Some(reason), says.into()));
+    }
+}
+
+fn formed(raw: &str, path: &Path) -> String {
+    if raw == path.as_str() {
+        path.to_string()
+    } else {
+        format!("{} is {path}", raw.escape_debug())
+    }
+}
+
+fn considered<'n>(
+    one: &policy::Considered,
+    route: &RouteMatch,
+    name: &impl Fn(usize) -> &'n str,
+    host: Option<&str>,
+    method: &Method,
+) -> Considered {
+    use policy::Outcome as Says;
+    let (outcome, says) = match &one.outcome {
+        Says::Takes => ("takes", format!("takes {}", one.path)),
+        Says::Refuses(error) => ("refuses", format!("matches, and refuses: {error}")),
+        Says::Yields(by, Point::Order) => (
+            "yields",
+            format!("matches; `{}` stands before it", name(*by)),
+        ),
+        Says::Yields(by, point) => {
+            let by = name(*by);
+            (
+                "yields",
+                format!("matches; `{by}` is more specific by its {point}"),
+            )
+        }
+        Says::OtherHost => {
+            let hosts = joined(route.hosts.iter(), ", ");
+            (
+                "other_host",
+                format!("host {hosts}; not {}", host.unwrap_or("none")),
+            )
+        }
+        Says::OtherPath => (
+            "other_path",
+            format!("path {}; not {}", route.path, one.path),
+        ),
+        Says::OtherMethod => {
+            let methods = joined(route.methods.iter(), ", ");
+            ("other_method", format!("method {methods}; not {method}"))
+        }
+    };
+    Considered {
+        route: name(one.route).to_owned(),
+        outcome: outcome.to_owned(),
+        says,
+    }
+}

@@ -1,0 +1,236 @@
+//! A route as a sheet: what it asks of a request and what it does with it, a section a phase.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tollgate_auth::header::encode::Encoding;
+use tollgate_auth::header::filter::Filter;
+use tollgate_auth::header::inject::{Content, FromClaim, Injection};
+use tollgate_auth::policy::EncodedSlash;
+use tollgate_auth::token::claims::ClaimPath;
+use tollgate_auth::token::source::{HeaderScheme, TokenSource};
+
+use super::words::joined;
+use crate::snapshot::{Listener, Route, TokenRule};
+use crate::upstream::endpoint::Balance;
+
+/// A phase of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// Its name, that of the key in the configuration where it has one.
+    pub name: String,
+    /// In words, a line each.
+    pub says: Vec<String>,
+    /// The same as values, for programs.
+    pub facts: Value,
+}
+
+/// The route of this index.
+pub(super) fn of(listener: &Listener, index: usize) -> Vec<Section> {
+    let route = &listener.routes[index];
+    let sections = [
+        Some(paths(listener, index)),
+        Some(token(route)),
+        require(route),
+        inject(route),
+        Some(scrub(listener)),
+        Some(upstream(route)),
+    ];
+    sections.into_iter().flatten().collect()
+}
+
+fn section(name: &str, says: Vec<String>, facts: Value) -> Section {
+    Section {
+        name: name.to_owned(),
+        says,
+        facts,
+    }
+}
+
+fn paths(listener: &Listener, index: usize) -> Section {
+    let own = listener.table.routes()[index].normalization;
+    let (encoded, encoded_word) = match own.encoded_slash {
+        EncodedSlash::Refuse => ("%2F and %5C are refused", "refuse"),
+        EncodedSlash::Keep => ("%2F and %5C are letters", "keep"),
+    };
+    let slashes = match own.merge_slashes {
+        true => "// is made /",
+        false => "// is literal",
+    };
+    section(
+        "paths",
+        vec![format!("{encoded}; {slashes}")],
+        json!({ "encoded_slash": encoded_word, "merge_slashes": own.merge_slashes }),
+    )
+}
+
+fn token(route: &Route) -> Section {
+    let Some(rule) = &route.token else {
+        let says = vec!["none is looked at: the route is public".to_owned()];
+        return section("token", says, Value::Null);
+    };
+    let TokenRule {
+        issuers,
+        sources,
+        required,
+        forward,
+        close_on_expiry,
+    } = rule;
+    let need = if *required { "required" } else { "optional" };
+    let issuers: Vec<String> = issuers
+        .iter()
+        .map(|one| one.rules.name.to_string())
+        .collect();
+    let sources: Vec<String> = sources.iter().map(source).collect();
+    let after = if *forward {
+        "the API gets it as it is"
+    } else {
+        "taken out before the API"
+    };
+    let expiry = match close_on_expiry {
+        true => "an answer still running when it expires is ended",
+        false => "an answer goes on when it expires",
+    };
+    section(
+        "token",
+        vec![
+            format!(
+                "{need}, of {}, from {}",
+                issuers.join(" or "),
+                sources.join(" or ")
+            ),
+            format!("{after}; {expiry}"),
+        ],
+        json!({
+            "required": required,
+            "issuers": issuers,
+            "sources": sources,
+            "forward": forward,
+            "on_expiry": if *close_on_expiry { "close" } else { "keep" },
+        }),
+    )
+}
+
+fn source(source: &TokenSource) -> String {
+    match source {
+        TokenSource::Header { name, scheme } => match scheme {
+            HeaderScheme::Usual => name.clone(),
+            HeaderScheme::Bare => format!("{name} (bare)"),
+            HeaderScheme::Named(scheme) => format!("{name} ({scheme})"),
+        },
+        TokenSource::Cookie { name } => format!("the cookie {name}"),
+        TokenSource::Query { name } => format!("the query's {name}"),
+    }
+}
+
+fn require(route: &Route) -> Option<Section> {
+    let require = &route.require;
+    if require.is_empty() {
+        return None;
+    }
+    let mut says = Vec::new();
+    if !require.scopes.is_empty() {
+        says.push(format!("scope {}", require.scopes.join(" and ")));
+    }
+    let mut claims = Vec::new();
+    for (claim, values) in &require.claims {
+        says.push(format!(
+            "claim {} is {}",
+            plain(claim),
+            joined(values.iter(), " or ")
+        ));
+        claims.push(json!({ "claim": claim.names(), "any_of": values }));
+    }
+    let facts = json!({ "scopes": require.scopes, "claims": claims });
+    Some(section("require", says, facts))
+}
+
+fn inject(route: &Route) -> Option<Section> {
+    // Where no token is looked at there are no claims, whatever is inherited.
+    let said = |one: &&Injection| route.token.is_some() || matches!(one.content, Content::Fixed(_));
+    let injections: Vec<_> = route.inject.injections().iter().filter(said).collect();
+    if injections.is_empty() {
+        return None;
+    }
+    let name = |one: &Injection| String::from_utf8_lossy(&one.name).into_owned();
+    let widest = injections
+        .iter()
+        .map(|one| one.name.len())
+        .max()
+        .unwrap_or_default();
+    let says = injections
+        .iter()
+        .map(|one| format!("{:<widest$}  {}", name(one), content(&one.content)))
+        .collect();
+    let facts = injections
+        .iter()
+        .map(|one| json!({ "header": name(one), "says": content(&one.content) }))
+        .collect();
+    Some(section("inject", says, Value::Array(facts)))
+}
+
+fn content(content: &Content) -> String {
+    match content {
+        Content::Claim(claim) => from_claim(claim),
+        Content::Template(template) => format!("template {template}"),
+        Content::Fixed(value) => format!("always {:?}", String::from_utf8_lossy(value)),
+    }
+}
+
+fn from_claim(one: &FromClaim) -> String {
+    let encoding = match one.encoding {
+        Encoding::String => "",
+        Encoding::List => " as a list",
+        Encoding::Json => " as JSON",
+        Encoding::Base64Url => " as base64url",
+    };
+    let filter = |word: &str, filter: &Option<Filter>| match filter {
+        None => String::new(),
+        Some(Filter::Prefix(prefix)) => format!(", {word} {prefix}…"),
+        Some(Filter::OneOf(values)) => format!(", {word} {}", joined(values.iter(), " or ")),
+    };
+    format!(
+        "claim {}{encoding}{}{}",
+        plain(&one.claim),
+        filter("only", &one.only),
+        filter("without", &one.except)
+    )
+}
+
+/// A name that needs no quotes stands without.
+fn plain(claim: &ClaimPath) -> String {
+    match claim.names() {
+        [name]
+            if name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.:/".contains(&b)) =>
+        {
+            name.clone()
+        }
+        _ => claim.to_string(),
+    }
+}
+
+fn scrub(listener: &Listener) -> Section {
+    let names: Vec<&str> = listener.managed.names().collect();
+    let mut says = vec!["x-tollgate-…, and in any spelling:".to_owned()];
+    says.push(names.join(", "));
+    section("scrub", says, json!(names))
+}
+
+fn upstream(route: &Route) -> Section {
+    let upstream = route.upstream.config();
+    let endpoints: Vec<String> = upstream.endpoints.iter().map(ToString::to_string).collect();
+    let balance = match upstream.balance {
+        Balance::P2c => "p2c",
+        Balance::RoundRobin => "round_robin",
+    };
+    let mut line = format!("{}: {}", upstream.name, endpoints.join(", "));
+    if endpoints.len() > 1 {
+        line = format!("{line} by {balance}");
+    }
+    section(
+        "upstream",
+        vec![line],
+        json!({ "name": &*upstream.name, "endpoints": endpoints, "balance": balance }),
+    )
+}
