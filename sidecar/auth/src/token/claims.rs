@@ -379,6 +379,8 @@ mod tests {
         }
         let claims = claims(json!({"exp": 1, "aud": "a"})).unwrap();
         assert_eq!(claims.weight(), size_of::<Claims>() + NODE + 2 * 19 + 17);
+        let with_kid = Claims::new("corp".into(), Some("k1".into()), claims.json().clone());
+        assert_eq!(with_kid.unwrap().weight(), claims.weight() + 18);
         assert_eq!(claims.json().len(), 2);
         let shown = format!("{claims:?}");
         assert!(
