@@ -7,16 +7,21 @@ mod in_url;
 mod manner;
 mod origin;
 mod own;
+mod preflight;
 pub mod record;
 pub mod rejection;
 mod respond;
+#[cfg(test)]
+mod samples;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http_body::Body as _;
 use tollgate_auth::header::assertion;
 use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
@@ -31,9 +36,10 @@ use self::connection::Connection;
 use self::in_url::InUrl;
 use self::manner::Manner;
 use self::origin::Origin;
+use self::preflight::Asked;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::access_log::AccessLog;
 pub use crate::upstream::body::Incoming;
 use crate::upstream::body::{Progress, RequestBody};
@@ -101,6 +107,7 @@ pub async fn handle(
                 head.fields.remove("content-length");
             }
             hop_by_hop(&mut head.fields);
+            manner.dress(&mut head.fields);
             if let Some(response) = manner.response() {
                 match &mut body {
                     Body::Own(_) => response.rules.complete(&mut head.fields),
@@ -152,6 +159,7 @@ fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> W
 
 fn refuse(rejection: Rejection, mut record: Record, manner: &Manner<'_>) -> Answer {
     let (mut head, body) = respond::refusal(&rejection, record.request_id(), manner);
+    manner.dress(&mut head.fields);
     record.status = head.status;
     if let Some(response) = manner.response() {
         response.rules.complete(&mut head.fields);
@@ -198,19 +206,43 @@ async fn forward(
         return Ok((head, Body::Own(manner.sent(body)), None));
     }
 
+    // 204, 403, or what the API says: a browser asks, without a token, whether a page may send a request. By the strict
+    // test; what is not exactly such a question goes on as the request that it is.
+    if let Some(asked) = Asked::of(listener, &head, incoming.is_end_stream()) {
+        let route = asked.route;
+        head.path = asked.path;
+        record.routed(&route.name, &head.path);
+        manner.routed(route, &head.fields);
+        if let Cors::Answer(sharing) = &route.cors {
+            let head = preflight::answer(sharing, &asked.preflight)?;
+            return Ok((head, Body::Own(Bytes::new()), None));
+        }
+        // The API learns of nobody: nobody was asked who they are.
+        hop_by_hop(&mut head.fields);
+        scrub(&mut head.fields, &listener.managed);
+        unvouched(&mut head.fields);
+        let style = route.upstream.config().forwarded;
+        let origin = origin.without_certificate();
+        origin.introduce(style, record.request_id(), &mut head)?;
+        let (head, body) = pass_on(connection, listener, route, head, incoming, record).await?;
+        return Ok((head, body, None));
+    }
+
     // 400, 404, 405: nothing of the token is looked at before a route asks for one. The path is the route's from here on.
     let route = match listener.table.find(host, &mut head.path, &head.method) {
         Found::Route(index) => &listener.routes[index],
         Found::PathRefused(route, error) => {
-            manner.route = route.map(|index| &listener.routes[index]);
-            record.route = manner.route.map(|route| Arc::clone(&route.name));
+            if let Some(route) = route.map(|index| &listener.routes[index]) {
+                record.route = Some(Arc::clone(&route.name));
+                manner.routed(route, &head.fields);
+            }
             return Err(Rejection::Path(error));
         }
         Found::NoRoute => return Err(Rejection::NoRoute),
         Found::MethodNotAllowed(allowed) => return Err(Rejection::MethodNotAllowed(allowed)),
     };
     record.routed(&route.name, &head.path);
-    manner.route = Some(route);
+    manner.routed(route, &head.fields);
     if let Some(rule) = &route.token {
         record.in_url = InUrl::of(&rule.sources);
     }
@@ -262,6 +294,19 @@ async fn forward(
 
     // 502, 503, 504
     let ends_at = ends_at(route, verdict.as_ref().map(Verdict::claims));
+    let (head, body) = pass_on(connection, listener, route, head, incoming, record).await?;
+    Ok((head, body, ends_at))
+}
+
+/// Has the route's upstream answer.
+async fn pass_on(
+    connection: &Connection,
+    listener: &Listener,
+    route: &Route,
+    head: RequestHead,
+    incoming: Incoming,
+    record: &mut Record,
+) -> Result<(ResponseHead, Body), Rejection> {
     let progress = Arc::<Progress>::default();
     record.progress = Some(Arc::clone(&progress));
     record.upstream = Some(Arc::clone(&route.upstream.config().name));
@@ -272,7 +317,7 @@ async fn forward(
         let why = "switched protocols, which nobody asked for";
         return Err(Rejection::Unusable(answer.endpoint, why));
     }
-    Ok((answer.head, Body::Upstream(answer.body), ends_at))
+    Ok((answer.head, Body::Upstream(answer.body)))
 }
 
 fn ends_at(route: &Route, claims: Option<&Claims>) -> Option<UnixTime> {

@@ -242,6 +242,7 @@ fn listener(
                 keyring: Arc::clone(keyring),
             }),
             texts: route.texts.clone(),
+            cors: route.cors.clone(),
             challenge: challenge(config, route),
             response: response(&route.response),
             upstream: Arc::clone(&upstreams[route.upstream]),

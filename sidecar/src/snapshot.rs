@@ -15,6 +15,7 @@ use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::header::scrub::ManagedNames;
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::texts::Texts;
@@ -100,6 +101,8 @@ pub struct Route {
     pub inject: InjectSet,
     /// What refusals say beside the reason.
     pub texts: Texts,
+    /// What pages of other origins may do.
+    pub cors: Cors,
     /// What refused clients are asked for.
     pub challenge: Challenge,
     /// What is signed for the upstream, if anything.

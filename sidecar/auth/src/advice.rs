@@ -54,6 +54,7 @@ impl Reason {
             Self::TokenTooLarge => "The token is too long.",
             Self::TokenAmbiguous => "More than one token was sent.",
             Self::OriginMismatch => "A page of another site sent this request.",
+            Self::CorsDenied => "A page of this origin may not send such a request.",
             Self::AlgNotAllowed => "The token is signed with an algorithm that is not accepted.",
             Self::KeyUnknown => "The token is signed with a key that is not known.",
             Self::KeyMismatch => "The token and its key do not fit together.",
@@ -132,6 +133,7 @@ impl Reason {
             // Of two cookies of one name the browser sends both until one is deleted.
             Self::TokenAmbiguous | Self::HeaderTooMany | Self::HeaderTooLarge => Remedy::SendLess,
             Self::OriginMismatch
+            | Self::CorsDenied
             | Self::MethodNotAllowed
             | Self::RequestMalformed
             | Self::BodyTooLarge => Remedy::FixClient,

@@ -1,5 +1,6 @@
 //! Which route a request takes, and what that route requires of the claims.
 
+pub mod cors;
 pub mod explain;
 pub mod matcher;
 pub mod normalization;

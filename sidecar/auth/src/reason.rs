@@ -70,14 +70,17 @@ reasons! {
         "What stands where the token should is no signed JWT in compact form: not three segments, not strict base64url, not JSON, a duplicate member, too deep, or not the exact grammar of its source (one space after `Bearer`, a bare cookie value, a query parameter without escapes under its plain name).",
         "Client: send the access token unchanged, once, with one space after `Bearer` and nothing behind it. Opaque and encrypted tokens are not accepted.";
     TokenTooLarge, "token_too_large", 401, INVALID_TOKEN, NOW,
-        "The token is longer than the limit (16 KiB unless the issuer says otherwise).",
-        "Issuer: put less into the token, for example fewer groups. Operator: raise the limit of this issuer.";
+        "The token is longer than 16 KiB.",
+        "Issuer: put less into the token, for example fewer groups.";
     TokenAmbiguous, "token_ambiguous", 400, INVALID_REQUEST, NOW,
         "The request carries more than one token, or the header, the cookie or the query parameter that holds it stands twice (RFC 6750 section 2).",
         "Client: send one token in one place, even if both are equal. Of two cookies of one name one is usually set for another path or domain: a name that begins with `__Host-` prevents that.";
     OriginMismatch, "origin_mismatch", 403, None, NOW,
         "The token is in a cookie, the request may change something, and it does not come from a page of the same origin: `Origin`, `Sec-Fetch-Site` or `Referer` name another one, or none of them is there.",
         "Client: a browser needs nothing; any other client sends the token in a header, or `Origin` with the cookie. Operator: serve page and API under one scheme, host and port. Seen from unknown pages it is an attempt at request forgery.";
+    CorsDenied, "cors_denied", 403, None, NOW,
+        "A browser asked whether a page may send a request (CORS preflight), and the route's `cors` does not list the page's origin, the method, or a header that the page wants to send; the log names it.",
+        "Operator: if the page may, add what the log names to `cors.origins`, `cors.methods` or `cors.headers` of the route.";
     AlgNotAllowed, "alg_not_allowed", 401, INVALID_TOKEN, NOW,
         "The token is signed with an algorithm that the issuer's rule does not list, or that Tollgate does not offer (`none` never is).",
         "Operator: compare `algorithms` with what the issuer signs with; `tollgate token explain` shows both.";
@@ -131,7 +134,7 @@ reasons! {
         "Operator: make the JWKS reachable again (`tollgate status` shows the error), or raise `max_stale` knowingly.";
     ScopeInsufficient, "scope_insufficient", 403, INSUFFICIENT, NOW,
         "The token lacks a scope that the route requires.",
-        "Client: ask the issuer for the scope. Operator: compare `require.scopes` with the token's `scope` or `scp`.";
+        "Client: ask the issuer for the scopes that `WWW-Authenticate` names. Operator: compare `require.scopes` with the token's `scope` or `scp`.";
     ClaimDenied, "claim_denied", 403, INSUFFICIENT, NOW,
         "A claim that the route requires is absent or has none of the accepted values.",
         "Operator: compare `require.claims` with the token; names are matched as a whole, never split at dots.";
@@ -155,7 +158,7 @@ reasons! {
         "Operator: `tollgate route explain METHOD URL` shows why each route did not match.";
     MethodNotAllowed, "method_not_allowed", 405, None, NOW,
         "Routes match host and path, but none of them takes this method; `Allow` lists those that would be.",
-        "Operator: add the method to the route's `methods`.";
+        "Operator: add the method to the route's `methods`. If it is OPTIONS, asked by a browser on behalf of a page (CORS preflight), say `cors` for the route.";
     Misdirected, "misdirected", 421, None, NOW,
         "The authority asked for is not one that this TLS connection may serve.",
         "Client: open a new connection for this name; browsers do so by themselves.";
@@ -166,10 +169,10 @@ reasons! {
         "The request breaks the grammar of HTTP.",
         "Client: fix the client; the log names the offence.";
     HeaderTooMany, "header_too_many", 431, None, NOW,
-        "The request has more header fields than allowed.",
+        "The request has more than 100 header fields.",
         "Client: send fewer fields.";
     HeaderTooLarge, "header_too_large", 431, None, NOW,
-        "The header fields are larger than allowed.",
+        "The header fields have more than 64 KiB together.",
         "Client: send less, most often fewer or smaller cookies.";
     TargetTooLong, "target_too_long", 414, None, LATER,
         "The request target is longer than allowed.",
@@ -182,16 +185,16 @@ reasons! {
         "Client: wait as long as `Retry-After` says.";
     TimeoutHead, "timeout_head", 408, None, NOW,
         "The request head did not arrive in time.",
-        "Client: send the head at once; slow links may need a larger limit.";
+        "Client: send the head at once. Operator: slow links may need a larger `timeouts.head` of the listener.";
     TimeoutBody, "timeout_body", 408, None, NOW,
         "The request body stopped arriving.",
         "Client: send steadily.";
     TimeoutUpstreamConnect, "timeout_upstream_connect", 504, None, NOW,
         "No endpoint of the upstream accepted a connection in time.",
-        "Operator: check that the endpoints run and that nothing drops packets on the way.";
+        "Operator: check that the endpoints run and that nothing drops packets on the way; `timeouts.connect` of the upstream is the limit.";
     TimeoutUpstreamFirstByte, "timeout_upstream_first_byte", 504, None, NOW,
         "The upstream took the request and sent no answer in time.",
-        "Operator: find what the API waits for, or raise the limit.";
+        "Operator: find what the API waits for, or raise `timeouts.first_byte` of the upstream.";
     TimeoutUpstreamIdle, "timeout_upstream_idle", 504, None, LATER,
         "The upstream stopped in the middle of its answer.",
         "Operator: look at the API's log for this request id.";
@@ -200,7 +203,7 @@ reasons! {
         "Operator: raise the limit for routes that stream.";
     UpstreamNone, "upstream_none", 503, None, NOW,
         "The upstream has no endpoint that is up.",
-        "Operator: `tollgate status` shows each endpoint and its last health check.";
+        "Operator: check `endpoints` of the upstream.";
     UpstreamRefused, "upstream_refused", 502, None, NOW,
         "The endpoint refused the connection.",
         "Operator: check that the API listens where `endpoints` says.";
@@ -208,13 +211,13 @@ reasons! {
         "The endpoint closed the connection before its answer was whole.",
         "Operator: look for crashes and for keep-alive times shorter than Tollgate's.";
     UpstreamMalformed, "upstream_malformed", 502, None, NOW,
-        "The endpoint's answer breaks the grammar of HTTP.",
+        "The endpoint's answer breaks the grammar of HTTP, or switches protocols without being asked.",
         "Operator: check `protocol` of the upstream; the log names the offence.";
     UpstreamOverloaded, "upstream_overloaded", 503, None, LATER,
         "The upstream's limit of requests in flight is reached.",
         "Operator: add endpoints or raise the limit. Client: retry later.";
     Draining, "draining", 503, None, NOW,
-        "This node is being drained and takes no new requests on this connection.",
+        "This node is being drained, or a reload took the listener away, and no new requests are taken on this connection.",
         "Client: retry; the next connection goes elsewhere.";
     ShuttingDown, "shutting_down", 503, None, LATER,
         "This node is stopping.",

@@ -9,6 +9,7 @@ pub mod accept;
 pub mod cookie;
 pub mod fields;
 pub mod head;
+pub mod origin;
 mod pairs;
 pub mod path;
 pub mod query;
@@ -16,4 +17,5 @@ pub mod spelling;
 
 pub use fields::{Field, Fields};
 pub use head::{Authority, HeadError, Method, RequestHead, ResponseHead, Scheme, Version};
+pub use origin::Origin;
 pub use path::{Path, PathError};

@@ -3,6 +3,7 @@
 mod answers;
 mod assertion;
 pub(crate) mod context;
+mod cors;
 mod datapath;
 mod forwarding;
 mod inject;

@@ -11,6 +11,7 @@ use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::forwarded::Forwarders;
 use tollgate_auth::header::inject::Injection;
 use tollgate_auth::header::response::ResponseRules;
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::RouteMatch;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::resource::Resource;
@@ -215,6 +216,8 @@ pub struct RouteConfig {
     pub texts: Texts,
     /// What is made of answers.
     pub response: ResponseRules,
+    /// What pages of other origins may do.
+    pub cors: Cors,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
 }

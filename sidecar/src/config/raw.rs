@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::answers::{RawRefusal, RawResource};
+use self::answers::{RawCors, RawRefusal, RawResource};
 use self::assertion::{RawAssertion, RawCluster};
 use super::node::{At, Named, StrOr};
 
@@ -199,6 +199,7 @@ pub(crate) struct RawDefaults {
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
     pub(crate) refusal: Field<RawRefusal>,
+    pub(crate) cors: Field<StrOr<RawCors>>,
     pub(crate) path_normalization: Field<RawNormalization>,
     pub(crate) response: Field<RawResponse>,
 }
@@ -264,6 +265,7 @@ pub(crate) struct RawRoute {
     pub(crate) require: Field<RawRequire>,
     pub(crate) inject: Field<Named<RawInjection>>,
     pub(crate) refusal: Field<RawRefusal>,
+    pub(crate) cors: Field<StrOr<RawCors>>,
     pub(crate) path_normalization: Field<RawNormalization>,
     pub(crate) response: Field<RawResponse>,
     pub(crate) upstream: Field<String>,

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use tollgate_auth::challenge::Challenge;
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::reason::Reason;
 use tollgate_http::accept::preferred;
-use tollgate_http::{Fields, Method};
+use tollgate_http::{Fields, Method, Origin};
 
 use crate::snapshot::{Listener, Response, Route};
 
@@ -47,7 +48,9 @@ pub(super) struct Manner<'s> {
     pub(super) form: Form,
     is_head: bool,
     pub(super) listener: Option<&'s Listener>,
-    pub(super) route: Option<&'s Route>,
+    route: Option<&'s Route>,
+    /// Whose page may read the answer.
+    reader: Option<Origin>,
 }
 
 impl<'s> Manner<'s> {
@@ -58,6 +61,22 @@ impl<'s> Manner<'s> {
             is_head: method == Method::HEAD.as_str(),
             listener,
             route: None,
+            reader: None,
+        }
+    }
+
+    /// The route is found; `fields` are those of the request.
+    pub(super) fn routed(&mut self, route: &'s Route, fields: &Fields) {
+        self.route = Some(route);
+        if let Cors::Answer(sharing) = &route.cors {
+            self.reader = Origin::of(fields).filter(|origin| sharing.admits(origin));
+        }
+    }
+
+    /// Says in an answer, whoever gives it, which page may read it.
+    pub(super) fn dress(&self, fields: &mut Fields) {
+        if let Some(Cors::Answer(sharing)) = self.route.map(|route| &route.cors) {
+            sharing.dress(self.reader.as_ref(), fields);
         }
     }
 

@@ -52,6 +52,14 @@ impl<'c> Origin<'c> {
         })
     }
 
+    /// The same, as somebody who has shown no certificate.
+    pub(super) fn without_certificate(self) -> Self {
+        Self {
+            certificate: None,
+            ..self
+        }
+    }
+
     /// Tells the API, by whatever names its upstream wants to hear it. What the client said itself has been removed.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod answers;
 mod assertion;
 mod client_certs;
 mod config;
+mod cors;
 mod explain;
 mod forwarding;
 mod explain_route;

@@ -2,6 +2,7 @@
 
 use tollgate_auth::header::inject::Injection;
 use tollgate_auth::header::response::ResponseRules;
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::normalization::Normalization;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::texts::Texts;
@@ -9,6 +10,7 @@ use tollgate_auth::token::claims::ClaimPath;
 
 use super::answers;
 use super::context::{Context, References, check_name, items, known, set};
+use super::cors;
 use super::forwarding;
 use super::inject;
 use super::matching;
@@ -26,6 +28,7 @@ pub(super) struct Defaults {
     path_normalization: Normalization,
     pub(super) texts: Texts,
     pub(super) response: ResponseRules,
+    cors: Cors,
 }
 
 impl Defaults {
@@ -47,6 +50,7 @@ impl Defaults {
             ),
             texts: answers::texts(cx, raw.and_then(|all| all.refusal.as_ref())),
             response: forwarding::response(cx, raw.and_then(|all| all.response.as_ref())),
+            cors: cors::lower(cx, raw.and_then(|all| all.cors.as_ref()), &Cors::Off),
         }
     }
 }
@@ -134,6 +138,7 @@ pub(super) fn lower(
         inject: injections,
         texts: answers::texts(cx, raw.refusal.as_ref()).or(&defaults.texts),
         response,
+        cors: cors::lower(cx, raw.cors.as_ref(), &defaults.cors),
         upstream: upstream?,
     })
 }

@@ -1,10 +1,13 @@
 //! Keys that are about what Tollgate itself answers.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tollgate::app::CHECKS;
 use tollgate::config;
+use tollgate_auth::policy::cors::{Cors, Headers, Origins, Sharing};
 use tollgate_auth::reason::Reason;
+use tollgate_http::{Method, Origin};
 
 use super::{ROUTE, WHOLE, mistake, valid};
 
@@ -122,4 +125,119 @@ fn texts_are_for_reasons_and_fit_into_a_paragraph() {
             &long[1..]
         )),
     );
+}
+
+#[test]
+fn pages_of_other_origins_are_inherited_replaced_and_switched_off() {
+    let defaults = "defaults:\n      cors: { origins: ['https://APP.test', 'http://localhost:3000'], methods: [PUT], headers: [X-A], expose: [X-B], credentials: true, max_age: 1h }";
+    let config = valid("defaults:", defaults);
+    let Cors::Answer(sharing) = &config.listeners[0].routes[0].cors else {
+        panic!("{config:?}");
+    };
+    let origin = |text: &str| Origin::parse(text.as_bytes()).unwrap();
+    assert_eq!(
+        **sharing,
+        Sharing {
+            origins: Origins::These(vec![
+                origin("https://app.test"),
+                origin("http://localhost:3000")
+            ]),
+            methods: vec![Method::PUT],
+            headers: Headers::These(vec!["x-a".to_owned()]),
+            expose: vec!["x-b".to_owned()],
+            credentials: true,
+            max_age: Duration::from_secs(3600),
+        }
+    );
+    let cors = |what: &str| {
+        let config = valid(ROUTE, &route(&format!("cors: {what}")));
+        config.listeners[0].routes[0].cors.clone()
+    };
+    assert_eq!(cors("none"), Cors::Off);
+    assert_eq!(cors("forward"), Cors::Forward);
+    let Cors::Answer(open) = cors("{ origins: ['*'], headers: ['*'], expose: ['*'] }") else {
+        panic!("not answered");
+    };
+    assert_eq!(
+        (&open.origins, &open.headers, open.credentials, open.max_age),
+        (
+            &Origins::Any,
+            &Headers::Any,
+            false,
+            Duration::from_secs(600)
+        )
+    );
+    let Cors::Answer(usual) = cors("{ origins: ['https://a.test'] }") else {
+        panic!("not answered");
+    };
+    let usual_headers = ["authorization", "content-type"].map(str::to_owned);
+    assert_eq!(usual.headers, Headers::These(usual_headers.to_vec()));
+    assert_eq!(valid(ROUTE, ROUTE).listeners[0].routes[0].cors, Cors::Off);
+}
+
+#[test]
+fn what_cannot_be_meant_of_pages_is_named() {
+    for (what, said) in [
+        ("all", "`cors: all` is unknown; say `none`, `forward`"),
+        ("{ methods: [GET] }", "`origins` is missing or empty"),
+        ("{ origins: [] }", "`origins` is missing or empty"),
+        (
+            "{ origins: ['*'], credentials: true }",
+            "`credentials: true` with the origin `*`",
+        ),
+        (
+            "{ origins: ['*', 'https://a.test'] }",
+            "`*` stands beside other origins",
+        ),
+        (
+            "{ origins: [a.test] }",
+            "the origin `a.test` does not fit: it does not begin with a scheme",
+        ),
+        (
+            "{ origins: ['https://a.test/'] }",
+            "the origin `https://a.test/` does not fit",
+        ),
+        (
+            "{ origins: ['https://*.a.test'] }",
+            "the origin `https://*.a.test` does not fit",
+        ),
+        (
+            "{ origins: ['https://a.test:443'] }",
+            "browsers leave out the port",
+        ),
+        (
+            "{ origins: ['null'] }",
+            "`null` is the origin of nobody in particular",
+        ),
+        (
+            "{ origins: ['https://a.test', 'https://A.test'] }",
+            "the origin `https://a.test` stands twice",
+        ),
+        (
+            "{ origins: ['https://a.test'], methods: [get] }",
+            "the method `get` does not fit",
+        ),
+        (
+            "{ origins: ['https://a.test'], headers: ['a b'] }",
+            "`a b` is not a header name",
+        ),
+        (
+            "{ origins: ['https://a.test'], headers: ['*', x] }",
+            "`*` stands beside other headers",
+        ),
+        (
+            "{ origins: ['https://a.test'], expose: ['*'], credentials: true }",
+            "browsers do not take `*` in `expose`",
+        ),
+        (
+            "{ origins: ['https://a.test'], max_age: 2d }",
+            "`max_age: 2d` is out of range",
+        ),
+        (
+            "{ origin: ['https://a.test'], origins: ['https://a.test'] }",
+            "unknown key `origin`; did you mean `origins`?",
+        ),
+    ] {
+        mistake(ROUTE, &route(&format!("cors: {what}")), said);
+    }
 }

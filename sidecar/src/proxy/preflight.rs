@@ -1,0 +1,55 @@
+//! Requests by which a browser asks whether a page may send another one (CORS preflights), told from all others.
+
+use tollgate_auth::policy::cors::{Preflight, Sharing};
+use tollgate_auth::policy::matcher::Found;
+use tollgate_auth::refusal::Refusal;
+use tollgate_http::{Authority, Path, RequestHead, ResponseHead};
+
+use crate::snapshot::{Listener, Route};
+
+/// A preflight for a route that knows what to do about it.
+pub(super) struct Asked<'s> {
+    /// The route of the request that the page would send.
+    pub(super) route: &'s Route,
+    /// The path in the form that this route matched.
+    pub(super) path: Path,
+    /// What the page would send.
+    pub(super) preflight: Preflight,
+}
+
+impl<'s> Asked<'s> {
+    /// The preflight that a request is; `None` for every request that is to be treated as what it is. `is_whole` says
+    /// that nothing follows the head.
+    ///
+    /// The route is that of the method asked for: it would see the request, so it says what of it may be known before.
+    pub(super) fn of(listener: &'s Listener, head: &RequestHead, is_whole: bool) -> Option<Self> {
+        let preflight = Preflight::read(head, is_whole)?;
+        let host = head.authority.as_ref().map(Authority::host);
+        let mut path = head.path.clone();
+        let Found::Route(at) = listener.table.find(host, &mut path, &preflight.method) else {
+            return None;
+        };
+        let route = &listener.routes[at];
+        let sources = route.token.as_ref().map(|rule| rule.sources.as_slice());
+        route
+            .cors
+            .takes(head, sources.unwrap_or_default())
+            .then_some(Self {
+                route,
+                path,
+                preflight,
+            })
+    }
+}
+
+/// Tollgate's own answer to a preflight: 204 and what is allowed.
+///
+/// # Errors
+///
+/// 403, naming what is not.
+pub(super) fn answer(sharing: &Sharing, preflight: &Preflight) -> Result<ResponseHead, Refusal> {
+    Ok(ResponseHead {
+        status: 204,
+        fields: sharing.answer(preflight)?,
+    })
+}
