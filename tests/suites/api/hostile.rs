@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod claims;
 mod fields;
 mod messages;
+mod scrubbed;
 mod stage;
 mod table;
 mod ways;

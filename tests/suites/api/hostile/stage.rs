@@ -116,6 +116,28 @@ impl Stage {
         }
     }
 
+    /// What reaches the API of a request that is to be served, asked for with a good token where it has one.
+    pub(super) fn arrived(&self, wire: &Wire) -> Arrived {
+        drop(self.origin.take());
+        let token = self.world.token();
+        let answered = match wire {
+            Wire::H1(bytes) => {
+                let mut stream = self.world.target().tls(&["http/1.1"]).unwrap();
+                stream.write_all(&filled(bytes, &token)).unwrap();
+                read_reply(&mut stream).unwrap().status == 200
+            }
+            Wire::H2(message) => {
+                let mut frames = Frames::connect(&self.world.target()).unwrap();
+                let outcome = frames.send(&with_token(message, &token)).unwrap();
+                matches!(outcome, Outcome::Answered(200, _))
+            }
+        };
+        assert!(answered, "it was to be served");
+        let mut arrived = self.origin.take();
+        assert_eq!(arrived.len(), 1);
+        arrived.remove(0)
+    }
+
     /// Every line of the access log is whole and JSON, whatever clients and tokens said.
     pub(super) fn check_log(&self) {
         let path = self.world.folder.path().join("access.log");
