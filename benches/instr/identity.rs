@@ -1,5 +1,5 @@
 //! What identity costs a request, in instructions: the check of a signature alone, the whole verdict on a token that
-//! was never seen, and the verdict on one that was.
+//! was never seen, the verdict on one that was, and the passage of a request's fields from the client to the API.
 //!
 //! `cargo xtask bench` runs this under callgrind and compares; docs/bench.md says how to read it.
 
@@ -18,7 +18,8 @@ use std::hint::black_box;
 use gungraun::prelude::*;
 use tollgate_auth::header::InjectSet;
 use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
-use tollgate_benches::{Bare, NOW, World};
+use tollgate_benches::{Bare, NOW, Passage, World, received};
+use tollgate_http::Fields;
 
 /// Calls in one measurement of the cache: its housekeeping comes every so many, and is to be part of the mean.
 const HITS: usize = 1_000;
@@ -62,6 +63,22 @@ fn hit_with_headers(known: Known) -> Known {
         }
     }
     known
+}
+
+#[library_benchmark(setup = passage_ready)]
+#[bench::twenty_fields(())]
+fn inject_ready((passage, mut fields): (Passage, Fields)) -> (Passage, Fields) {
+    black_box(&passage).inject_ready(black_box(&mut fields));
+    (passage, fields)
+}
+
+#[library_benchmark(setup = passage_ready)]
+#[bench::twenty_fields(())]
+fn inject_rendered((passage, mut fields): (Passage, Fields)) -> (Passage, Fields) {
+    drop(black_box(
+        black_box(&passage).inject_rendered(black_box(&mut fields)),
+    ));
+    (passage, fields)
 }
 
 /// A cache that has seen the world's token.
@@ -108,9 +125,20 @@ fn known_ready(algorithm: Algorithm) -> Known {
     known
 }
 
+fn passage_ready((): ()) -> (Passage, Fields) {
+    (Passage::new().expect("the fixtures parse"), received())
+}
+
 library_benchmark_group!(
     name = identity,
-    benchmarks = [bare, cold, hit, hit_with_headers]
+    benchmarks = [
+        bare,
+        cold,
+        hit,
+        hit_with_headers,
+        inject_ready,
+        inject_rendered
+    ]
 );
 
 main!(library_benchmark_groups = identity);

@@ -1,4 +1,4 @@
-//! What the benchmarks measure on: an issuer, its keys and its tokens.
+//! What the benchmarks measure on: an issuer, its keys and its tokens, and a request's fields.
 //!
 //! The tokens were signed once, with keys that were then thrown away. So every run checks the same signatures, and the
 //! instructions of a run can be compared with those of another one, made elsewhere.
@@ -15,10 +15,17 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use tollgate_auth::header::{Content, Encoding, FromClaim, InjectSet, Injection};
+use tollgate_auth::Refusal;
+use tollgate_auth::header::{
+    Content, Encoding, FromClaim, InjectSet, Injection, ManagedNames, hop_by_hop, scrub, unvouched,
+};
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::jwt::DEFAULT_MAX_BYTES;
-use tollgate_auth::token::{Algorithm, Algorithms, Candidate, Issuer, KeySet, Keys, TokenType};
+use tollgate_auth::token::{
+    Algorithm, Algorithms, Candidate, Claims, Issuer, KeySet, Keys, TokenType, verify,
+};
+use tollgate_http::Fields;
+use tollgate_http::fields::Field;
 
 /// The time in every benchmark: ten seconds after the tokens were issued, five minutes before they expire.
 pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -76,9 +83,9 @@ impl World {
         }
     }
 
-    /// Three claims as headers, one of them a list.
+    /// Five claims as headers, one of them a list.
     pub fn inject_set() -> InjectSet {
-        let injection = |name: &'static str, claim: &str, encoding| Injection {
+        let injection = |(name, claim, encoding): (&'static str, &str, _)| Injection {
             name: name.into(),
             content: Content::Claim(FromClaim {
                 claim: claim.into(),
@@ -87,12 +94,112 @@ impl World {
                 except: None,
             }),
         };
-        InjectSet::new(vec![
-            injection("x-user-id", "sub", Encoding::String),
-            injection("x-user-groups", "groups", Encoding::List),
-            injection("x-tenant", "tenant", Encoding::String),
-        ])
+        let five = [
+            ("x-user-id", "sub", Encoding::String),
+            ("x-user-email", "email", Encoding::String),
+            ("x-user-groups", "groups", Encoding::List),
+            ("x-tenant", "tenant", Encoding::String),
+            ("x-client", "azp", Encoding::String),
+        ];
+        InjectSet::new(five.into_iter().map(injection).collect())
     }
+}
+
+/// A request's fields on their way to the API: what the client sent is scrubbed, what was verified is added.
+pub struct Passage {
+    /// As received.
+    pub fields: Fields,
+    managed: ManagedNames,
+    set: InjectSet,
+    claims: Arc<Claims>,
+    ready: Arc<[Field]>,
+}
+
+impl Passage {
+    /// Twenty fields of a browser's, two of them forged, and the five claims of [`World::inject_set`].
+    ///
+    /// # Errors
+    /// The fixtures are no longer accepted.
+    pub fn new() -> Outcome<Self> {
+        let world = World::new(Algorithm::EdDSA)?;
+        let claims = verify(world.token(), &[world.candidate()], NOW)?;
+        let set = World::inject_set();
+        let names = set.injections().iter();
+        let names: Vec<_> = names
+            .filter_map(|one| std::str::from_utf8(&one.name).ok())
+            .collect();
+        let passage = Self {
+            fields: received(),
+            managed: ManagedNames::new(names),
+            ready: set.render(&claims)?,
+            set,
+            claims,
+        };
+        match (passage.fields.len(), passage.ready.len()) {
+            (20, 5) => Ok(passage),
+            odd => Err(format!("fields and claims are {odd:?}").into()),
+        }
+    }
+
+    /// What a request does whose token is known: its header lines are ready.
+    pub fn inject_ready(&self, fields: &mut Fields) {
+        self.scrub(fields);
+        fields.extend(self.ready.iter().cloned());
+    }
+
+    /// The same where the token is seen for the first time.
+    ///
+    /// # Errors
+    /// None: the claims could be written before.
+    pub fn inject_rendered(&self, fields: &mut Fields) -> Result<(), Refusal> {
+        self.scrub(fields);
+        let lines = self.set.render(&self.claims)?;
+        fields.extend(lines.iter().cloned());
+        Ok(())
+    }
+
+    /// In the order of `sidecar/src/proxy.rs`.
+    fn scrub(&self, fields: &mut Fields) {
+        hop_by_hop(fields);
+        scrub(fields, &self.managed);
+        unvouched(fields);
+    }
+}
+
+/// Twenty fields, two of them forged, with room for what is added, as the sidecar reads them.
+pub fn received() -> Fields {
+    let mut fields = Fields::with_capacity(36);
+    for (name, value) in [
+        ("Host", "api.example.com"),
+        ("Connection", "keep-alive"),
+        ("sec-ch-ua", "\"Chromium\";v=\"140\""),
+        ("sec-ch-ua-mobile", "?0"),
+        ("sec-ch-ua-platform", "\"Linux\""),
+        ("Upgrade-Insecure-Requests", "1"),
+        (
+            "User-Agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+        ),
+        ("Accept", "application/json"),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-Fetch-Mode", "cors"),
+        ("Sec-Fetch-Dest", "empty"),
+        ("Referer", "https://app.example.com/orders"),
+        ("Accept-Encoding", "gzip, deflate, br, zstd"),
+        ("Accept-Language", "en-GB,en;q=0.9"),
+        (
+            "Cookie",
+            "theme=dark; session=0f8f3c3e1a524c558d0c7b5f2f1c9f10",
+        ),
+        ("X-Request-Id", "6f1c9f10"),
+        ("X-Requested-With", "XMLHttpRequest"),
+        ("X_User_Id", "eve"),
+        ("x.user.groups", "admin"),
+        ("Cache-Control", "no-cache"),
+    ] {
+        fields.push(name, value);
+    }
+    fields
 }
 
 /// The floor: the check of the same signature by aws-lc-rs alone, with its key, text and signature ready.

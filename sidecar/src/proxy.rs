@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body::Body as _;
 use tollgate_auth::header::assertion;
-use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
+use tollgate_auth::header::scrub::{hop_by_hop, nominations, scrub, unvouched};
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::reason::Reason;
@@ -42,7 +42,7 @@ use self::rejection::Rejection;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::access_log::AccessLog;
 pub use crate::upstream::body::Incoming;
-use crate::upstream::body::{Progress, RequestBody};
+use crate::upstream::body::{Progress, RequestBody, nominated_too};
 pub use crate::upstream::response::ResponseBody;
 
 /// What all requests of the process share.
@@ -249,6 +249,7 @@ async fn forward(
 
     // 400, 401, 403, 503. What `Connection` names is gone before the token is looked for: a token is meant for this hop only
     // if the client did not say otherwise.
+    let nominated = nominations(&head.fields);
     hop_by_hop(&mut head.fields);
     let verdict = match &route.token {
         None => None,
@@ -310,7 +311,8 @@ async fn pass_on(
     let progress = Arc::<Progress>::default();
     record.progress = Some(Arc::clone(&progress));
     record.upstream = Some(Arc::clone(&route.upstream.config().name));
-    let body = RequestBody::new(incoming, Arc::clone(&listener.trailers), progress);
+    let trailers = nominated_too(&listener.trailers, nominated);
+    let body = RequestBody::new(incoming, trailers, progress);
     let answer = route.upstream.send(connection.worker, head, body).await?;
     record.endpoint = Some(answer.endpoint);
     if answer.head.status == 101 {

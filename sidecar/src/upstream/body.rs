@@ -14,6 +14,18 @@ pub use hyper::body::Incoming;
 /// Whether a trailer of this name must not reach the other side.
 pub type TrailerFilter = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
+/// `filter`, and the names in `nominated`, which are sorted and in lower case as hyper's are.
+pub fn nominated_too(filter: &TrailerFilter, nominated: Vec<Box<[u8]>>) -> TrailerFilter {
+    let filter = Arc::clone(filter);
+    if nominated.is_empty() {
+        return filter;
+    }
+    Arc::new(move |name| {
+        let found = nominated.binary_search_by(|one| (**one).cmp(name));
+        found.is_ok() || filter(name)
+    })
+}
+
 /// A request body. Trailers lose what a client must not say; bytes are counted.
 pub struct RequestBody {
     incoming: Option<Incoming>,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::filter::Filters;
 use crate::reason::Reason;
@@ -62,7 +62,8 @@ pub(crate) fn encode_filtered(
 pub(super) fn insert(value: &Value, separators: u128, out: &mut String) -> Result<(), Refusal> {
     match value {
         Value::String(text) => percent(text, separators, out),
-        Value::Number(_) | Value::Bool(_) => percent(&value.to_string(), separators, out),
+        Value::Number(number) => percent(&whole(number)?.to_string(), separators, out),
+        Value::Bool(flag) => percent(&flag.to_string(), separators, out),
         Value::Null | Value::Array(_) | Value::Object(_) => {
             return Err(unencodable(
                 "null, an array or an object cannot stand in a template",
@@ -94,7 +95,8 @@ fn scalar(value: &Value) -> Result<String, Refusal> {
             }
             Ok(text.clone())
         }
-        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        Value::Number(number) => Ok(whole(number)?.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
         Value::Null => Err(unencodable("null is no scalar")),
         Value::Array(_) | Value::Object(_) => Err(unencodable(
             "an array or object is no scalar; use list or json",
@@ -121,7 +123,7 @@ fn list(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
             }
             Value::String(text) => percent(text, 0, &mut out),
             Value::Number(number) => {
-                let _ = write!(out, "{number}");
+                let _ = write!(out, "{}", whole(number)?);
             }
             Value::Bool(flag) => {
                 let _ = write!(out, "{flag}");
@@ -132,6 +134,18 @@ fn list(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
         }
     }
     Ok(out)
+}
+
+/// A number that is told apart from every other one. Integers beyond 64 bits are read as floating point, where
+/// neighbours fall together: two users with such numbers would be one.
+fn whole(number: &Number) -> Result<&Number, Refusal> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if number.is_f64() && number.as_f64().is_none_or(|value| value.abs() >= EXACT) {
+        return Err(unencodable(
+            "the number is too large to be exact; the issuer must write it as a string",
+        ));
+    }
+    Ok(number)
 }
 
 /// `also` has a bit for each ASCII character to encode beyond those that are always encoded.
@@ -246,6 +260,39 @@ mod tests {
         refused(json!(["a", null]), List);
         refused(json!([["a"]]), List);
         refused(json!({"a": 1}), List);
+    }
+
+    /// Two users whose numbers are one to floating point must not be one to the API.
+    #[test]
+    fn numbers_are_exact_or_refused() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for exact in [
+            "0",
+            "-7",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "9007199254740991.0",
+            "-1e15",
+        ] {
+            for encoding in [Encoding::String, Encoding::List] {
+                let written = encode(&read(exact), encoding).unwrap();
+                assert_eq!(read(std::str::from_utf8(&written).unwrap()), read(exact));
+            }
+        }
+        for vague in [
+            "18446744073709551616",
+            "18446744073709551617",
+            "-9223372036854775809",
+            "9007199254740992.0",
+            "-9007199254740992.0",
+            "1e300",
+        ] {
+            refused(read(vague), Encoding::String);
+            refused(read(vague), Encoding::List);
+            refused(json!(["a", read(vague)]), Encoding::List);
+            assert!(insert(&read(vague), 0, &mut String::new()).is_err());
+        }
     }
 
     #[test]

@@ -136,6 +136,21 @@ pub fn hop_by_hop(fields: &mut Fields) {
     fields.retain(|f| !nominated.next().unwrap_or(false) && !is_hop_by_hop(&f.name));
 }
 
+/// The names in `Connection`, lower-cased and sorted, that would otherwise be passed on; of those that make the
+/// message none. Trailers lose the same names (RFC 9110 section 7.6.1), and come when the fields are gone: so this
+/// is asked before [`hop_by_hop`]. Allocates only for a client that names fields of its own choice.
+pub fn nominations(fields: &Fields) -> Vec<Box<[u8]>> {
+    let mut names: Vec<Box<[u8]>> = fields
+        .get_all("connection")
+        .flat_map(|value| options(value))
+        .filter(|name| !is_plain(name) && !is_guarded(name) && valid_name(name))
+        .map(|name| name.to_ascii_lowercase().into())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Removes hop-by-hop fields and every alias of a managed name. For request headers, and for trailers as
 /// well. Does not allocate, but for a client whose `Connection` names fields of its own choice.
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
@@ -152,20 +167,18 @@ pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
 /// is looked up among the sorted field names, and a name found once is not walked through again: the cost
 /// is that of a sort and of a search per option, not of fields times options.
 fn nominated(fields: &Fields) -> Vec<bool> {
-    let plain = |option: &[u8]| option.eq_ignore_ascii_case(b"close") || is_hop_by_hop(option);
     let mut values = fields
         .get_all("connection")
-        .filter(|value| !options(value).all(plain))
+        .filter(|value| !options(value).all(is_plain))
         .peekable();
     if values.peek().is_none() {
         return Vec::new();
     }
-    let guarded = |name: &[u8]| NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n));
     let mut names: Vec<(&[u8], usize)> = fields
         .iter()
         .enumerate()
         .map(|(at, f)| (f.name.as_ref(), at))
-        .filter(|(name, _)| !guarded(name))
+        .filter(|(name, _)| !is_guarded(name))
         .collect();
     names.sort_unstable_by(|a, b| without_case(a.0, b.0));
     let mut nominated = vec![false; fields.len()];
@@ -179,6 +192,15 @@ fn nominated(fields: &Fields) -> Vec<bool> {
         }
     }
     nominated
+}
+
+/// Says something of the connection, or names what is removed in any case.
+fn is_plain(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"close") || is_hop_by_hop(option)
+}
+
+fn is_guarded(name: &[u8]) -> bool {
+    NEVER_NOMINATED.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 fn without_case(a: &[u8], b: &[u8]) -> Ordering {

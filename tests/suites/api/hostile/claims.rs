@@ -191,6 +191,21 @@ pub(super) fn t27() -> Table {
             &UNENCODABLE,
         );
     }
+    // Beyond 64 bits two numbers of users fall together.
+    for number in [json!(1e300), json!(9_007_199_254_740_992.0_f64)] {
+        for path in ["/text", "/list", "/template"] {
+            let claims = json!({ "v": number, "w": 1 });
+            table.both_with(
+                format!("{number} at {path}"),
+                claims,
+                &at(path),
+                &UNENCODABLE,
+            );
+        }
+    }
+    let exact = json!({ "v": u64::MAX });
+    let want = reaches(&[("x-v", &["18446744073709551615"])]);
+    table.both_with("the last exact number", exact, &at("/text"), &want);
     let long = |count: usize, of: &str| json!({ "v": of.repeat(count), "w": "w" });
     let fits = "x".repeat(8192);
     table.both_with(

@@ -334,6 +334,17 @@ pub(super) fn t36() -> Table {
             &Want::Unreadable,
         );
     }
+    // What `Connection` names is for this hop in trailers too (RFC 9110, section 7.6.1).
+    let ask = Ask::new("POST", "/open")
+        .body("abc")
+        .field("Connection", "close, X-Hop , te")
+        .trailer("x-hop", FORGED)
+        .trailer("X-Fine", "kept");
+    table.h1(
+        "named by Connection",
+        ask.h1(),
+        &reaches(&[("x-hop", &[]), ("x-fine", &["kept"])]),
+    );
     // A target that comes late is none: it is not looked at, and not forwarded.
     table.h2(
         ":path",

@@ -128,6 +128,20 @@ fn what_makes_the_message_cannot_be_nominated() {
     );
 }
 
+/// Trailers lose them too (RFC 9110 section 7.6.1).
+#[test]
+fn t36_what_connection_names_is_told_before_it_is_gone() {
+    let fields = request(&[
+        ("Connection", "close, X-B ,, x-a, TE, host, Content-Length"),
+        ("connection", "x-a, keep-alive, not a name, \"x-c\""),
+        ("x-d", "1"),
+    ]);
+    let names = nominations(&fields);
+    let names: Vec<&[u8]> = names.iter().map(|name| &**name).collect();
+    assert_eq!(names, [b"x-a", b"x-b"]);
+    assert!(nominations(&request(&[("Connection", "keep-alive"), ("a", "b")])).is_empty());
+}
+
 /// A head of 64 KiB holds thousands of options, and as many repetitions. What they cost is a benchmark's business.
 #[test]
 fn thousands_of_nominations_take_what_they_name_and_no_more() {
