@@ -39,10 +39,10 @@ use self::origin::Origin;
 use self::preflight::Asked;
 use self::record::{Metrics, Record, Words};
 use self::rejection::Rejection;
-use crate::snapshot::{Listener, Route, Snapshot};
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::AccessLog;
 pub use crate::upstream::body::Incoming;
-use crate::upstream::body::{Progress, RequestBody, nominated_too};
+use crate::upstream::body::{Progress, RequestBody, TrailerFilter, nominated_too};
 pub use crate::upstream::response::ResponseBody;
 
 /// What all requests of the process share.
@@ -217,14 +217,16 @@ async fn forward(
             let head = preflight::answer(sharing, &asked.preflight)?;
             return Ok((head, Body::Own(Bytes::new()), None));
         }
-        // The API learns of nobody: nobody was asked who they are.
+        // The API learns of nobody: nobody was asked who they are. Of the route it learns as always.
         hop_by_hop(&mut head.fields);
         scrub(&mut head.fields, &listener.managed);
         unvouched(&mut head.fields);
+        head.fields.extend(route.inject.fixed().iter().cloned());
         let style = route.upstream.config().forwarded;
         let origin = origin.without_certificate();
         origin.introduce(style, record.request_id(), &mut head)?;
-        let (head, body) = pass_on(connection, listener, route, head, incoming, record).await?;
+        let body = (incoming, Arc::clone(&listener.trailers));
+        let (head, body) = pass_on(connection, route, head, body, record).await?;
         return Ok((head, body, None));
     }
 
@@ -295,23 +297,22 @@ async fn forward(
 
     // 502, 503, 504
     let ends_at = ends_at(route, verdict.as_ref().map(Verdict::claims));
-    let (head, body) = pass_on(connection, listener, route, head, incoming, record).await?;
+    let body = (incoming, nominated_too(&listener.trailers, nominated));
+    let (head, body) = pass_on(connection, route, head, body, record).await?;
     Ok((head, body, ends_at))
 }
 
 /// Has the route's upstream answer.
 async fn pass_on(
     connection: &Connection,
-    listener: &Listener,
     route: &Route,
     head: RequestHead,
-    incoming: Incoming,
+    (incoming, trailers): (Incoming, TrailerFilter),
     record: &mut Record,
 ) -> Result<(ResponseHead, Body), Rejection> {
     let progress = Arc::<Progress>::default();
     record.progress = Some(Arc::clone(&progress));
     record.upstream = Some(Arc::clone(&route.upstream.config().name));
-    let trailers = nominated_too(&listener.trailers, nominated);
     let body = RequestBody::new(incoming, trailers, progress);
     let answer = route.upstream.send(connection.worker, head, body).await?;
     record.endpoint = Some(answer.endpoint);
