@@ -23,8 +23,6 @@ use tollgate_auth::header::assertion;
 use tollgate_auth::header::scrub::{hop_by_hop, nominations, scrub, unvouched};
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::Found;
-use tollgate_auth::reason::Reason;
-use tollgate_auth::refusal::Refusal;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
@@ -221,6 +219,11 @@ async fn forward(
         hop_by_hop(&mut head.fields);
         scrub(&mut head.fields, &listener.managed);
         unvouched(&mut head.fields);
+        // What is required of the request alone holds for a question as well: it goes to the API.
+        if !route.require.needs_token() {
+            let facts = origin.facts(connection, &head);
+            route.require.permit(None, &facts)?;
+        }
         head.fields.extend(route.inject.fixed().iter().cloned());
         let style = route.upstream.config().forwarded;
         let origin = origin.without_certificate();
@@ -258,22 +261,20 @@ async fn forward(
         Some(rule) => authenticate(&shared.verdicts, shared.clock, rule, &mut head, record).await?,
     };
 
-    // 401, 403. A requirement is never met by nobody, even where the token is optional.
-    match &verdict {
-        Some(verdict) => {
-            record.identified(verdict);
-            route.require.permit(verdict.claims())?;
-        }
-        None if !route.require.is_empty() => {
-            let why = "this route requires something of the token, and there is none";
-            return Err(Refusal::new(Reason::TokenMissing, why).into());
-        }
-        None => {}
-    }
-
-    // 403, 431. Scrub first: a client must not be able to write our headers, even on routes without a token.
+    // Scrub before anything is decided or injected: a client must not be able to write our headers, even on routes without
+    // a token, and no rule may believe what it wrote.
     scrub(&mut head.fields, &listener.managed);
     unvouched(&mut head.fields);
+
+    // 401, 403. A requirement of the token is never met by nobody, even where the token is optional.
+    if let Some(verdict) = &verdict {
+        record.identified(verdict);
+    }
+    let facts = origin.facts(connection, &head);
+    let claims = verdict.as_ref().map(Verdict::claims);
+    route.require.permit(claims, &facts)?;
+
+    // 403, 431. What Tollgate vouches for, and where the request comes from.
     let lines = match &verdict {
         Some(verdict) => shared.verdicts.headers(verdict, &route.inject)?,
         None => Arc::clone(route.inject.fixed()),

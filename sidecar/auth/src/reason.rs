@@ -138,12 +138,12 @@ reasons! {
     ClaimDenied, "claim_denied", 403, INSUFFICIENT, NOW,
         "A claim that the route requires is absent or has none of the accepted values.",
         "Operator: compare `require.claims` with the token; names are matched as a whole, never split at dots.";
-    PolicyDenied, "policy_denied", 403, INSUFFICIENT, LATER,
-        "The route's expression is false for this request.",
-        "Operator: `tollgate route explain` shows the expression.";
-    PolicyError, "policy_error", 403, INSUFFICIENT, LATER,
-        "The route's policy could not be evaluated for this request, so it denies.",
-        "Operator: the log names the error; usually a claim is of another type than the policy expects.";
+    PolicyDenied, "policy_denied", 403, INSUFFICIENT, NOW,
+        "The route's `require.expr` is false for this request.",
+        "Operator: the log names the expression. Client: nothing but another token, or another request, helps.";
+    PolicyError, "policy_error", 403, INSUFFICIENT, NOW,
+        "The route's `require.expr` has no answer for this request, so it denies: a claim or header is absent or of another type than the expression expects, a header stands twice, or the evaluation takes too many steps.",
+        "Operator: the log names the expression and what went wrong; ask `has(claims.name)` where a claim may be absent ([policy.md](policy.md)).";
     ClaimUnencodable, "claim_unencodable", 403, None, NOW,
         "A claim that is to be injected cannot be written as a header in the chosen encoding.",
         "Operator: choose `encode: list`, `json` or `base64url` for this header.";
@@ -315,8 +315,6 @@ mod tests {
                 "token_revoked",
                 "binding_mismatch",
                 "dpop_invalid",
-                "policy_denied",
-                "policy_error",
                 "target_too_long",
                 "body_too_large",
                 "rate_limited",

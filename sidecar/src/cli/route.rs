@@ -3,6 +3,7 @@
 pub mod page;
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -34,6 +35,9 @@ pub struct Args {
     /// explained.
     #[arg(long, value_name = "TOKEN|-")]
     token: Option<String>,
+    /// Where the request comes from, for routes whose `expr` asks. With it, the whole decision is explained.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
     /// Print the explanation as JSON.
     #[arg(long)]
     json: bool,
@@ -75,6 +79,7 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
         listener: args.listener.clone(),
         headers: args.headers.clone(),
         token: args.token.as_deref().map(input).transpose()?,
+        from: args.from,
     };
     let explanation = match &args.config {
         Some(path) => offline(path, &question).await?,

@@ -10,6 +10,7 @@ mod inject;
 mod issuer;
 mod listener;
 mod matching;
+mod require;
 mod route;
 mod source;
 mod tls;
@@ -43,6 +44,7 @@ pub(crate) fn lower(
         folder: path.parent().unwrap_or_else(|| Path::new(".")),
         checks,
         found: std::mem::take(found),
+        rules: Vec::new(),
     };
     let top = Position::default();
 
@@ -74,6 +76,7 @@ pub(crate) fn lower(
             upstreams: &upstream_names,
         },
     );
+    require::forgeable(&mut cx, &listeners);
     let datapath = datapath::lower(&mut cx, raw.datapath.as_ref(), &listeners);
     let drain = cx.duration(
         "drain",

@@ -292,7 +292,7 @@ pub(crate) enum RawPath {
 pub(crate) struct RawRequire {
     pub(crate) scopes: List<String>,
     pub(crate) claims: Field<Named<Vec<Value>>>,
-    pub(crate) expr: Field<Later>,
+    pub(crate) expr: Field<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

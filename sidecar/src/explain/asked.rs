@@ -1,6 +1,7 @@
 //! A request as it is asked about: a method and a URL, as a client would send them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct RouteQuestion {
     /// A token, to be put where the route looks first. It is never logged, nor kept.
     #[serde(default)]
     pub token: Option<String>,
+    /// Where it comes from, for rules that ask.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
 }
 
 /// Never prints what may be a credential.
@@ -41,7 +45,7 @@ impl fmt::Debug for RouteQuestion {
 impl RouteQuestion {
     /// Whether the whole decision is asked for, and not the route alone.
     pub fn brings_credentials(&self) -> bool {
-        self.token.is_some() || !self.headers.is_empty()
+        self.token.is_some() || self.from.is_some() || !self.headers.is_empty()
     }
 }
 
@@ -162,6 +166,7 @@ mod tests {
             listener: None,
             headers: vec![],
             token: None,
+            from: None,
         })
     }
 
@@ -232,6 +237,7 @@ mod tests {
             listener: None,
             headers: vec![("authorization".to_owned(), "Bearer s3cret".to_owned())],
             token: Some("s3cret".to_owned()),
+            from: None,
         };
         assert!(!format!("{question:?}").contains("s3cret"));
         let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";

@@ -1,10 +1,12 @@
 //! What becomes of a request with its credentials: the phases of `proxy::forward` behind the route, without a request in
 //! flight.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
+use tollgate_auth::policy::facts::Facts;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_auth::token::claims::Claims;
@@ -29,12 +31,14 @@ pub(super) struct Decision {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Decides about `head`, whose path is the one that `route` takes it with. `token` is put where the route looks first.
+/// Decides about `head`, whose path is the one that `route` takes it with. `token` is put where the route looks first;
+/// the request comes from `from`, without a client certificate.
 pub(super) fn decide(
     listener: &Listener,
     route: &Route,
     head: &mut RequestHead,
     token: Option<&str>,
+    from: IpAddr,
 ) -> Decision {
     let mut decision = Decision::default();
     if let (Some(token), Some(rule)) = (token, &route.token) {
@@ -67,14 +71,21 @@ pub(super) fn decide(
         Ok((claims, says)) => (claims, Ok(says)),
         Err(refusal) => (None, Err(refusal)),
     };
-    if !passed(says, &mut decision.checks)
-        || !passed(permit(route, claims.as_deref()), &mut decision.checks)
-    {
+    if !passed(says, &mut decision.checks) {
         return decision;
     }
 
     scrub(&mut head.fields, &listener.managed);
     unvouched(&mut head.fields);
+    let facts = Facts {
+        head,
+        source: from,
+        client: None,
+    };
+    let permitted = permit(route, claims.as_deref(), &facts);
+    if !passed(permitted, &mut decision.checks) {
+        return decision;
+    }
     let lines = match &claims {
         None => Ok(Arc::clone(route.inject.fixed())),
         Some(claims) => route.inject.render(claims),
@@ -126,16 +137,8 @@ fn identify(
     Ok((Some(claims), says))
 }
 
-/// A requirement is never met by nobody.
-fn permit(route: &Route, claims: Option<&Claims>) -> Result<String, Refusal> {
-    match claims {
-        Some(claims) => route.require.permit(claims)?,
-        None if !route.require.is_empty() => {
-            let why = "this route requires something of the token, and there is none";
-            return Err(Refusal::new(Reason::TokenMissing, why));
-        }
-        None => {}
-    }
+fn permit(route: &Route, claims: Option<&Claims>, facts: &Facts<'_>) -> Result<String, Refusal> {
+    route.require.permit(claims, facts)?;
     Ok(match route.require.is_empty() {
         true => "nothing beyond that".to_owned(),
         false => "all of it holds".to_owned(),

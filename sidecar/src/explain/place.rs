@@ -134,6 +134,7 @@ mod tests {
             listener: None,
             headers: vec![],
             token: None,
+            from: None,
         })
         .unwrap();
         choose(places, &asked, only).map(|(place, note)| (place.name.to_string(), note.is_some()))

@@ -1,9 +1,11 @@
 //! Which route a request takes and why no other, what that route asks and tells, and, with a token, what becomes of it:
 //! the same for the running daemon and for a configuration that is only read.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde::{Deserialize, Serialize};
 use tollgate_auth::policy::explain as policy;
-use tollgate_auth::policy::{Found, Point, RouteMatch};
+use tollgate_auth::policy::{Expression, Found, Point, RouteMatch};
 use tollgate_auth::reason::Reason;
 use tollgate_auth::token::explain::{Check, Explanation};
 use tollgate_http::{Authority, Method, Path, RequestHead, Version};
@@ -102,6 +104,9 @@ pub fn route(
     })
 }
 
+/// Where a request comes from that is asked about without saying so.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// An explanation as it grows.
 #[derive(Default)]
 struct Page {
@@ -167,7 +172,14 @@ impl Page {
         };
         let passes = self.checks.iter().all(|check| check.reason.is_none());
         if passes && question.brings_credentials() {
-            self.decision = decide(listener, route, &mut head, question.token.as_deref());
+            let rule = route.require.expr.as_ref();
+            if question.from.is_none() && rule.is_some_and(Expression::reads_connection) {
+                self.notes.push(format!(
+                    "the request is taken to come from {HERE}, without a client certificate; `--from ADDRESS` says otherwise"
+                ));
+            }
+            let from = question.from.unwrap_or(HERE);
+            self.decision = decide(listener, route, &mut head, question.token.as_deref(), from);
             self.checks.append(&mut self.decision.checks);
         }
     }

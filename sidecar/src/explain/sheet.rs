@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tollgate_auth::header::encode::Encoding;
 use tollgate_auth::header::filter::Filter;
 use tollgate_auth::header::inject::{Content, FromClaim, Injection};
-use tollgate_auth::policy::EncodedSlash;
+use tollgate_auth::policy::{EncodedSlash, Expression};
 use tollgate_auth::token::claims::ClaimPath;
 use tollgate_auth::token::source::{HeaderScheme, TokenSource};
 
@@ -140,7 +140,9 @@ fn require(route: &Route) -> Option<Section> {
         ));
         claims.push(json!({ "claim": claim.names(), "any_of": values }));
     }
-    let facts = json!({ "scopes": require.scopes, "claims": claims });
+    let expr = require.expr.as_ref().map(Expression::text);
+    says.extend(expr.map(|text| format!("holds: {text}")));
+    let facts = json!({ "scopes": require.scopes, "claims": claims, "expr": expr });
     Some(section("require", says, facts))
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tollgate_auth::header::client_cert::ClientCert;
+pub use tollgate_auth::policy::facts::TlsClient;
 use tollgate_http::Scheme;
 
 /// The connection that a request came on.
@@ -30,26 +31,13 @@ pub struct Connection {
 pub struct Certificate {
     /// What the API may be told.
     pub(super) forwarded: ClientCert,
-    /// What it says.
-    pub said: Said,
-}
-
-/// What a certificate says of its holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Its subject as RFC 4514 has it.
-    pub subject: String,
-    /// Its alternative names that are DNS names (RFC 5280, section 4.2.1.6).
-    pub san_dns: Vec<String>,
-    /// Its alternative names that are URIs.
-    pub san_uri: Vec<String>,
-    /// SHA-256 of its DER.
-    pub fingerprint: [u8; 32],
+    /// What it says, as rules read it.
+    pub said: TlsClient,
 }
 
 impl Certificate {
     /// Of certificates in DER: the leaf, which says `said`, and those that the client sent along.
-    pub fn new<'c>(leaf: &[u8], rest: impl IntoIterator<Item = &'c [u8]>, said: Said) -> Self {
+    pub fn new<'c>(leaf: &[u8], rest: impl IntoIterator<Item = &'c [u8]>, said: TlsClient) -> Self {
         Self {
             forwarded: ClientCert::of(leaf, rest),
             said,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use tollgate_auth::header::client_cert::{ClientCert, Forward};
 use tollgate_auth::header::forwarded::{Client, Style};
+use tollgate_auth::policy::facts::Facts;
 use tollgate_auth::refusal::Refusal;
 use tollgate_http::{Fields, RequestHead};
 
@@ -57,6 +58,21 @@ impl<'c> Origin<'c> {
         Self {
             certificate: None,
             ..self
+        }
+    }
+
+    /// What a rule may know of `head`, from which has been removed what its client may not say.
+    ///
+    /// The certificate is that of a client which is the peer itself. Of one behind a forwarder nothing was verified here,
+    /// and the forwarder's own must not be taken for it.
+    pub(super) fn facts<'r>(&self, connection: &'r Connection, head: &'r RequestHead) -> Facts<'r> {
+        let shown = connection.certificate.as_ref();
+        Facts {
+            head,
+            source: self.client.address,
+            client: shown
+                .filter(|_| !self.client.is_vouched)
+                .map(|shown| &shown.said),
         }
     }
 

@@ -1,12 +1,14 @@
-//! What a route requires of verified claims.
+//! What a route requires of verified claims, and of the request.
 
 use serde_json::Value;
 
+use super::expr::Expression;
+use super::facts::Facts;
 use crate::reason::Reason;
 use crate::refusal::{Refusal, quote};
 use crate::token::claims::{ClaimPath, Claims};
 
-/// Everything in it must hold; an empty one holds for every verified token.
+/// Everything in it must hold; an empty one holds for every request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Requirement {
     /// Scopes, of which the token must have all.
@@ -14,19 +16,58 @@ pub struct Requirement {
     /// Claims, each with the values of which it must have one. An array claim has a value if it is one
     /// of its elements; nothing is ever joined or split. A claim with no accepted values never holds.
     pub claims: Vec<(ClaimPath, Vec<Value>)>,
+    /// A condition over claims and request.
+    pub expr: Option<Expression>,
 }
 
 impl Requirement {
-    /// Whether nothing is required; else a request without a token can never meet it.
+    /// Whether nothing is required.
     pub const fn is_empty(&self) -> bool {
-        self.scopes.is_empty() && self.claims.is_empty()
+        self.scopes.is_empty() && self.claims.is_empty() && self.expr.is_none()
     }
 
-    /// Decides.
+    /// Whether it asks something of a token, so that a request without one can never meet it. A condition over the
+    /// request alone does not.
+    pub fn needs_token(&self) -> bool {
+        !self.scopes.is_empty()
+            || !self.claims.is_empty()
+            || self.expr.as_ref().is_some_and(Expression::reads_claims)
+    }
+
+    /// Decides. `claims` is `None` where the request has no token and none is asked for.
     ///
     /// # Errors
-    /// [`Reason::ScopeInsufficient`] or [`Reason::ClaimDenied`], naming the first that does not hold.
-    pub fn permit(&self, claims: &Claims) -> Result<(), Refusal> {
+    /// [`Reason::ScopeInsufficient`], [`Reason::ClaimDenied`] or [`Reason::PolicyDenied`], naming the first that does not
+    /// hold; [`Reason::PolicyError`] if the condition has no answer; [`Reason::TokenMissing`] if something is required of
+    /// a token and there is none.
+    pub fn permit(&self, claims: Option<&Claims>, facts: &Facts<'_>) -> Result<(), Refusal> {
+        match claims {
+            Some(claims) => self.permit_claims(claims)?,
+            None if self.needs_token() => {
+                let why = "this route requires something of the token, and there is none";
+                return Err(Refusal::new(Reason::TokenMissing, why));
+            }
+            None => {}
+        }
+        let Some(expr) = &self.expr else {
+            return Ok(());
+        };
+        let evaluated = expr.evaluate(claims, facts);
+        let rule = || quote(expr.text());
+        match evaluated.outcome {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::new(
+                Reason::PolicyDenied,
+                format!("the rule {} does not hold", rule()),
+            )),
+            Err(fault) => Err(Refusal::new(
+                Reason::PolicyError,
+                format!("the rule {} has no answer: {fault}", rule()),
+            )),
+        }
+    }
+
+    fn permit_claims(&self, claims: &Claims) -> Result<(), Refusal> {
         if let Some(lacking) = self
             .scopes
             .iter()
@@ -74,7 +115,25 @@ fn denied(path: &ClaimPath, what: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::testing::request;
     use serde_json::json;
+
+    fn permit(require: &Requirement, claims: Option<&Claims>) -> Result<(), Refusal> {
+        let head = request(&[]);
+        let facts = Facts {
+            head: &head,
+            source: [192, 0, 2, 7].into(),
+            client: None,
+        };
+        require.permit(claims, &facts)
+    }
+
+    fn expr(text: &str) -> Requirement {
+        Requirement {
+            expr: Some(Expression::parse(text).unwrap()),
+            ..Requirement::default()
+        }
+    }
 
     fn check(require: &Requirement, mut token: Value) -> Result<(), Reason> {
         token
@@ -85,13 +144,13 @@ mod tests {
             unreachable!()
         };
         let claims = Claims::new("corp".into(), None, map).unwrap();
-        require.permit(&claims).map_err(|r| r.reason)
+        permit(require, Some(&claims)).map_err(|r| r.reason)
     }
 
     fn claim(path: &[&str], accepted: &[Value]) -> Requirement {
         Requirement {
-            scopes: vec![],
             claims: vec![(ClaimPath::new(path.iter().copied()), accepted.to_vec())],
+            ..Requirement::default()
         }
     }
 
@@ -99,7 +158,7 @@ mod tests {
     fn all_scopes_are_needed_as_whole_words() {
         let require = Requirement {
             scopes: vec!["orders:read".into(), "b".into()],
-            claims: vec![],
+            ..Requirement::default()
         };
         assert_eq!(check(&require, json!({"scope": "b orders:read"})), Ok(()));
         assert_eq!(
@@ -161,7 +220,7 @@ mod tests {
         assert!(
             !Requirement {
                 scopes: vec!["s".into()],
-                claims: vec![],
+                ..Requirement::default()
             }
             .is_empty()
         );
@@ -170,5 +229,89 @@ mod tests {
             check(&claim(&["a"], &[]), json!({"a": 1})),
             Err(Reason::ClaimDenied)
         );
+    }
+
+    #[test]
+    fn conditions_deny_what_does_not_hold_or_has_no_answer() {
+        let rule = expr("claims.level >= 2");
+        assert_eq!(check(&rule, json!({"level": 2.0})), Ok(()));
+        assert_eq!(check(&rule, json!({"level": 1})), Err(Reason::PolicyDenied));
+        assert_eq!(check(&rule, json!({})), Err(Reason::PolicyError));
+        assert_eq!(
+            check(&rule, json!({"level": "2"})),
+            Err(Reason::PolicyError)
+        );
+        let all = Requirement {
+            scopes: vec!["s".into()],
+            ..rule
+        };
+        assert_eq!(
+            check(&all, json!({"level": 3})),
+            Err(Reason::ScopeInsufficient)
+        );
+        assert_eq!(
+            check(&all, json!({"level": 1, "scope": "s"})),
+            Err(Reason::PolicyDenied)
+        );
+        assert_eq!(check(&all, json!({"level": 3, "scope": "s"})), Ok(()));
+    }
+
+    #[test]
+    fn nobody_meets_what_is_required_of_a_token_and_anybody_what_is_not() {
+        let reason = |require: &Requirement| permit(require, None).map_err(|r| r.reason);
+        for (rule, expected) in [
+            ("claims.level >= 2", Err(Reason::TokenMissing)),
+            (
+                "request.method == 'GET' || claims.level >= 2",
+                Err(Reason::TokenMissing),
+            ),
+            ("!has(claims.sub)", Err(Reason::TokenMissing)),
+            ("cidr('192.0.2.0/24').containsIP(source.address)", Ok(())),
+            ("request.method == 'POST'", Err(Reason::PolicyDenied)),
+            ("request.headers['x-a'] == ''", Err(Reason::PolicyError)),
+        ] {
+            assert_eq!(reason(&expr(rule)), expected, "{rule}");
+            assert_eq!(
+                expr(rule).needs_token(),
+                expected == Err(Reason::TokenMissing),
+                "{rule}"
+            );
+        }
+        assert_eq!(reason(&Requirement::default()), Ok(()));
+        assert_eq!(reason(&claim(&["a"], &[])), Err(Reason::TokenMissing));
+    }
+
+    /// The rule is the operator's and may be told; what a token or a request says is not.
+    #[test]
+    fn details_name_the_rule_and_no_value() {
+        let secret =
+            json!({"exp": 1, "aud": "a", "mail": "eve@secret.test", "list": ["secret"], "n": 4711});
+        let Value::Object(map) = secret else {
+            unreachable!()
+        };
+        let claims = Claims::new("corp".into(), None, map).unwrap();
+        for rule in [
+            "claims.mail == 'x'",
+            "claims.mail > 3",
+            "emailDomain(claims.mail + '@') == 'x'",
+            "claims[claims.mail] == 1",
+            "int(claims.mail) == 1",
+            "claims.list[9] == 1",
+            "claims.n",
+            "cidr('10.0.0.0/8').containsIP(claims.mail)",
+            "9223372036854775807 + claims.n > 0",
+            "claims.n / 0 == 1",
+            "{claims.mail: 1, claims.mail: 2}.size() == 1",
+            "request.headers['x-secret'] == ''",
+        ] {
+            let detail = permit(&expr(rule), Some(&claims)).unwrap_err().detail;
+            let told = detail.replace(&quote(rule), "");
+            assert!(told.len() < detail.len(), "{detail}");
+            assert!(!told.contains("eve") && !told.contains("4711"), "{detail}");
+            assert!(
+                !told.contains("secret") || rule.contains("x-secret"),
+                "{detail}"
+            );
+        }
     }
 }

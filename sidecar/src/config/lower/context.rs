@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tollgate_auth::policy::expr::Expression;
+
 use crate::config::diagnostic::{Diagnostic, Position};
 use crate::config::node::{At, Named};
 
@@ -28,6 +30,8 @@ pub(crate) struct Context<'f> {
     pub(crate) folder: &'f Path,
     pub(crate) checks: Checks,
     pub(crate) found: Vec<Diagnostic>,
+    /// Every rule of the file with its place, for what can be said of them only when all routes are known.
+    pub(crate) rules: Vec<(Position, Expression)>,
 }
 
 impl Context<'_> {

@@ -6,19 +6,18 @@ use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::normalization::Normalization;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::texts::Texts;
-use tollgate_auth::token::claims::ClaimPath;
 
 use super::answers;
-use super::context::{Context, References, check_name, items, known, set};
+use super::context::{Context, References, check_name, known};
 use super::cors;
 use super::forwarding;
 use super::inject;
 use super::matching;
+use super::require;
 use super::token::{self, Token};
 use crate::config::diagnostic::Position;
 use crate::config::model::RouteConfig;
-use crate::config::node::At;
-use crate::config::raw::{RawDefaults, RawRequire, RawRoute};
+use crate::config::raw::{RawDefaults, RawRoute};
 
 /// What routes inherit unless they say otherwise.
 pub(super) struct Defaults {
@@ -39,7 +38,7 @@ impl Defaults {
     ) -> Self {
         Self {
             token: token::lower(cx, raw.and_then(|all| all.token.as_ref()), references),
-            require: require(cx, raw.and_then(|all| all.require.as_ref())),
+            require: require::lower(cx, raw.and_then(|all| all.require.as_ref())),
             inject: inject::lower(cx, raw.and_then(|all| all.inject.as_ref()))
                 .into_iter()
                 .map(|(_, injection)| injection)
@@ -85,10 +84,6 @@ pub(super) fn lower(
             found
         });
     let own = token::lower(cx, raw.token.as_ref(), references);
-    let mut requirement = match &raw.require {
-        Some(_) => require(cx, raw.require.as_ref()),
-        None => defaults.require.clone(),
-    };
     let token = match own {
         Token::Unsaid => defaults.token.clone(),
         said => said,
@@ -100,25 +95,13 @@ pub(super) fn lower(
         );
     }
     let public = matches!(token, Token::Public);
-    if public && raw.require.is_some() && !requirement.is_empty() {
-        cx.report(
-            position,
-            "this public route has a `require:`; without a token it can never hold",
-        );
-    }
-    if public {
-        // What the listener requires of tokens does not bind a route that asks for none.
-        requirement = Requirement::default();
-    }
-    if let Token::Rule(rule) = &token
-        && !rule.required
-        && !requirement.is_empty()
-    {
-        cx.report(
-            raw.require.as_ref().map_or(position, |at| at.position),
-            "a request without a token could never meet the `require` of this route, and `required: false` lets it pass; say `required: true`, or `require: {}`",
-        );
-    }
+    let requirement = require::of_route(
+        cx,
+        position,
+        raw.require.as_ref(),
+        &defaults.require,
+        &token,
+    );
     let own = inject::lower(cx, raw.inject.as_ref());
     if public {
         inject::without_token(cx, &own);
@@ -141,43 +124,4 @@ pub(super) fn lower(
         cors: cors::lower(cx, raw.cors.as_ref(), &defaults.cors),
         upstream: upstream?,
     })
-}
-
-fn require(cx: &mut Context<'_>, raw: Option<&At<RawRequire>>) -> Requirement {
-    let Some((_, raw)) = set(raw) else {
-        return Requirement::default();
-    };
-    cx.not_yet("expr", raw.expr.as_ref());
-    let mut claims = Vec::new();
-    for (key, values) in set(raw.claims.as_ref())
-        .map(|(_, named)| &named.0)
-        .into_iter()
-        .flatten()
-    {
-        let (Some(name), Some(values)) = (&key.value, &values.value) else {
-            continue;
-        };
-        if values.is_empty() {
-            cx.report(
-                key.position,
-                format!("`{name}: []` allows nothing; list the values that may pass"),
-            );
-        }
-        if let Some(odd) = values
-            .iter()
-            .find(|value| value.is_object() || value.is_array() || value.is_null())
-        {
-            cx.report(
-                key.position,
-                format!("`{name}` may list strings, numbers and booleans, not `{odd}`"),
-            );
-        }
-        claims.push((ClaimPath::new([name.clone()]), values.clone()));
-    }
-    Requirement {
-        scopes: items(raw.scopes.as_ref())
-            .map(|(_, scope)| scope.clone())
-            .collect(),
-        claims,
-    }
 }

@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 
 use super::name;
-use crate::proxy::connection::{Certificate, Said};
+use crate::proxy::connection::{Certificate, TlsClient};
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone, Copy)]
@@ -101,12 +101,8 @@ pub(super) fn read(chain: &[CertificateDer<'_>]) -> Result<Certificate, String> 
     let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, leaf);
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest.as_ref());
-    let said = Said {
-        subject: name::text(certificate.subject()),
-        san_dns,
-        san_uri,
-        fingerprint,
-    };
+    let subject = name::text(certificate.subject());
+    let said = TlsClient::new(subject, san_dns, san_uri, &fingerprint);
     let rest = rest.iter().map(AsRef::as_ref);
     Ok(Certificate::new(leaf, rest, said))
 }

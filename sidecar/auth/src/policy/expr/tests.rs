@@ -1,0 +1,585 @@
+//! What expressions mean, what is refused at load, and what they may cost.
+
+mod bounds;
+
+use serde_json::{Map, Value as Json, json};
+use tollgate_http::RequestHead;
+
+use super::*;
+use crate::policy::facts::TlsClient;
+use crate::policy::testing::request;
+
+/// The claims of most tests.
+fn token() -> Json {
+    json!({
+        "sub": "alice", "level": 2, "score": 2.5, "whole": 2.0, "big": 18_446_744_073_709_551_615_u64,
+        "near": 9_007_199_254_740_993_u64, "active": true, "none": null, "email": "alice@corp.com",
+        "groups": ["dev", "ops"], "mixed": [1, "a", null, 2.0], "empty": [], "scope": "orders:read orders:write",
+        "address": {"country": "DE", "zip": {"code": "10115"}}, "https://x/y": {"tenant": "acme"}, "a.b": "dotted",
+        "a": {"b": "inner"}, "name": "Zoë",
+    })
+}
+
+fn claims(json: Json) -> Claims {
+    let Json::Object(mut map) = json else {
+        panic!("claims are an object");
+    };
+    map.extend(Map::from_iter([
+        ("exp".to_owned(), 1.into()),
+        ("aud".to_owned(), "api".into()),
+    ]));
+    Claims::new("corp".into(), None, map).unwrap()
+}
+
+fn facts<'r>(head: &'r RequestHead, client: Option<&'r TlsClient>) -> Facts<'r> {
+    Facts {
+        head,
+        source: [192, 0, 2, 7].into(),
+        client,
+    }
+}
+
+/// The outcome over [`token`] and a request, an error by its words.
+#[track_caller]
+fn outcome(text: &str) -> Result<bool, String> {
+    let head = request(&[
+        ("X-Role", b"user"),
+        ("x-twice", b"a"),
+        ("X-Twice", b"b"),
+        ("x-alias", b"a"),
+        ("X_Alias", b"b"),
+        ("X.Only", b"a"),
+        ("x-bytes", b"\xff"),
+        ("accept", b""),
+    ]);
+    let rule = Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let claims = claims(token());
+    let facts = facts(&head, None);
+    let outcome = rule.evaluate(Some(&claims), &facts).outcome;
+    outcome.map_err(|fault| fault.to_string())
+}
+
+#[track_caller]
+fn holds(rules: &[&str]) {
+    for rule in rules {
+        assert_eq!(outcome(rule), Ok(true), "{rule}");
+    }
+}
+
+#[track_caller]
+fn fails(rules: &[(&str, &str)]) {
+    for (rule, said) in rules {
+        let error = outcome(rule).expect_err(rule);
+        assert!(error.contains(said), "{rule}: {error}");
+    }
+}
+
+#[track_caller]
+fn refused(rules: &[(&str, &str)]) {
+    for (rule, said) in rules {
+        let error = Expression::parse(rule).expect_err(rule).to_string();
+        assert!(error.contains(said), "{rule}: {error}");
+        assert!(
+            error.len() < 900 && !error.contains('\n'),
+            "{rule}: {error}"
+        );
+    }
+}
+
+#[test]
+fn t26_claims_are_found_by_their_whole_names() {
+    holds(&[
+        "claims.sub == 'alice'",
+        "claims['sub'] == 'alice'",
+        "claims.address.country == 'DE' && claims.address.zip.code == '10115'",
+        "claims['https://x/y'].tenant == 'acme'",
+        "claims['a.b'] == 'dotted' && claims.a.b == 'inner'",
+        "has(claims.address.zip) && !has(claims.address.street)",
+        "'sub' in claims && !('role' in claims)",
+        "claims['ad' + 'dress'].country == 'DE'",
+        "claims.none == null && has(claims.none)",
+        "claims.size() > 10",
+    ]);
+    fails(&[
+        ("claims.role == 'a'", "`role` is absent"),
+        (
+            "claims.sub.name == 'a'",
+            "does not take values of these types",
+        ),
+        ("has(claims.role.name)", "`role` is absent"),
+        ("claims['a' + 'b'] == 1", "no such element"),
+    ]);
+}
+
+#[test]
+fn numbers_compare_across_types_and_exactly() {
+    holds(&[
+        "claims.level >= 2 && claims.whole >= 2 && claims.whole == 2 && claims.level == 2.0 && claims.level == 2u",
+        "claims.score > 2 && claims.score < 3 && claims.score != 2",
+        "claims.big == 18446744073709551615u && claims.big > 9223372036854775807",
+        "claims.big != 18446744073709551614u",
+        "claims.near == 9007199254740993 && claims.near != 9007199254740992.0 && claims.near > 9007199254740992.0",
+        "claims.big < 18446744073709551616.0 && -9223372036854775808 == -9223372036854775808.0",
+        "2 in claims.mixed && 2.0 in claims.mixed && !(3 in claims.mixed)",
+        "claims.level + 1 == 3 && claims.level * 3 - 1 == 5 && 7 / claims.level == 3 && 7 % claims.level == 1 && -7 / 2 == -3",
+        "claims.score + 0.5 == 3.0 && -claims.score == -2.5 && 1.0 / 0.0 > 1.0",
+        "int(claims.whole) + 1 == 3 && double(claims.level) + 0.5 == 2.5 && uint('7') == 7u && int('-5') == -5",
+        "string(claims.level) + 'x' == '2x' && string(true) == 'true' && bool('true') && double('1.5') == 1.5",
+    ]);
+    fails(&[
+        ("claims.level + 0.5 == 2.5", "`+` does not take"),
+        ("claims.level / 0 == 1", "division by zero"),
+        ("claims.level % 0 == 1", "division by zero"),
+        ("9223372036854775807 + claims.level == 1", "out of range"),
+        ("1u - 2u == 1u", "out of range"),
+        ("int(claims.big) == 1", "out of range"),
+        ("int(1e300) == 1", "out of range"),
+        ("int(claims.sub) == 1", "`int()` cannot read"),
+        ("claims.sub < 3", "`<` does not take"),
+        ("claims.none < 3", "`<` does not take"),
+    ]);
+    // Nothing is greater than what is no number, and nothing equals it.
+    for rule in [
+        "0.0 / 0.0 < 1.0",
+        "0.0 / 0.0 >= 1.0",
+        "0.0 / 0.0 == 0.0 / 0.0",
+    ] {
+        assert_eq!(outcome(rule), Ok(false), "{rule}");
+    }
+}
+
+#[test]
+fn texts_lists_and_maps() {
+    holds(&[
+        "claims.sub.startsWith('al') && claims.sub.endsWith('ce') && claims.sub.contains('lic')",
+        "claims.name.size() == 3 && size(claims.groups) == 2 && size('') == 0",
+        "claims.sub.upperAscii() == 'ALICE' && 'ÄB'.lowerAscii() == 'Äb'",
+        "'orders:read' in claims.scope.split(' ') && !('orders' in claims.scope.split(' '))",
+        "claims.scope.split(' ').size() == 2 && 'a'.split('b') == ['a']",
+        "claims.sub + '@' + 'x' == 'alice@x' && 'b' > 'a' && 'a' < 'ab'",
+        "'dev' in claims.groups && claims.sub in ['alice', 'bob']",
+        "claims.groups[0] == 'dev' && claims.groups[1.0] == 'ops' && claims.groups == ['dev', 'ops']",
+        "claims.groups + ['x'] == ['dev', 'ops', 'x'] && claims.groups != ['ops', 'dev']",
+        "{'DE': 1, 'FR': 2}[claims.address.country] == 1 && {1: 'a'}[claims.level - 1] == 'a'",
+        "{'country': 'DE', 'zip': {'code': '10115'}} == claims.address && {'b': claims.a.b} == claims.a",
+        "claims.sub == 'bob' ? false : claims.active",
+        "claims.sub.matches('^al') && !claims.sub.matches('^b') && matches(claims.sub, r'^\\w+$')",
+    ]);
+    fails(&[
+        ("claims.groups[2] == 'a'", "no such element"),
+        ("claims.groups[-1] == 'a'", "no such element"),
+        ("claims.level in claims.sub", "`in` does not take"),
+        ("{claims.sub: 1, 'alice': 2}.size() == 1", "stands twice"),
+        ("claims.level.startsWith('a')", "`startsWith` does not take"),
+        ("claims.sub.split('').size() == 1", "`split` does not take"),
+        ("claims.level.matches('2')", "`matches` does not take"),
+        ("size(claims.level) == 1", "`size` does not take"),
+    ]);
+}
+
+#[test]
+fn macros_go_through_lists_and_keys() {
+    holds(&[
+        "claims.groups.exists(g, g.startsWith('o')) && !claims.groups.exists(g, g == 'x')",
+        "claims.groups.all(g, g.size() == 3) && claims.empty.all(g, false) && !claims.empty.exists(g, true)",
+        "claims.groups.exists_one(g, g == 'dev') && !claims.groups.exists_one(g, g.size() == 3)",
+        "claims.groups.map(g, g + '!') == ['dev!', 'ops!'] && claims.groups.map(g, g == 'ops', g + '!') == ['ops!']",
+        "claims.groups.filter(g, g != 'dev') == ['ops'] && claims.groups.filter(g, g > 'd').size() == 2",
+        "claims.address.exists(k, k == 'zip') && claims.address.all(k, k.size() > 2)",
+        "claims.groups.exists(g, ['ops', 'root'].exists(h, g == h))",
+        "claims.groups.map(g, claims.groups.map(h, g + h)) == [['devdev', 'devops'], ['opsdev', 'opsops']]",
+        "claims.groups.filter(g, g == 'dev').map(h, h + '1').exists(i, i == 'dev1')",
+        // An error of one element counts only if no other one decides.
+        "claims.mixed.exists(m, m == 'a' || m > 5 || m == null)",
+        "!claims.mixed.all(m, m > 1)",
+    ]);
+    fails(&[
+        ("claims.mixed.exists(m, m > 5)", "`>` does not take"),
+        ("claims.mixed.all(m, m >= 0)", "`>=` does not take"),
+        ("claims.mixed.exists_one(m, m > 1)", "`>` does not take"),
+        (
+            "claims.mixed.filter(m, m > 1).size() == 1",
+            "`>` does not take",
+        ),
+        (
+            "claims.mixed.map(m, m + 1).size() == 4",
+            "`+` does not take",
+        ),
+        ("claims.groups.all(g, g)", "no boolean"),
+        ("claims.sub.exists(c, c == 'a')", "`a macro` does not take"),
+    ]);
+}
+
+#[test]
+fn an_error_counts_only_where_it_decides() {
+    holds(&[
+        "claims.absent == 1 || true",
+        "true || claims.absent == 1",
+        "!(false && claims.absent == 1) && !(claims.absent == 1 && false)",
+        "has(claims.role) && claims.role == 'x' || claims.active",
+    ]);
+    fails(&[
+        ("claims.absent == 1 || false", "`absent` is absent"),
+        ("false || claims.absent == 1", "`absent` is absent"),
+        ("claims.absent == 1 && true", "`absent` is absent"),
+        ("!claims.absent", "`absent` is absent"),
+        ("claims.absent == 1 ? true : true", "`absent` is absent"),
+        // What is no boolean never counts as one.
+        ("claims.sub", "no boolean"),
+        ("claims.level", "no boolean"),
+        ("claims.none", "no boolean"),
+        ("!claims.level", "no boolean"),
+        ("claims.active && claims.level", "no boolean"),
+        ("claims.sub || false", "no boolean"),
+        ("claims.level ? true : false", "no boolean"),
+    ]);
+}
+
+#[test]
+fn requests_and_their_source_can_be_read() {
+    holds(&[
+        "request.method == 'GET' && request.path.startsWith('/orders/') && request.host == 'api.example.com'",
+        "request.path.split('/')[2] == '7' && request.method in ['GET', 'HEAD']",
+        "has(request.host)",
+        "source.address == '192.0.2.7' && cidr('192.0.2.0/24').containsIP(source.address)",
+        "cidr('192.0.2.7').containsIP('::ffff:192.0.2.7') && cidr('2001:db8::/32').containsIP('2001:db8::1')",
+        "!cidr('10.0.0.0/8').containsIP(source.address) && cidr('10.0.0.0/8').containsIP('10.1.2.3')",
+        "tls.client == null",
+        "request.headers['x-role'] == 'user' && request.headers['X-ROLE'] == 'user' && request.headers.accept == ''",
+        "'x-role' in request.headers && has(request.headers.accept) && !('x-none' in request.headers)",
+        "request.headers.values('x-twice') == ['a', 'b'] && request.headers.values('x-none') == []",
+    ]);
+    fails(&[
+        ("request.headers['x-none'] == ''", "`x-none` is absent"),
+        ("request.headers['x-bytes'] == ''", "`x-bytes` is not UTF-8"),
+        (
+            "request.headers.values('x-bytes').size() == 1",
+            "`x-bytes` is not UTF-8",
+        ),
+        ("tls.client.subject == 'a'", "does not take values"),
+        (
+            "cidr('10.0.0.0/8').containsIP(claims.sub)",
+            "wants an IP address",
+        ),
+        (
+            "cidr('10.0.0.0/8').containsIP(claims.level)",
+            "wants an IP address",
+        ),
+    ]);
+    let mut head = request(&[]);
+    head.authority = None;
+    let facts = facts(&head, None);
+    for (rule, expected) in [
+        ("has(request.host)", Ok(false)),
+        ("request.host == 'a'", Err(Fault::Absent("host"))),
+    ] {
+        let rule = Expression::parse(rule).unwrap();
+        assert_eq!(rule.evaluate(None, &facts).outcome, expected);
+    }
+}
+
+/// threats.md 39: a value that a rule has read is the only one that anybody behind can read.
+#[test]
+fn t39_a_header_that_stands_twice_is_no_value() {
+    for rule in [
+        "request.headers['x-twice'] == 'a'",
+        "request.headers['x-twice'] == 'b'",
+        "request.headers['x-twice'] == 'a,b'",
+        "request.headers['x-twice'] != 'c'",
+        "request.headers['x-twice'].contains('a')",
+        // Another spelling, which CGI, WSGI and their kin read as the same header.
+        "request.headers['x-alias'] == 'a'",
+        "request.headers['x-only'] == 'a'",
+        "request.headers['x-only'] != 'a'",
+    ] {
+        fails(&[(rule, "stands more than once, in this or another spelling")]);
+    }
+    holds(&[
+        "request.headers.values('x-twice').all(v, v in ['a', 'b'])",
+        "!request.headers.values('x-twice').all(v, v == 'a')",
+        "request.headers.values('x-alias') == ['a', 'b']",
+        "'x-only' in request.headers",
+    ]);
+}
+
+/// threats.md 29: `a@evil.com@corp.com` is of no domain.
+#[test]
+fn t29_an_address_with_two_halves_too_many_is_of_no_domain() {
+    let rule = Expression::parse("emailDomain(claims.email) == 'corp.com'").unwrap();
+    let head = request(&[]);
+    let check = |email: Json| {
+        let claims = claims(json!({ "email": email }));
+        let facts = facts(&head, None);
+        rule.evaluate(Some(&claims), &facts).outcome.ok()
+    };
+    for good in ["a@corp.com", "a@CORP.com", "a.b+c@corp.com", "Zoë@corp.com"] {
+        assert_eq!(check(good.into()), Some(true), "{good}");
+    }
+    for other in [
+        "a@evil.com",
+        "a@sub.corp.com",
+        "a@corp.com.evil.com",
+        "a@xcorp.com",
+        "a@corp.co",
+    ] {
+        assert_eq!(check(other.into()), Some(false), "{other}");
+    }
+    for bad in [
+        "a@evil.com@corp.com",
+        "@corp.com",
+        "a@",
+        "@",
+        "",
+        "corp.com",
+        "a@@corp.com",
+        "a@.corp.com",
+        "a@corp.com.",
+        "a@corp..com",
+        "a@evil.com, b@corp.com",
+        "\"a@evil.com\"@corp.com",
+        "<a@corp.com>",
+        "a@corp.com ",
+        " a@corp.com",
+        "a@corp.com\n",
+        "a%evil.com@corp.com",
+        "evil.com!a@corp.com",
+        "a(evil)@corp.com",
+        "a@corp.com\0",
+    ] {
+        assert_eq!(check(bad.into()), None, "{bad:?}");
+    }
+    for other in [json!(null), json!(7), json!(["a@corp.com"]), json!({})] {
+        assert_eq!(check(other.clone()), None, "{other}");
+    }
+    // The trap that it is there for.
+    let naive = Expression::parse("claims.email.endsWith('@corp.com')").unwrap();
+    let claims = claims(json!({"email": "a@evil.com@corp.com"}));
+    let facts = facts(&head, None);
+    assert_eq!(naive.evaluate(Some(&claims), &facts).outcome, Ok(true));
+}
+
+#[test]
+fn certificates_of_clients_can_be_read() {
+    let client = TlsClient::new(
+        "CN=billing".into(),
+        vec!["billing.internal".into()],
+        vec!["spiffe://corp/billing".into()],
+        &[0xab; 32],
+    );
+    let head = request(&[]);
+    let facts = facts(&head, Some(&client));
+    for rule in [
+        "tls.client != null && tls.client.subject == 'CN=billing'",
+        "'billing.internal' in tls.client.san_dns",
+        "tls.client.san_uri.exists(u, u.startsWith('spiffe://corp/'))",
+        "tls.client.fingerprint.startsWith('abab') && tls.client.fingerprint.size() == 64",
+    ] {
+        let rule = Expression::parse(rule).unwrap();
+        assert_eq!(rule.evaluate(None, &facts).outcome, Ok(true), "{rule:?}");
+        assert!(!rule.reads_claims() && rule.reads_request());
+    }
+    let names: Vec<_> = client.json().keys().map(String::as_str).collect();
+    assert_eq!(names, TlsClient::NAMES);
+}
+
+#[test]
+fn what_can_never_be_evaluated_is_refused() {
+    refused(&[
+        ("claim.x == 1", "at character 1: there is no `claim`"),
+        ("claims.x == level", "at character 13: there is no `level`"),
+        (
+            "request == null",
+            "`request` is no value; a rule may read `request.method`",
+        ),
+        (
+            "request.query == 'a'",
+            "there is no `request.query`; there is `request.method`",
+        ),
+        (
+            "request.headers.size() == 1",
+            "`request.headers` is no value; say",
+        ),
+        (
+            "request.headers.all(h, h == 'a')",
+            "`request.headers` is no value; say",
+        ),
+        (
+            "request.headers[claims.sub] == 'a'",
+            "must be written here as a string",
+        ),
+        (
+            "claims.sub in request.headers",
+            "must be written here as a string",
+        ),
+        ("request.headers['x y'] == 'a'", "is no name of a header"),
+        (
+            "request.headers.connection == 'a'",
+            "belongs to the connection",
+        ),
+        ("request.headers['Host'] == 'a'", "read as `request.host`"),
+        ("has(request.path)", "always there"),
+        (
+            "source.port == 1",
+            "there is no `source.port`; there is `source.address`",
+        ),
+        ("tls.server == null", "there is no `tls.server`"),
+        ("f(claims.x)", "`f` is no function"),
+        ("claims.x.exist(y, true)", "`exist` is no function"),
+        ("claims.x.exists(y)", "is called in another way"),
+        ("contains(claims.x, 'a')", "is called in another way"),
+        (
+            "claims.x.contains('a', 'b')",
+            "takes 2 values and was given 3",
+        ),
+        (
+            "timestamp('2020-01-01T00:00:00Z') < 1",
+            "`timestamp` is no function",
+        ),
+        (
+            "claims.x.matches(claims.y)",
+            "a pattern must be written here",
+        ),
+        (
+            "claims.x.matches('(')",
+            "this pattern cannot be used: unclosed group",
+        ),
+        (
+            "claims.x.matches('(a{1,100}){1,100}{1,100}')",
+            "this pattern cannot be used",
+        ),
+        (
+            "cidr('10.0.0.1/8').containsIP(source.address)",
+            "has bits behind its prefix; write `10.0.0.0/8`",
+        ),
+        (
+            "cidr('0.0.0.0/0').containsIP(source.address)",
+            "is everybody",
+        ),
+        (
+            "cidr('10.0.0.0/33').containsIP(source.address)",
+            "neither an address nor a network",
+        ),
+        (
+            "cidr(claims.x).containsIP(source.address)",
+            "asked of a network that is written out",
+        ),
+        (
+            "claims.a.all(x, claims.b.all(y, claims.c.all(z, true)))",
+            "more than 2 macros stand inside each other",
+        ),
+        (
+            "claims.a.all(claims, true)",
+            "`claims` has a meaning already",
+        ),
+        ("claims.a.all(x.y, true)", "simple name"),
+        ("b'x' == claims.x", "bytes are not offered"),
+        (
+            "claims == a{b: 1}",
+            "messages such as `a{…}` are not offered",
+        ),
+        ("{'a': 1, 'a': 2}.size() == 1", "stands twice"),
+        ("{1.5: 1}.size() == 1", "a double cannot be a key"),
+        ("1e400 > 1.0", "invalid double literal"),
+    ]);
+}
+
+#[test]
+fn what_can_never_be_a_boolean_or_has_types_that_never_fit_is_refused() {
+    refused(&[
+        (
+            "'a'",
+            "the expression is a string, and a rule must be a bool",
+        ),
+        ("claims.level + 1", "the expression is a int"),
+        ("claims", "the expression is a map"),
+        ("request.path", "the expression is a string"),
+        ("true ? 'a' : 'b'", "the expression is a string"),
+        (
+            "request.method && true",
+            "a bool is wanted here, and this is a string",
+        ),
+        ("!request.path", "a bool is wanted here"),
+        (
+            "request.method == 3",
+            "`==` cannot stand between a string and a int",
+        ),
+        ("request.method > 3", "`>` cannot stand between"),
+        ("[1] < [2]", "`<` cannot stand between"),
+        ("1 + 1.5 == 2.5", "say `int()` or `double()` of one of them"),
+        ("'a' - 'b' == ''", "`-` cannot stand between"),
+        ("1.5 % 2.0 == 1.0", "`%` cannot stand between"),
+        ("-'a' == 'b'", "`-` does not take a string"),
+        ("request.path.x == 1", "which has no members"),
+        ("request.path[0] == 'a'", "cannot be asked for the element"),
+        (
+            "claims.x['a'] == [1]['b']",
+            "cannot be asked for the element",
+        ),
+        (
+            "'a' in request.path",
+            "a part of a text is found by `contains`",
+        ),
+        (
+            "request.path.all(c, true)",
+            "a macro goes through a list or a map, not a string",
+        ),
+        (
+            "size(1) == 1",
+            "`size` takes a string, a list or a map, and this is a int",
+        ),
+        (
+            "request.path.contains(1)",
+            "`contains` takes a string, and this is a int",
+        ),
+        (
+            "int(claims) == 1",
+            "`int` takes a string, a number or a bool",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_no_cel_is_refused_with_its_place() {
+    for (text, at) in [
+        ("", 1),
+        ("claims.", 8),
+        ("claims.a = 1", 10),
+        ("claims.a == 1 &&\n  claims.b b", 29),
+        ("(claims.a", 10),
+        ("claims.a ==", 12),
+        ("'a", 1),
+        ("claims.a.?b", 9),
+    ] {
+        let error = Expression::parse(text).unwrap_err();
+        assert!(error.at.abs_diff(at) <= 1, "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn a_rule_says_what_it_reads() {
+    for (text, claims, request, headers) in [
+        ("true", false, false, &[][..]),
+        ("claims.a == 1", true, false, &[]),
+        ("has(claims.a)", true, false, &[]),
+        ("source.address == ''", false, true, &[]),
+        ("[1].all(x, x == claims.a)", true, false, &[]),
+        (
+            "request.headers['X-B'] == '' && 'x-a' in request.headers || request.headers.values('x-b').size() == 1 || has(request.headers.c)",
+            false,
+            true,
+            &["x-b", "x-a", "c"],
+        ),
+    ] {
+        let rule = Expression::parse(text).unwrap();
+        assert_eq!(
+            (rule.reads_claims(), rule.reads_request()),
+            (claims, request),
+            "{text}"
+        );
+        assert_eq!(rule.headers().collect::<Vec<_>>(), headers, "{text}");
+    }
+    let rule = Expression::parse("claims.a == 1").unwrap();
+    assert_eq!(format!("{rule:?}"), "Expression(\"claims.a == 1\")");
+    assert!(rule == rule.clone() && rule == Expression::parse(rule.text()).unwrap());
+    assert!(rule != Expression::parse("claims.a == 2").unwrap());
+}
