@@ -15,6 +15,7 @@ mod bpf_linker;
 pub(crate) mod bpffs;
 mod debian;
 pub(crate) mod npm;
+pub(crate) mod pip;
 mod toolchain;
 mod tools;
 
@@ -36,6 +37,8 @@ enum Group {
     E2e,
     /// Node.js and the identity provider of the suite `idp`
     Idp,
+    /// Python and the library that checks assertions in the suite `assertion`
+    Assertion,
     /// The fuzz targets
     Fuzz,
     /// Count instructions
@@ -59,6 +62,8 @@ pub(crate) enum Need {
     Tool(&'static Tool),
     /// The npm packages of the suite `idp`.
     NpmPackages,
+    /// The packages of PyPI of the suite `assertion`.
+    PythonPackages,
     /// The BPF file system for pins, where we may mount it.
     BpfFs,
 }
@@ -82,6 +87,8 @@ pub(crate) const E2E: &[Need] = &[Need::Packages(debian::E2E)];
 
 /// Run a real identity provider on loopback.
 pub(crate) const IDP: &[Need] = &[Need::Packages(debian::IDP), Need::NpmPackages];
+/// Check assertions by a library of others' making.
+pub(crate) const ASSERTION: &[Need] = &[Need::Packages(debian::PYTHON), Need::PythonPackages];
 /// Build and run the fuzz targets.
 pub(crate) const FUZZ: &[Need] = &[
     Need::Packages(debian::COMPILER),
@@ -122,6 +129,7 @@ impl Group {
             Self::Core => [BUILD, CHECK, TEST, KERNEL].concat(),
             Self::E2e => E2E.to_vec(),
             Self::Idp => IDP.to_vec(),
+            Self::Assertion => ASSERTION.to_vec(),
             Self::Fuzz => FUZZ.to_vec(),
             Self::Bench => BENCH.to_vec(),
             Self::Browser => vec![Need::Packages(debian::BROWSER)],
@@ -147,6 +155,7 @@ impl Missing {
                 Need::BpfLinker if bpf_linker::is_ready()? => {}
                 Need::Tool(tool) if tool.is_ready()? => {}
                 Need::NpmPackages if npm::is_ready()? => {}
+                Need::PythonPackages if pip::is_ready()? => {}
                 Need::BpfFs if bpffs::is_ready()? => {}
                 _ => missing.others.push(*need),
             }
@@ -173,6 +182,7 @@ impl Missing {
                 Need::BpfLinker => bpf_linker::describe()?,
                 Need::Tool(tool) => tool.describe()?,
                 Need::NpmPackages => npm::describe()?,
+                Need::PythonPackages => pip::describe()?,
                 Need::BpfFs => bpffs::describe(),
             };
             let _ = writeln!(list, "  {what}");
@@ -202,6 +212,7 @@ fn install(needs: &[Need], yes: bool) -> Outcome<usize> {
             Need::BpfLinker => bpf_linker::install(),
             Need::Tool(tool) => tool.install(),
             Need::NpmPackages => npm::install(),
+            Need::PythonPackages => pip::install(),
             Need::BpfFs => bpffs::mount(),
         };
         lacking.extend(outcome.err());

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use crate::setup::bpffs::{Capability, lacking};
-use crate::setup::{self, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm};
+use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm, pip};
 use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
 use crate::{bench, fuzz};
 
@@ -21,7 +21,8 @@ pub(crate) struct Args {
     /// Only what needs no rights: unit, api and fuzz
     #[arg(long, conflicts_with = "suites")]
     unprivileged: bool,
-    /// Beyond the core: every fuzz target, a real identity provider, what identity may cost, the benchmarks once each
+    /// Beyond the core: every fuzz target, a real identity provider, assertions checked by PyJWT, what identity may cost, the benchmarks
+    /// once each
     #[arg(long)]
     full: bool,
 }
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         needs.push(FUZZ);
     }
     if args.full {
-        needs.extend([FUZZ, IDP, BENCH]);
+        needs.extend([FUZZ, IDP, ASSERTION, BENCH]);
     }
     setup::ensure(&needs)?;
 
@@ -85,11 +86,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     if is_built && args.full {
         println!(
-            "\n--full: beyond the core there are the fuzz target of the configuration, an identity provider, counts of \
-             instructions and allocations, and the benchmarks in test mode; stages for peers, a virtual machine, the \
-             chart and a browser do not exist yet, so nothing of them was run"
+            "\n--full: beyond the core there are the fuzz target of the configuration, an identity provider, a verifier of \
+             assertions in Python, counts of instructions and allocations, and the benchmarks in test mode; stages for peers, a \
+             virtual machine, the chart and a browser do not exist yet, so nothing of them was run"
         );
         stages.stage("idp", identity_provider);
+        stages.stage("assertion", assertion);
         stages.stage("counts", bench::counts);
         stages.stage("benches", benches);
     }
@@ -127,6 +129,12 @@ pub(crate) fn nextest(filter: &str) -> Outcome<Command> {
 fn identity_provider() -> Outcome {
     let mut command = nextest("binary_id(tollgate-tests::idp)")?;
     shell::run(command.env("TOLLGATE_IDP", npm::folder()?))
+}
+
+/// The suite that has assertions checked by a library of others' making.
+fn assertion() -> Outcome {
+    let mut command = nextest("binary_id(tollgate-tests::assertion)")?;
+    shell::run(command.env("TOLLGATE_PYTHON", pip::python()?))
 }
 
 /// Each benchmark once; those under callgrind have been run already, and are no test.

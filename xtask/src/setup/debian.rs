@@ -49,6 +49,12 @@ pub(crate) const IDP: &[Package] = &[
     package("npm", Program("npm")),
 ];
 
+/// What the suite `assertion` has its library in; Debian's `venv` stands apart from Python itself.
+pub(crate) const PYTHON: &[Package] = &[
+    package("python3", Program("python3")),
+    package("python3-venv", File("/usr/share/doc/python3-venv")),
+];
+
 pub(crate) const BROWSER: &[Package] = &[
     package("chromium", Program("chromium")),
     package("chromium-driver", Program("chromedriver")),
