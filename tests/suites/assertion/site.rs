@@ -9,7 +9,7 @@ use tollgate::demo::daemon::Launch;
 use tollgate::demo::echo::Echo;
 use tollgate::demo::issuer::{Issuer, SigningKey};
 use tollgate::demo::pki::Authority;
-use tollgate_tests::client::{Request, Target};
+use tollgate_tests::client::{Caller, Request, Target};
 use tollgate_tests::gate::{self, Gate};
 use tollgate_tests::port::Port;
 
@@ -115,6 +115,7 @@ impl Site {
             host: API_HOST.to_owned(),
             ca: self.ca.clone(),
             place: None,
+            caller: Caller::default(),
         };
         let reply = target.h1(&request.clone().bearer(&self.token())).unwrap();
         assert_eq!(reply.status, 200, "{reply:?}");
