@@ -215,7 +215,7 @@ async fn forward(
             let head = preflight::answer(sharing, &asked.preflight)?;
             return Ok((head, Body::Own(Bytes::new()), None));
         }
-        // The API learns of nobody: nobody was asked who they are. Of the route it learns as always.
+        // The API learns of nobody: nobody was asked who they are.
         hop_by_hop(&mut head.fields);
         scrub(&mut head.fields, &listener.managed);
         unvouched(&mut head.fields);
@@ -224,7 +224,6 @@ async fn forward(
             let facts = origin.facts(connection, &head);
             route.require.permit(None, &facts)?;
         }
-        head.fields.extend(route.inject.fixed().iter().cloned());
         let style = route.upstream.config().forwarded;
         let origin = origin.without_certificate();
         origin.introduce(style, record.request_id(), &mut head)?;
