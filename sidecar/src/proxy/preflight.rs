@@ -3,7 +3,7 @@
 use tollgate_auth::policy::cors::{Preflight, Sharing};
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::refusal::Refusal;
-use tollgate_http::{Authority, Path, RequestHead, ResponseHead};
+use tollgate_http::{Authority, Method, Path, RequestHead, ResponseHead};
 
 use crate::snapshot::{Listener, Route};
 
@@ -26,9 +26,18 @@ impl<'s> Asked<'s> {
         let preflight = Preflight::read(head, is_whole)?;
         let host = head.authority.as_ref().map(Authority::host);
         let mut path = head.path.clone();
-        let Found::Route(at) = listener.table.find(host, &mut path, &preflight.method) else {
+        let table = &listener.table;
+        let Found::Route(at) = table.find(host, &mut path, &preflight.method) else {
             return None;
         };
+        // Who wrote a route for OPTIONS has said what becomes of it there; a laxer route behind that one is not asked.
+        if let Found::Route(named) = table.find(host, &mut head.path.clone(), &head.method)
+            && named != at
+            && table.routes()[named].methods.contains(&Method::OPTIONS)
+            && !table.is_closer(at, named, host)
+        {
+            return None;
+        }
         let route = &listener.routes[at];
         let sources = route.token.as_ref().map(|rule| rule.sources.as_slice());
         route

@@ -24,7 +24,6 @@ const ROUTES: &str = r#"
       - { name: anyone, match: { path: /anyone }, token: none, cors: { origins: ["*"] }, upstream: api }
       - { name: guarded, match: { path: /guarded, methods: [GET, PUT] }, upstream: api }
       - { name: whole, match: { path: /whole }, upstream: api }
-      - { name: options, match: { path: /forwarding/own, methods: [OPTIONS] }, upstream: api }
 "#;
 
 fn world() -> World {
@@ -263,6 +262,32 @@ fn threat_45_what_is_not_exactly_a_preflight_needs_a_token() {
         (reply.status, seen(&reply, "x-user-id")),
         (200, vec!["alice".to_owned()])
     );
+}
+
+/// threats.md 45: a route that names OPTIONS guards it, unless the other one is closer to the request.
+#[test]
+fn threat_45_a_route_for_options_is_not_walked_around() {
+    let world = World::with(
+        "
+      - { name: far, match: { path: /a, methods: [PUT] }, cors: forward, upstream: api }
+      - { name: guard, match: { path: /a/b, methods: [OPTIONS] }, upstream: api }
+      - { name: near, match: { path: /a/b/c, methods: [PUT] }, cors: forward, upstream: api }
+      - { name: same, match: { path: /a/b, methods: [PUT] }, cors: forward, upstream: api }
+      - { name: both, match: { path: /a/b/d, methods: [PUT, OPTIONS] }, cors: forward, upstream: api }
+",
+        "",
+    );
+    for (path, status) in [
+        ("/a", 200),
+        ("/a/b", 401),
+        ("/a/b/c", 200),
+        ("/a/b/d", 200),
+        ("/a/b/e", 401),
+    ] {
+        for reply in both(&world, &preflight(path, APP, "PUT")) {
+            assert_eq!(reply.status, status, "{path}: {reply:?}");
+        }
+    }
 }
 
 /// threats.md 45, as bytes.

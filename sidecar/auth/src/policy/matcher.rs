@@ -22,7 +22,7 @@ use tollgate_http::path::{Path, PathError};
 use super::normalization::EncodedSlash;
 use super::pattern::Part;
 pub use super::pattern::{HostMatch, PathMatch, PatternError, RouteMatch, Template};
-use super::precedence::Rank;
+use super::precedence::{Point, Rank};
 
 /// Routes, ready for lookups.
 #[derive(Debug)]
@@ -97,6 +97,13 @@ impl RouteTable {
     /// The routes, in the order of the file, their patterns in the form of requests.
     pub fn routes(&self) -> &[RouteMatch] {
         &self.routes
+    }
+
+    /// Whether the route `one` is more specific than `other` by host or path, for requests to `host` that both would take.
+    pub fn is_closer(&self, one: usize, other: usize, host: Option<&str>) -> bool {
+        let rank = |at: usize| Rank::new(&self.routes[at], at, host);
+        let (one, other) = (rank(one), rank(other));
+        one > other && matches!(one.ahead_of(&other), Point::Host | Point::Path)
     }
 
     /// The route of a request, and its path in the form that this route matched: the one to decide on and to forward.

@@ -376,3 +376,20 @@ fn patterns_that_their_own_route_could_never_match_are_told() {
         assert_eq!(merging(route(&[], text, &[])).check(), Ok(()), "{text}");
     }
 }
+
+#[test]
+fn a_route_is_closer_by_host_or_path_and_by_nothing_else() {
+    let table = RouteTable::new(vec![
+        route(&[], "/a", &["PUT"]),
+        route(&[], "/a", &["OPTIONS"]),
+        route(&[], "/a/b", &["PUT"]),
+        route(&["h.test"], "/", &["PUT"]),
+    ]);
+    let closer = |one, other| table.is_closer(one, other, Some("h.test"));
+    for (near, far) in [(2, 0), (2, 1), (3, 0), (3, 2)] {
+        assert!(closer(near, far) && !closer(far, near), "{near} {far}");
+    }
+    for (one, other) in [(0, 1), (1, 0), (0, 0)] {
+        assert!(!closer(one, other), "{one} {other}");
+    }
+}
