@@ -32,13 +32,20 @@ pub(crate) enum Target {
     Token,
     /// Key sets
     Jwks,
+    /// What proxies say of where a client is
+    Forwarded,
     /// The configuration's text
     Config,
 }
 
 /// Those that stand on the cores alone, and build in a fraction of the time.
-pub(crate) const LIGHT: &[Target] = &[Target::Token, Target::Jwks];
-pub(crate) const ALL: &[Target] = &[Target::Token, Target::Jwks, Target::Config];
+pub(crate) const LIGHT: &[Target] = &[Target::Token, Target::Jwks, Target::Forwarded];
+pub(crate) const ALL: &[Target] = &[
+    Target::Token,
+    Target::Jwks,
+    Target::Forwarded,
+    Target::Config,
+];
 
 /// Coverage by edges and by compared values, for all code; libFuzzer's own documentation names them.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module \
@@ -106,6 +113,7 @@ impl Target {
         match self {
             Self::Token => "token",
             Self::Jwks => "jwks",
+            Self::Forwarded => "forwarded",
             Self::Config => "config",
         }
     }
@@ -119,6 +127,8 @@ impl Target {
     const fn fixtures(self) -> &'static str {
         match self {
             Self::Token | Self::Jwks => "benches/fixtures",
+            // It has none but its seeds.
+            Self::Forwarded => "fuzz/seeds/forwarded",
             Self::Config => "tests/fixtures/configs",
         }
     }
@@ -128,6 +138,8 @@ impl Target {
         match self {
             Self::Token => 17 << 10,
             Self::Jwks | Self::Config => 32 << 10,
+            // Of lists and quotes all is tried in short ones.
+            Self::Forwarded => 1 << 10,
         }
     }
 

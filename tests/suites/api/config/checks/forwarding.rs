@@ -77,7 +77,7 @@ fn clients_are_held_against_authorities() {
             format!("{}{}", authority.pem(), leaf.certificate),
         ),
         ("empty.pem", String::new()),
-        ("key.pem", leaf.key.clone()),
+        ("key.pem", leaf.key),
         ("torn.pem", authority.pem().replace("END", "AND")),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
