@@ -187,3 +187,43 @@ fn threat_38_a_forwarders_own_certificate_is_not_its_clients() {
         assert_eq!(decoded(&reply, "client-cert"), [b"leaf"]);
     }
 }
+
+/// The subject's common name is `orders, O=Admins`: what it looks like decides nothing.
+#[test]
+fn a_rule_reads_what_the_certificate_says() {
+    let site = Site::new(OPTIONAL, "trusted_forwarders: [127.0.0.2]");
+    let leaf = site.leaf();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der(&leaf.certificate));
+    let print: String = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let configuration = fs::read_to_string(site.world.path()).unwrap();
+    for (rule, passes) in [
+        ("\"spiffe://test/orders\" in tls.client.san_uri", true),
+        ("\"orders.test\" in tls.client.san_dns", true),
+        (r#"tls.client.subject == "CN=orders\\, O=Admins""#, true),
+        ("tls.client.subject == \"CN=orders, O=Admins\"", false),
+        (&format!("tls.client.fingerprint == \"{print}\""), true),
+        ("\"other.test\" in tls.client.san_dns", false),
+    ] {
+        let open = "name: open, match: { path: /open }, token: none,";
+        let ruled = format!("{open} require: {{ expr: '{rule}' }},");
+        site.world.write(&configuration.replacen(open, &ruled, 1));
+        site.world.reload().unwrap();
+        let request = Request::get("/open");
+        for reply in both(&site.with(Some(&leaf)), &request).unwrap() {
+            assert_eq!(reply.status == 200, passes, "{rule}: {reply:?}");
+        }
+        for reply in both(&site.with(None), &request).unwrap() {
+            assert_eq!(reply.status, 403, "{rule} without one");
+        }
+        // Nor does a forwarder pass for its clients.
+        let mut forwarder = site.with(Some(&leaf));
+        forwarder.caller.from = Some(IpAddr::from([127, 0, 0, 2]));
+        for reply in both(&forwarder, &request).unwrap() {
+            assert_eq!(reply.status, 403, "{rule} by a forwarder");
+        }
+    }
+}

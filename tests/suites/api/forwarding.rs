@@ -267,3 +267,28 @@ fn a_reload_changes_who_is_believed() {
     let reply = session.send(&request).unwrap();
     assert_eq!(told(&reply), ["127.0.0.2"]);
 }
+
+/// What an allow-list grants goes to the client, never to whom it came by; and nothing is granted to somebody unreadable.
+#[test]
+fn threat_38_an_allow_list_is_about_the_client() {
+    let routes = "
+      - { name: inside, match: { path: /inside }, token: none, require: { expr: 'cidr(\"127.0.0.0/8\").containsIP(source.address)' }, upstream: api }
+      - { name: partner, match: { path: /partner }, token: none, require: { expr: 'source.address == \"203.0.113.9\"' }, upstream: api }";
+    let world = World::with_listener("trusted_forwarders: [127.0.0.2]", routes);
+    for (peer, list, path, status) in [
+        (FORWARDER, CLIENT, "/inside", 403),
+        (FORWARDER, "127.0.0.1, 203.0.113.9", "/inside", 403),
+        (FORWARDER, "127.0.0.1, unknown", "/inside", 400),
+        (FORWARDER, "", "/inside", 400),
+        (FORWARDER, "203.0.113.7, 127.0.0.9", "/inside", 200),
+        (FORWARDER, CLIENT, "/partner", 200),
+        (FORWARDER, "203.0.113.9, 203.0.113.7", "/partner", 403),
+        (STRANGER, CLIENT, "/partner", 403),
+        (STRANGER, CLIENT, "/inside", 200),
+    ] {
+        let request = Request::get(path).field("x-forwarded-for", list);
+        for reply in both(&from(&world, peer), &request) {
+            assert_eq!(reply.status, status, "{peer} {list} {path}: {reply:?}");
+        }
+    }
+}
