@@ -259,6 +259,10 @@ mod tests {
             ("text/*;q=0, text/html", html),
             ("text/html;charset=utf-8, */*;q=0.1", html),
             ("text/html;charset=\"UTF-8\";q=0.7, */*;q=0.1", html),
+            (
+                "text/html;charset=utf-8;q=0.1, text/html, text/plain;q=0.5",
+                plain,
+            ),
             ("text/html;level=1, text/plain;q=0.1", plain),
             ("text/html;q=0.001", html),
             (" , text/html ;q=1.000 ,, ", html),
@@ -308,6 +312,9 @@ mod tests {
     fn a_hostile_field_is_read_no_further_than_its_limit() {
         let long = format!("text/html{}", ",*/*;q=0.1".repeat(1000));
         assert_eq!(check(&[&long]), None);
+        let just = format!("text/html{}", " ".repeat(LONGEST - "text/html".len()));
+        assert_eq!(check(&[&just]), Some("text/html"));
+        assert_eq!(check(&[&just, " "]), None);
         let many = ["text/html;q=0.5"; 200];
         assert_eq!(check(&many), None);
         assert_eq!(check(&many[..100]), Some("text/html"));

@@ -106,6 +106,8 @@ impl<'s> Manner<'s> {
     /// What the client is asked for.
     pub(super) fn challenges(&self, reason: Reason) -> Vec<String> {
         match self.route {
+            // A public route refuses for what the request is; a token would change nothing.
+            Some(route) if route.token.is_none() && reason.status() != 401 => Vec::new(),
             Some(route) => route.challenge.values(reason),
             None => Challenge::default().values(reason),
         }

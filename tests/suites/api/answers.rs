@@ -200,6 +200,7 @@ fn a_refused_client_learns_what_it_is_asked_for() {
       - { name: a, match: { path: /a }, require: { scopes: [orders:read, orders:write] }, upstream: api }
       - { name: b, match: { path: /b }, token: { issuers: [corp], sources: [{ cookie: sid }, { header: x-api-token }] }, upstream: api }
       - { name: c, match: { path: /c }, token: { issuers: [corp], sources: [{ header: authorization, scheme: JWT }] }, upstream: api }
+      - { name: public, match: { path: /public }, token: none, require: { expr: request.method == 'POST' }, upstream: api }
 ",
     );
     let metadata = "resource_metadata=\"https://api.test/.well-known/oauth-protected-resource/v1\"";
@@ -227,6 +228,10 @@ fn a_refused_client_learns_what_it_is_asked_for() {
         }
     }
     // Nothing is asked of whom a token does not help.
+    for reply in both(&world, &without("/public")) {
+        refused(&reply, 403, "policy_denied");
+        assert_eq!(reply.field("www-authenticate"), None);
+    }
     for reply in both(&world, &without("/nowhere")) {
         assert_eq!((reply.status, reply.field("www-authenticate")), (404, None));
     }
