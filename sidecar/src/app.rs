@@ -28,7 +28,7 @@ use crate::config::{self};
 use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, ClientAuth, Pair, Tls};
 use crate::downstream::{self, Listening, Workers};
-use crate::explain::RouteQuestion;
+use crate::explain::{RouteQuestion, moment};
 use crate::jwks::figures;
 use crate::kernel::{Kernel, Sockets};
 use crate::proxy::Shared;
@@ -412,7 +412,7 @@ impl Inner {
             place::places(&state.config, bound)
         };
         let snapshot = self.shared.snapshot.load_full();
-        let explanation = crate::explain::route(&snapshot, &places, question)?;
+        let explanation = crate::explain::route(&snapshot, &places, question, moment())?;
         serde_json::to_value(explanation).map_err(|error| error.to_string())
     }
 }
@@ -458,8 +458,12 @@ fn handles(inner: &Arc<Inner>) -> Handles {
         explain: Box::new(move |question| {
             let inner = explain().ok_or_else(|| "the daemon has ended".to_owned())?;
             let issuers = &inner.shared.snapshot.load().issuers;
-            let explanation =
-                crate::explain::token(issuers, question.issuer.as_deref(), &question.token)?;
+            let explanation = crate::explain::token(
+                issuers,
+                question.issuer.as_deref(),
+                &question.token,
+                moment(),
+            )?;
             serde_json::to_value(explanation).map_err(|error| error.to_string())
         }),
         explain_route: Box::new(move |question| {

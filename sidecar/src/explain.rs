@@ -13,4 +13,4 @@ pub use self::asked::RouteQuestion;
 pub use self::place::Place;
 pub use self::route::{Considered, RouteExplanation, route};
 pub use self::sheet::Section;
-pub use self::token::token;
+pub use self::token::{moment, token};

@@ -246,6 +246,21 @@ fn check(path: &Path) -> ExitCode {
                 text.push_str("\n  ");
                 text.push_str(name);
             }
+            text.push_str("\nlisteners:");
+            for one in &config.listeners {
+                let scheme = if one.tls.is_some() { "https" } else { "http" };
+                let public = one
+                    .routes
+                    .iter()
+                    .filter(|route| route.token.is_none())
+                    .count();
+                text.push_str(&format!(
+                    "\n  {} ({scheme} on {}): {} route(s), {public} public",
+                    one.name,
+                    one.address,
+                    one.routes.len(),
+                ));
+            }
             say(&text);
             ExitCode::SUCCESS
         }

@@ -40,6 +40,17 @@ const PAGES: &[Page] = &[
             "tokens",
         ],
     ),
+    page(
+        "docs/routes.md",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "tollgate",
+            "--example",
+            "routes",
+        ],
+    ),
 ];
 
 const fn page(file: &'static str, printed_by: &'static [&'static str]) -> Page {

@@ -139,7 +139,7 @@ async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explana
     for issuer in &issuers {
         issuer.tried().await;
     }
-    explain::token(&issuers, only, token).map_err(Failure::Usage)
+    explain::token(&issuers, only, token, explain::moment()).map_err(Failure::Usage)
 }
 
 fn print(explanation: &Explanation, json: bool) -> io::Result<()> {

@@ -12,7 +12,7 @@ use super::explain::{Failure, input};
 use crate::app::{CHECKS, place};
 use crate::client::Client;
 use crate::cluster::Secret;
-use crate::explain::{RouteExplanation, RouteQuestion, route};
+use crate::explain::{RouteExplanation, RouteQuestion, moment, route};
 use crate::reload::Carried;
 use crate::{admin, clock, config};
 
@@ -128,7 +128,7 @@ async fn offline(path: &Path, question: &RouteQuestion) -> Result<RouteExplanati
             issuer.tried().await;
         }
     }
-    route(&snapshot, &places, question).map_err(Failure::Usage)
+    route(&snapshot, &places, question, moment()).map_err(Failure::Usage)
 }
 
 fn print(explanation: &RouteExplanation, json: bool) -> io::Result<()> {

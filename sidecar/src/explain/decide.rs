@@ -10,7 +10,7 @@ use tollgate_auth::policy::facts::Facts;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
 use tollgate_auth::token::claims::Claims;
-use tollgate_auth::token::explain::{Check, Explanation};
+use tollgate_auth::token::explain::{Check, Clock, Explanation};
 use tollgate_auth::token::jwt::verify;
 use tollgate_auth::token::origin;
 use tollgate_auth::token::source::{self, Carrier, HeaderScheme, TokenSource};
@@ -18,7 +18,6 @@ use tollgate_http::{Fields, RequestHead};
 
 use super::token::{self, bare};
 use super::words::{check, not_reached};
-use crate::clock;
 use crate::snapshot::{Listener, Route, TokenRule};
 
 /// What came of it.
@@ -39,6 +38,7 @@ pub(super) fn decide(
     head: &mut RequestHead,
     token: Option<&str>,
     from: IpAddr,
+    clock: Clock,
 ) -> Decision {
     let mut decision = Decision::default();
     if let (Some(token), Some(rule)) = (token, &route.token) {
@@ -65,7 +65,7 @@ pub(super) fn decide(
     hop_by_hop(&mut head.fields);
     let claims = match &route.token {
         None => Ok((None, "none is looked at: the route is public".to_owned())),
-        Some(rule) => identify(rule, head, &mut decision.token),
+        Some(rule) => identify(rule, head, clock, &mut decision.token),
     };
     let (claims, says) = match claims {
         Ok((claims, says)) => (claims, Ok(says)),
@@ -106,6 +106,7 @@ pub(super) fn decide(
 fn identify(
     rule: &TokenRule,
     head: &RequestHead,
+    clock: Clock,
     explained: &mut Option<Explanation>,
 ) -> Result<(Option<Arc<Claims>>, String), Refusal> {
     let Some(found) = source::find(head, &rule.sources)? else {
@@ -120,7 +121,7 @@ fn identify(
     }
     // The grammar of a token is ASCII.
     let text = String::from_utf8_lossy(found.token);
-    *explained = token::token(&rule.issuers, None, &text).ok();
+    *explained = token::token(&rule.issuers, None, &text, clock).ok();
     let keys: Vec<_> = rule.issuers.iter().map(|issuer| issuer.keys()).collect();
     let candidates: Vec<_> = rule
         .issuers
@@ -128,7 +129,7 @@ fn identify(
         .zip(&keys)
         .map(|(issuer, keys)| issuer.candidate(keys))
         .collect();
-    let claims = verify(found.token, &candidates, clock::now())?;
+    let claims = verify(found.token, &candidates, clock.now)?;
     let subject = match claims.subject() {
         Some(_) => "a subject",
         None => "no subject",

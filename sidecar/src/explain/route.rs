@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_auth::policy::explain as policy;
 use tollgate_auth::policy::{Expression, Found, Point, RouteMatch};
 use tollgate_auth::reason::Reason;
-use tollgate_auth::token::explain::{Check, Explanation};
+use tollgate_auth::token::explain::{Check, Clock, Explanation};
 use tollgate_http::{Authority, Method, Path, RequestHead, Version};
 
 use super::asked::{Asked, RouteQuestion};
@@ -61,7 +61,8 @@ pub struct Considered {
     pub says: String,
 }
 
-/// Explains `question` by the routes of `snapshot`. `places` are the listeners, as they are reached.
+/// Explains `question` by the routes of `snapshot`, at the time of `clock`. `places` are the listeners, as they are
+/// reached.
 ///
 /// # Errors
 ///
@@ -70,6 +71,7 @@ pub fn route(
     snapshot: &Snapshot,
     places: &[Place],
     question: &RouteQuestion,
+    clock: Clock,
 ) -> Result<RouteExplanation, String> {
     let asked = Asked::of(question)?;
     let (place, note) = choose(places, &asked, question.listener.as_deref())?;
@@ -81,15 +83,22 @@ pub fn route(
         notes: note.into_iter().collect(),
         ..Page::default()
     };
-    page.run(asked, place, listener, question);
+    page.run(asked, place, listener, (question, clock));
     let failed = page.checks.iter().find_map(|check| check.reason.clone());
     let request = page.request;
+    let reason = failed
+        .as_deref()
+        .and_then(|word| Reason::ALL.iter().find(|reason| reason.word() == word));
+    if let Some(reason) = reason {
+        let found = page.route.as_deref();
+        let route = found.and_then(|name| listener.routes.iter().find(|one| *one.name == *name));
+        // Whoever is told that the connection is not for this host is told before a route is known.
+        let route = route.filter(|_| *reason != Reason::Misdirected);
+        page.sheet.extend(sheet::refusal(listener, route, *reason));
+    }
     Ok(RouteExplanation {
         passes: failed.is_none(),
-        status: failed
-            .as_deref()
-            .and_then(|word| Reason::ALL.iter().find(|reason| reason.word() == word))
-            .map(|reason| reason.status()),
+        status: reason.map(|reason| reason.status()),
         reason: failed,
         request,
         listener: place.name.to_string(),
@@ -122,7 +131,13 @@ struct Page {
 
 impl Page {
     /// The way of the request through `proxy::forward`, as far as it goes.
-    fn run(&mut self, asked: Asked, place: &Place, listener: &Listener, question: &RouteQuestion) {
+    fn run(
+        &mut self,
+        asked: Asked,
+        place: &Place,
+        listener: &Listener,
+        (question, clock): (&RouteQuestion, Clock),
+    ) {
         self.request = asked.line();
         let reaches = format!(
             "reaches `{}`, {} on {}",
@@ -163,7 +178,11 @@ impl Page {
         };
         let mut head = RequestHead {
             method: asked.method,
-            scheme: place.scheme,
+            // As a trusted forwarder would say it, where there may be one.
+            scheme: match asked.scheme {
+                Some(scheme) if !listener.forwarders.networks().is_empty() => scheme,
+                _ => place.scheme,
+            },
             authority: asked.authority,
             path,
             query: asked.query,
@@ -179,7 +198,14 @@ impl Page {
                 ));
             }
             let from = question.from.unwrap_or(HERE);
-            self.decision = decide(listener, route, &mut head, question.token.as_deref(), from);
+            self.decision = decide(
+                listener,
+                route,
+                &mut head,
+                question.token.as_deref(),
+                from,
+                clock,
+            );
             self.checks.append(&mut self.decision.checks);
         }
     }

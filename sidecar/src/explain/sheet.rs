@@ -2,10 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tollgate_auth::challenge::Challenge;
+use tollgate_auth::header::assertion::Bind;
+use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::encode::Encoding;
 use tollgate_auth::header::filter::Filter;
+use tollgate_auth::header::forwarded::Style;
 use tollgate_auth::header::inject::{Content, FromClaim, Injection};
 use tollgate_auth::policy::{EncodedSlash, Expression};
+use tollgate_auth::reason::Reason;
 use tollgate_auth::token::claims::ClaimPath;
 use tollgate_auth::token::source::{HeaderScheme, TokenSource};
 
@@ -33,9 +38,34 @@ pub(super) fn of(listener: &Listener, index: usize) -> Vec<Section> {
         require(route),
         inject(route),
         Some(scrub(listener)),
+        Some(client(listener, route)),
+        assertion(route),
+        response(route),
         Some(upstream(route)),
     ];
     sections.into_iter().flatten().collect()
+}
+
+/// What a client learns that is refused for `reason`, beside the reason; of a route, if one is known.
+pub(super) fn refusal(
+    listener: &Listener,
+    route: Option<&Route>,
+    reason: Reason,
+) -> Option<Section> {
+    let challenges = route.map_or_else(Challenge::default, |route| route.challenge.clone());
+    let challenges = challenges.values(reason);
+    let texts = route.map_or(&listener.texts, |route| &route.texts);
+    let text = texts.of(reason);
+    let mut says: Vec<String> = challenges
+        .iter()
+        .map(|value| format!("WWW-Authenticate: {value}"))
+        .collect();
+    says.extend(text.map(|text| format!("{text:?}")));
+    if says.is_empty() {
+        return None;
+    }
+    let facts = json!({ "www_authenticate": challenges, "text": text });
+    Some(section("refusal", says, facts))
 }
 
 fn section(name: &str, says: Vec<String>, facts: Value) -> Section {
@@ -217,6 +247,86 @@ fn scrub(listener: &Listener) -> Section {
     let mut says = vec!["x-tollgate-…, and in any spelling:".to_owned()];
     says.push(names.join(", "));
     section("scrub", says, json!(names))
+}
+
+/// How the API learns where the client is.
+fn client(listener: &Listener, route: &Route) -> Section {
+    let (fields, word) = match route.upstream.config().forwarded {
+        Style::XForwarded => ("X-Forwarded-For, -Proto, -Host", "x_forwarded"),
+        Style::Rfc7239 => ("Forwarded", "rfc7239"),
+        Style::Both => ("Forwarded and X-Forwarded-For, -Proto, -Host", "both"),
+    };
+    let networks = listener.forwarders.networks();
+    let mut says = vec![match networks {
+        [] => format!("{fields}: the peer, nobody else is believed"),
+        some => format!("{fields}: as {} say", joined(some.iter(), ", ")),
+    }];
+    let certificate = match listener.forward_client_cert {
+        Forward::None => "none",
+        Forward::Leaf => "leaf",
+        Forward::Chain => "chain",
+    };
+    if listener.forward_client_cert != Forward::None {
+        says.push(format!(
+            "Client-Cert: the client's certificate ({certificate})"
+        ));
+    }
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    let facts = json!({
+        "forwarded": word,
+        "trusted_forwarders": networks,
+        "forward_client_cert": certificate,
+    });
+    section("client", says, facts)
+}
+
+fn assertion(route: &Route) -> Option<Section> {
+    // Where there is no token nobody is vouched for.
+    let rules = route.token.as_ref().and(route.assertion.as_ref())?;
+    let rules = &rules.rules;
+    let seconds = rules.lifetime().as_secs();
+    let (bind, word) = match rules.bind() {
+        Bind::None => ("may be used again", "none"),
+        Bind::Request => ("bound to the request", "request"),
+    };
+    let mut says = vec![format!(
+        "for {}, at most {seconds}s, {bind}",
+        rules.audience()
+    )];
+    if !rules.claims().is_empty() {
+        says.push(format!(
+            "with {}",
+            joined(rules.claims().iter().map(plain), ", ")
+        ));
+    }
+    let claims: Vec<_> = rules.claims().iter().map(ClaimPath::names).collect();
+    let facts = json!({
+        "audience": rules.audience(),
+        "lifetime_seconds": seconds,
+        "bind": word,
+        "claims": claims,
+    });
+    Some(section("assertion", says, facts))
+}
+
+fn response(route: &Route) -> Option<Section> {
+    let rules = &route.response.rules;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let set: Vec<_> = rules
+        .set()
+        .iter()
+        .map(|field| (text(&field.name), text(&field.value)))
+        .collect();
+    let removed: Vec<&str> = rules.removed().collect();
+    let mut says: Vec<String> = set
+        .iter()
+        .map(|(name, value)| format!("set {name}: {value}"))
+        .collect();
+    if !removed.is_empty() {
+        says.push(format!("remove {}", removed.join(", ")));
+    }
+    let facts = json!({ "set": set, "remove": removed });
+    (!says.is_empty()).then(|| section("response", says, facts))
 }
 
 fn upstream(route: &Route) -> Section {

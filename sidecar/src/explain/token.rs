@@ -8,7 +8,7 @@ use tollgate_auth::token::explain::{Clock, Explanation, Offset, Subject, explain
 use crate::clock;
 use crate::snapshot::issuer::{IssuerState, KeyState};
 
-/// Explains the verdict on `token`, as for a route that accepts all of `issuers`; with `only`, that one alone.
+/// Explains the verdict on `token` at the time of `clock`, as for a route that accepts all of `issuers`; with `only`, that one alone.
 ///
 /// # Errors
 ///
@@ -17,6 +17,7 @@ pub fn token(
     issuers: &[Arc<IssuerState>],
     only: Option<&str>,
     token: &str,
+    clock: Clock,
 ) -> Result<Explanation, String> {
     let chosen: Vec<_> = issuers
         .iter()
@@ -44,11 +45,15 @@ pub fn token(
         .zip(&keys)
         .map(|(issuer, keys)| subject(issuer, keys))
         .collect();
-    let clock = Clock {
+    Ok(explain(bare(token).as_bytes(), &subjects, clock))
+}
+
+/// This host's clock at this moment.
+pub fn moment() -> Clock {
+    Clock {
         now: clock::now(),
         synchronised: clock::kernel().map(|kernel| kernel.is_synchronised),
-    };
-    Ok(explain(bare(token).as_bytes(), &subjects, clock))
+    }
 }
 
 /// Two that a token could not tell apart.

@@ -124,6 +124,7 @@ fn segments_are_what_stands_between_the_slashes() {
     assert_eq!(segments("/a%2Fb/c"), ["a%2Fb", "c"]);
     assert_eq!(Path::asterisk().segments().count(), 0);
     assert!(Path::asterisk().is_asterisk());
+    assert!(!Path::parse(b"/*").unwrap().is_asterisk());
 }
 
 #[test]
