@@ -7,7 +7,7 @@ mod in_url;
 mod manner;
 mod origin;
 mod own;
-mod preflight;
+pub mod preflight;
 pub mod record;
 pub mod rejection;
 mod respond;

@@ -41,6 +41,7 @@ pub(super) fn decide(
     clock: Clock,
 ) -> Decision {
     let mut decision = Decision::default();
+    let before = names(&head.fields);
     if let (Some(token), Some(rule)) = (token, &route.token) {
         carry(head, rule, bare(token));
     }
@@ -61,7 +62,6 @@ pub(super) fn decide(
         passed
     };
 
-    let before = names(&head.fields);
     hop_by_hop(&mut head.fields);
     let claims = match &route.token {
         None => Ok((None, "none is looked at: the route is public".to_owned())),
@@ -73,6 +73,12 @@ pub(super) fn decide(
     };
     if !passed(says, &mut decision.checks) {
         return decision;
+    }
+    // Where none was found there is nothing to take out.
+    if let (Some(rule), Some(_)) = (&route.token, &claims)
+        && !rule.forward
+    {
+        source::strip(head, &rule.sources);
     }
 
     scrub(&mut head.fields, &listener.managed);
@@ -100,6 +106,27 @@ pub(super) fn decide(
     });
     passed(said, &mut decision.checks);
     decision
+}
+
+/// What becomes of a preflight that is passed to the API: what is required of the request alone holds for it as well.
+pub(super) fn pass_on(
+    listener: &Listener,
+    route: &Route,
+    head: &mut RequestHead,
+    from: IpAddr,
+) -> Result<String, Refusal> {
+    hop_by_hop(&mut head.fields);
+    scrub(&mut head.fields, &listener.managed);
+    unvouched(&mut head.fields);
+    if !route.require.needs_token() {
+        let facts = Facts {
+            head,
+            source: from,
+            client: None,
+        };
+        route.require.permit(None, &facts)?;
+    }
+    Ok("passed to the API, without a token".to_owned())
 }
 
 /// Who asks, and what to say of it.

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::explain as policy;
 use tollgate_auth::policy::{Expression, Found, Point, RouteMatch};
 use tollgate_auth::reason::Reason;
@@ -11,10 +12,11 @@ use tollgate_auth::token::explain::{Check, Clock, Explanation};
 use tollgate_http::{Authority, Method, Path, RequestHead, Version};
 
 use super::asked::{Asked, RouteQuestion};
-use super::decide::{Decision, decide};
+use super::decide::{Decision, decide, pass_on};
 use super::place::{Place, choose};
 use super::sheet::{self, Section};
 use super::words::{check, joined};
+use crate::proxy::preflight;
 use crate::snapshot::{Listener, Route, Snapshot};
 
 /// A request explained. The names of its members are stable: `--json` prints it, the admin socket answers with it.
@@ -35,7 +37,7 @@ pub struct RouteExplanation {
     /// The path that is decided on and forwarded.
     pub path: Option<String>,
     /// In the order in which they decide: `request`, `host`, `path`, `route`; with credentials `token`, `require`,
-    /// `headers`.
+    /// `headers`; or `preflight`, if it is one.
     pub checks: Vec<Check>,
     /// Every route of the listener, the most specific first.
     pub routes: Vec<Considered>,
@@ -173,9 +175,6 @@ impl Page {
             self.path = Some(document.path.clone());
             return self.passes("route", format!("the listener answers this itself: {kind}"));
         }
-        let Some((route, path)) = self.find(listener, host, path, &asked.method) else {
-            return;
-        };
         let mut head = RequestHead {
             method: asked.method,
             // As a trusted forwarder would say it, where there may be one.
@@ -188,6 +187,17 @@ impl Page {
             query: asked.query,
             version: Version::Http11,
             fields: asked.fields,
+        };
+        if let Some(asked) = preflight::Asked::of(listener, &head, true) {
+            return self.preflight(
+                listener,
+                head,
+                &asked,
+                question.from.unwrap_or(HERE),
+            );
+        }
+        let Some(route) = self.find(listener, &mut head) else {
+            return;
         };
         let passes = self.checks.iter().all(|check| check.reason.is_none());
         if passes && question.brings_credentials() {
@@ -210,21 +220,47 @@ impl Page {
         }
     }
 
-    /// The route that takes the request, and the path that it takes it with.
-    fn find<'l>(
+    /// A browser asks whether a page may send a request: the route of that request answers.
+    fn preflight(
         &mut self,
-        listener: &'l Listener,
-        host: Option<&str>,
-        mut path: Path,
-        method: &Method,
-    ) -> Option<(&'l Route, Path)> {
+        listener: &Listener,
+        mut head: RequestHead,
+        asked: &preflight::Asked<'_>,
+        from: IpAddr,
+    ) {
+        let mut meant = head.clone();
+        meant.method = asked.preflight.method.clone();
+        if self.find(listener, &mut meant).is_none() {
+            return;
+        }
+        head.path = meant.path;
+        let answer = match &asked.route.cors {
+            Cors::Answer(sharing) => preflight::answer(sharing, &asked.preflight)
+                .map(|_| "answered with 204, without a token".to_owned()),
+            _ => pass_on(listener, asked.route, &mut head, from),
+        };
+        match answer {
+            Ok(says) => self.passes("preflight", says),
+            Err(refusal) => self.fails("preflight", refusal.reason, refusal.detail),
+        }
+    }
+
+    /// The route that takes the request; its path is then in the form that this route takes.
+    fn find<'l>(&mut self, listener: &'l Listener, head: &mut RequestHead) -> Option<&'l Route> {
+        let RequestHead {
+            authority,
+            path,
+            method,
+            ..
+        } = head;
+        let host = authority.as_ref().map(Authority::host);
         let routes = listener.table.routes();
         let name = |index: usize| &*listener.routes[index].name;
-        self.routes = policy::explain(routes, host, &path, method)
+        self.routes = policy::explain(routes, host, path, method)
             .into_iter()
             .map(|one| considered(&one, &routes[one.route], &name, host, method))
             .collect();
-        let found = listener.table.find(host, &mut path, method);
+        let found = listener.table.find(host, path, method);
         if let Found::Route(index) | Found::PathRefused(Some(index), _) = &found {
             self.route = Some(name(*index).to_owned());
             self.sheet = sheet::of(listener, *index);
@@ -233,7 +269,7 @@ impl Page {
             Found::Route(index) => {
                 self.path = Some(path.as_str().to_owned());
                 self.passes("route", format!("`{}` takes {path}", name(index)));
-                return Some((&listener.routes[index], path));
+                return Some(&listener.routes[index]);
             }
             Found::PathRefused(index, error) => {
                 let who = match index.map(name) {

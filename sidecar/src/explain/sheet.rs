@@ -9,6 +9,7 @@ use tollgate_auth::header::encode::Encoding;
 use tollgate_auth::header::filter::Filter;
 use tollgate_auth::header::forwarded::Style;
 use tollgate_auth::header::inject::{Content, FromClaim, Injection};
+use tollgate_auth::policy::cors::{Cors, Headers, Origins};
 use tollgate_auth::policy::{EncodedSlash, Expression};
 use tollgate_auth::reason::Reason;
 use tollgate_auth::token::claims::ClaimPath;
@@ -41,6 +42,7 @@ pub(super) fn of(listener: &Listener, index: usize) -> Vec<Section> {
         Some(client(listener, route)),
         assertion(route),
         response(route),
+        cors(route),
         Some(upstream(route)),
     ];
     sections.into_iter().flatten().collect()
@@ -327,6 +329,48 @@ fn response(route: &Route) -> Option<Section> {
     }
     let facts = json!({ "set": set, "remove": removed });
     (!says.is_empty()).then(|| section("response", says, facts))
+}
+
+fn cors(route: &Route) -> Option<Section> {
+    let sharing = match &route.cors {
+        Cors::Off => return None,
+        Cors::Forward => {
+            let says = vec!["preflights pass to the API without a token".to_owned()];
+            return Some(section("cors", says, json!("forward")));
+        }
+        Cors::Answer(sharing) => sharing,
+    };
+    let origins = match &sharing.origins {
+        Origins::Any => "every origin".to_owned(),
+        Origins::These(list) => joined(list.iter(), ", "),
+    };
+    let methods = match &sharing.methods[..] {
+        [] => "the route's methods".to_owned(),
+        some => joined(some.iter(), ", "),
+    };
+    let headers = match &sharing.headers {
+        Headers::Any => "any header".to_owned(),
+        Headers::These(list) if list.is_empty() => "no more headers".to_owned(),
+        Headers::These(list) => list.join(", "),
+    };
+    let cookies = if sharing.credentials {
+        "with cookies"
+    } else {
+        "without cookies"
+    };
+    let says = vec![
+        format!("{origins}, {cookies}"),
+        format!("{methods}; {headers}"),
+    ];
+    let facts = json!({
+        "origins": origins,
+        "methods": methods,
+        "headers": headers,
+        "expose": sharing.expose,
+        "credentials": sharing.credentials,
+        "max_age_seconds": sharing.max_age.as_secs(),
+    });
+    Some(section("cors", says, facts))
 }
 
 fn upstream(route: &Route) -> Section {

@@ -8,13 +8,13 @@ use tollgate_http::{Authority, Method, Path, RequestHead, ResponseHead};
 use crate::snapshot::{Listener, Route};
 
 /// A preflight for a route that knows what to do about it.
-pub(super) struct Asked<'s> {
+pub struct Asked<'s> {
     /// The route of the request that the page would send.
-    pub(super) route: &'s Route,
+    pub route: &'s Route,
     /// The path in the form that this route matched.
-    pub(super) path: Path,
+    pub path: Path,
     /// What the page would send.
-    pub(super) preflight: Preflight,
+    pub preflight: Preflight,
 }
 
 impl<'s> Asked<'s> {
@@ -22,7 +22,7 @@ impl<'s> Asked<'s> {
     /// that nothing follows the head.
     ///
     /// The route is that of the method asked for: it would see the request, so it says what of it may be known before.
-    pub(super) fn of(listener: &'s Listener, head: &RequestHead, is_whole: bool) -> Option<Self> {
+    pub fn of(listener: &'s Listener, head: &RequestHead, is_whole: bool) -> Option<Self> {
         let preflight = Preflight::read(head, is_whole)?;
         let host = head.authority.as_ref().map(Authority::host);
         let mut path = head.path.clone();
@@ -56,7 +56,7 @@ impl<'s> Asked<'s> {
 /// # Errors
 ///
 /// 403, naming what is not.
-pub(super) fn answer(sharing: &Sharing, preflight: &Preflight) -> Result<ResponseHead, Refusal> {
+pub fn answer(sharing: &Sharing, preflight: &Preflight) -> Result<ResponseHead, Refusal> {
     Ok(ResponseHead {
         status: 204,
         fields: sharing.answer(preflight)?,

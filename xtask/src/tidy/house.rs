@@ -110,6 +110,7 @@ pub(super) const ROOMS: &[Room] = &[
             "clock",
             // Whom a certificate is for.
             "proxy::connection",
+            "proxy::preflight",
             "upstream::endpoint",
             "tollgate_auth",
             "tollgate_http",

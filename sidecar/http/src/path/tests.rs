@@ -125,6 +125,7 @@ fn segments_are_what_stands_between_the_slashes() {
     assert_eq!(Path::asterisk().segments().count(), 0);
     assert!(Path::asterisk().is_asterisk());
     assert!(!Path::parse(b"/*").unwrap().is_asterisk());
+    assert_eq!(Path::parse(b"/%61").unwrap().to_string(), "/a");
 }
 
 #[test]

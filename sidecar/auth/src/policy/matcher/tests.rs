@@ -393,3 +393,75 @@ fn a_route_is_closer_by_host_or_path_and_by_nothing_else() {
         assert!(!closer(one, other), "{one} {other}");
     }
 }
+
+/// threats.md 43: a method is itself alone. What says otherwise, in another case or in a field, is no method.
+#[test]
+fn t43_only_the_method_as_it_was_sent_is_compared() {
+    let routes = [
+        route(&[], "/orders", &["GET", "POST"]),
+        route(&[], "/orders", &["DELETE"]),
+        route(&[], "=/orders/1", &["GET"]),
+        route(&["*"], "*", &["PURGE"]),
+    ];
+    for (method, path, want) in [
+        ("GET", "/orders/1", Some(2)),
+        ("POST", "/orders/1", Some(0)),
+        ("DELETE", "/orders/1", Some(1)),
+        ("PURGE", "/orders/1", Some(3)),
+        ("get", "/orders/1", None),
+        ("Get", "/orders", None),
+        ("delete", "/orders", None),
+        ("GETX", "/orders", None),
+        ("GE", "/orders", None),
+        ("HEAD", "/orders", None),
+        ("CONNECT", "/orders", None),
+        ("X-HTTP-METHOD", "/orders", None),
+    ] {
+        let table = RouteTable::new(routes.to_vec());
+        let found = table.find(Some("h"), &mut self::path(path), &method.parse().unwrap());
+        match want {
+            Some(route) => assert_eq!(found, Found::Route(route), "{method} {path}"),
+            None => assert!(
+                matches!(found, Found::MethodNotAllowed(_)),
+                "{method} {path}: {found:?}"
+            ),
+        }
+    }
+    // Who lists no method takes every one, whatever it is called.
+    for method in ["GET", "get", "CONNECT", "ANYTHING"] {
+        check(
+            &[route(&[], "/", &[])],
+            &format!("{method} h /x"),
+            Found::Route(0),
+        );
+    }
+}
+
+/// threats.md 44: no path is a health check's by its name; one that a route names is that one and nothing below it.
+#[test]
+fn t44_paths_of_health_checks_are_paths_as_others() {
+    let routes = [
+        route(&[], "/", &[]),
+        route(&[], "=/ping", &[]),
+        route(&[], "=/healthz", &["GET"]),
+    ];
+    for (request, want) in [
+        ("GET h /ping", 1),
+        ("GET h /healthz", 2),
+        ("POST h /healthz", 0),
+        ("GET h /ping/", 0),
+        ("GET h /ping/admin", 0),
+        ("GET h //ping", 0),
+        ("GET h /ping;x", 0),
+        ("GET h /PING", 0),
+        ("GET h /healthz/ready", 0),
+        ("GET h /admin/ping", 0),
+        ("GET h /health", 0),
+        ("GET h /livez", 0),
+        ("GET h /readyz", 0),
+        ("GET h /metrics", 0),
+        ("GET h /.well-known/health", 0),
+    ] {
+        check(&routes, request, Found::Route(want));
+    }
+}
