@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what identity costs a request, held against its limits. docs/bench.md says how to read it.
+//! `cargo xtask bench`: what identity and rules cost a request, held against its limits. docs/bench.md says how to read it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return counts;
     }
     let clock = bench("clock");
-    let all = bench("identity");
-    counts.and(clock).and(all)
+    let (all, rules) = (bench("identity"), bench("policy"));
+    counts.and(clock).and(all).and(rules)
 }
 
 /// What does not depend on the clock.

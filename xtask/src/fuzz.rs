@@ -34,16 +34,24 @@ pub(crate) enum Target {
     Jwks,
     /// What proxies say of where a client is
     Forwarded,
+    /// Rules over claims and requests
+    Policy,
     /// The configuration's text
     Config,
 }
 
 /// Those that stand on the cores alone, and build in a fraction of the time.
-pub(crate) const LIGHT: &[Target] = &[Target::Token, Target::Jwks, Target::Forwarded];
+pub(crate) const LIGHT: &[Target] = &[
+    Target::Token,
+    Target::Jwks,
+    Target::Forwarded,
+    Target::Policy,
+];
 pub(crate) const ALL: &[Target] = &[
     Target::Token,
     Target::Jwks,
     Target::Forwarded,
+    Target::Policy,
     Target::Config,
 ];
 
@@ -114,6 +122,7 @@ impl Target {
             Self::Token => "token",
             Self::Jwks => "jwks",
             Self::Forwarded => "forwarded",
+            Self::Policy => "policy",
             Self::Config => "config",
         }
     }
@@ -126,7 +135,7 @@ impl Target {
     /// What others keep that is an input as well.
     const fn fixtures(self) -> &'static str {
         match self {
-            Self::Token | Self::Jwks => "benches/fixtures",
+            Self::Token | Self::Jwks | Self::Policy => "benches/fixtures",
             // It has none but its seeds.
             Self::Forwarded => "fuzz/seeds/forwarded",
             Self::Config => "tests/fixtures/configs",
@@ -136,6 +145,7 @@ impl Target {
     /// The longest input: a little over what the product reads, so that the limit itself is tried.
     const fn longest(self) -> usize {
         match self {
+            Self::Policy => 5 << 10,
             Self::Token => 17 << 10,
             Self::Jwks | Self::Config => 32 << 10,
             // Of lists and quotes all is tried in short ones.

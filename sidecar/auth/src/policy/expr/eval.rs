@@ -91,7 +91,8 @@ impl<'v> Evaluation<'v> {
                 let Value::Text(text) = self.value(text)? else {
                     return Err(Fault::Types("matches"));
                 };
-                self.meter.bytewise(text.len())?;
+                // Each byte may be a look at another part of a large table.
+                self.meter.bytewise(2 * text.len())?;
                 Value::Bool(regex.is_match(&text).ok_or(Fault::Types("matches"))?)
             }
             Node::InNetwork(network, address) => {
@@ -122,9 +123,13 @@ impl<'v> Evaluation<'v> {
         })
     }
 
-    /// Charges a walk through the fields.
+    /// Charges a walk through the names of the fields. They are compared letter by letter, and a client may send one of
+    /// many kilobytes.
     fn fields(&mut self) -> Result<(), Fault<'v>> {
-        self.meter.charge(self.facts.head.fields.len())
+        let fields = &self.facts.head.fields;
+        self.meter.charge(fields.len())?;
+        self.meter
+            .bytewise(fields.iter().map(|field| field.name.len()).sum())
     }
 
     /// The fields that servers behind may take for the one of this name, with whether they are spelled as it is.

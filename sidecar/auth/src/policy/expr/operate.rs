@@ -77,7 +77,8 @@ fn maps_equal(a: &Map<'_>, b: &Map<'_>, meter: &mut Meter) -> Result<bool, Fault
     }
     meter.allocation(a.len())?;
     for key in a.keys() {
-        let (Some(one), Some(other)) = (entry(a, &key, meter)?, entry(b, &key, meter)?) else {
+        let (Some(one), Some(other)) = (entry(a, &key, "==", meter)?, entry(b, &key, "==", meter)?)
+        else {
             return Ok(false);
         };
         if !equal(&one, &other, meter)? {
@@ -158,7 +159,7 @@ fn contains(
             }
             Ok(false)
         }
-        Value::Map(map) => Ok(entry(map, left, meter)?.is_some()),
+        Value::Map(map) => Ok(entry(map, left, "in", meter)?.is_some()),
         _ => Err(Fault::Types("in")),
     }
 }
@@ -176,18 +177,20 @@ fn index<'v>(of: &Value<'v>, at: &Value<'v>, meter: &mut Meter) -> Result<Value<
                 .and_then(|at| list.get(at))
                 .ok_or(Fault::NoSuchElement)
         }
-        Value::Map(map) => entry(map, at, meter)?.ok_or(Fault::NoSuchElement),
+        Value::Map(map) => entry(map, at, "[]", meter)?.ok_or(Fault::NoSuchElement),
         _ => Err(Fault::Types("[]")),
     }
 }
 
-/// The value of a map's key.
+/// The value of a map's key. What cannot be a key is an error, not absent.
 fn entry<'v>(
     map: &Map<'v>,
     key: &Value<'_>,
+    what: &'static str,
     meter: &mut Meter,
 ) -> Result<Option<Value<'v>>, Fault<'static>> {
     match (map, key) {
+        (_, Value::Null | Value::List(_) | Value::Map(_)) => Err(Fault::Types(what)),
         (_, Value::Text(key)) => member(map, key, meter),
         (Map::Json(_), _) => Ok(None),
         (Map::Built(map), _) => {

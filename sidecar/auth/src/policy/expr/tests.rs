@@ -1,6 +1,7 @@
 //! What expressions mean, what is refused at load, and what they may cost.
 
 mod bounds;
+mod parity;
 
 use serde_json::{Map, Value as Json, json};
 use tollgate_http::RequestHead;
@@ -169,6 +170,8 @@ fn texts_lists_and_maps() {
         ("claims.groups[2] == 'a'", "no such element"),
         ("claims.groups[-1] == 'a'", "no such element"),
         ("claims.level in claims.sub", "`in` does not take"),
+        ("claims.none in claims.address", "`in` does not take"),
+        ("claims.address[claims.none] == 1", "`[]` does not take"),
         ("{claims.sub: 1, 'alice': 2}.size() == 1", "stands twice"),
         ("claims.level.startsWith('a')", "`startsWith` does not take"),
         ("claims.sub.split('').size() == 1", "`split` does not take"),

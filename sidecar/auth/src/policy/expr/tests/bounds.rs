@@ -81,6 +81,30 @@ fn hostile_rules_end_at_their_budget() {
     }
 }
 
+/// The other side that a stranger writes: names and values of headers, as many and as long as a head may have them.
+#[test]
+fn hostile_headers_end_rules_at_their_budget() {
+    let dashes = "-".repeat(60_000);
+    let many: Vec<String> = (0..100).map(|n| format!("x-field-{n}")).collect();
+    let long: [(&str, &[u8]); 3] = [(&dashes, b""), ("x-a", b"1"), ("x-b", &[b'a'; 4_000])];
+    let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &b"1"[..])).collect();
+    let claims = claims(hostile());
+    for fields in [&long[..], &many] {
+        let head = request(fields);
+        let facts = facts(&head, None);
+        for rule in [
+            "claims.ints.all(x, !('x-c' in request.headers))",
+            "claims.ints.all(x, request.headers.values('x-a').size() < 2)",
+            "claims.ints.all(x, claims.ints.all(y, request.headers['x-field-99'] == '1' || true))",
+            "claims.ints.map(x, request.headers.values('x-b')).size() == 0",
+        ] {
+            let rule = Expression::parse(rule).unwrap();
+            let evaluated = rule.evaluate(Some(&claims), &facts);
+            assert_eq!(evaluated.outcome, Err(Fault::TooManySteps), "{rule:?}");
+        }
+    }
+}
+
 /// What a rule is for costs next to nothing beside the budget, over large claims too.
 #[test]
 fn typical_rules_are_far_from_their_budget() {
