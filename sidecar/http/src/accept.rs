@@ -264,6 +264,8 @@ mod tests {
                 plain,
             ),
             ("text/html;level=1, text/plain;q=0.1", plain),
+            ("text/html;level=utf-8, text/plain;q=0.1", plain),
+            ("text/html;charset=latin1, text/plain;q=0.1", plain),
             ("text/html;q=0.001", html),
             (" , text/html ;q=1.000 ,, ", html),
             ("text/html;", html),
