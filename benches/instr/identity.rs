@@ -18,7 +18,7 @@ use std::hint::black_box;
 use gungraun::prelude::*;
 use tollgate_auth::header::InjectSet;
 use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
-use tollgate_benches::{Bare, NOW, Passage, World, received};
+use tollgate_benches::{Bare, NOW, Passage, Vouched, World, received};
 use tollgate_http::Fields;
 
 /// Calls in one measurement of the cache: its housekeeping comes every so many, and is to be part of the mean.
@@ -81,6 +81,22 @@ fn inject_rendered((passage, mut fields): (Passage, Fields)) -> (Passage, Fields
     (passage, fields)
 }
 
+#[library_benchmark(setup = vouched_ready)]
+#[bench::once(())]
+fn assertion_signed(vouched: Vouched) -> Vouched {
+    drop(black_box(black_box(&vouched).sign()));
+    vouched
+}
+
+#[library_benchmark(setup = vouched_ready)]
+#[bench::thousand(())]
+fn assertion_again(vouched: Vouched) -> Vouched {
+    for _ in 0..HITS {
+        drop(black_box(black_box(&vouched).again()));
+    }
+    vouched
+}
+
 /// A cache that has seen the world's token.
 struct Known {
     world: World,
@@ -125,6 +141,10 @@ fn known_ready(algorithm: Algorithm) -> Known {
     known
 }
 
+fn vouched_ready((): ()) -> Vouched {
+    Vouched::new().expect("the fixtures can be signed for")
+}
+
 fn passage_ready((): ()) -> (Passage, Fields) {
     (Passage::new().expect("the fixtures parse"), received())
 }
@@ -137,7 +157,9 @@ library_benchmark_group!(
         hit,
         hit_with_headers,
         inject_ready,
-        inject_rendered
+        inject_rendered,
+        assertion_signed,
+        assertion_again
     ]
 );
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
 use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
-use tollgate_benches::{ALGORITHMS, NOW, Outcome, Passage, World, received};
+use tollgate_benches::{ALGORITHMS, NOW, Outcome, Passage, Vouched, World, received};
 
 /// Requests with one known token. The cache looks after itself each few hundred.
 const HITS: u64 = 100_000;
@@ -22,10 +22,15 @@ fn main() -> Outcome<ExitCode> {
     let [ready, rendered] = passages()?;
     report("scrub, inject 5 ready", 1, ready);
     report("scrub, render, inject 5", 1, rendered);
-    if found.count_total == 0 && ready.count_total == 0 {
+    let [signed, again] = assertions()?;
+    report("assertion signed", 1, signed);
+    report("assertion used again", HITS, again);
+    if [found, ready, again].iter().all(|one| one.count_total == 0) {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("neither a cache hit nor the passage of its request may allocate");
+    eprintln!(
+        "neither a cache hit, nor the passage of its request, nor its assertion may allocate"
+    );
     Ok(ExitCode::FAILURE)
 }
 
@@ -42,6 +47,23 @@ fn passages() -> Outcome<[AllocationInfo; 2]> {
         return Ok([ready, rendered]);
     }
     Err(format!("{} and {} fields came out", one.len(), other.len()).into())
+}
+
+/// What an assertion allocates that is signed, and what [`HITS`] do that are used again.
+fn assertions() -> Outcome<[AllocationInfo; 2]> {
+    let vouched = Vouched::new()?;
+    let first = vouched.again()?;
+    let signed = measure(|| drop(vouched.sign()));
+    let mut same = 0;
+    let again = measure(|| {
+        for _ in 0..HITS {
+            same += u64::from(vouched.again().is_ok_and(|value| value == first));
+        }
+    });
+    if same == HITS {
+        return Ok([signed, again]);
+    }
+    Err(format!("{same} of {HITS} assertions were used again").into())
 }
 
 /// What [`HITS`] requests allocate, from the look for the token to the ready headers.

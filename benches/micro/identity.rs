@@ -8,13 +8,14 @@ use criterion::{BatchSize, Criterion};
 use tollgate_auth::header::{ManagedNames, scrub};
 use tollgate_auth::policy::{HostMatch, Normalization, PathMatch, RouteMatch, RouteTable};
 use tollgate_auth::token::{Algorithm, VerdictCache, verify};
-use tollgate_benches::{ALGORITHMS, Bare, NOW, Outcome, Passage, World, received};
+use tollgate_benches::{ALGORITHMS, Bare, NOW, Outcome, Passage, Vouched, World, received};
 use tollgate_http::{Method, Path};
 
 fn main() -> Outcome<()> {
     let mut criterion = Criterion::default().configure_from_args();
     tokens(&mut criterion)?;
     headers(&mut criterion)?;
+    assertions(&mut criterion)?;
     routes(&mut criterion)?;
     criterion.final_summary();
     Ok(())
@@ -101,6 +102,19 @@ fn headers(criterion: &mut Criterion) -> Outcome<()> {
             |fields| passage.inject_rendered(black_box(fields)),
             BatchSize::SmallInput,
         );
+    });
+    group.finish();
+    Ok(())
+}
+
+fn assertions(criterion: &mut Criterion) -> Outcome<()> {
+    let vouched = Vouched::new()?;
+    let mut group = criterion.benchmark_group("assertion");
+    group.bench_function("signed", |b| {
+        b.iter(|| black_box(&vouched).sign());
+    });
+    group.bench_function("used again", |b| {
+        b.iter(|| black_box(&vouched).again());
     });
     group.finish();
     Ok(())

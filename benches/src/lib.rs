@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod vouched;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ use tollgate_auth::token::{
 };
 use tollgate_http::Fields;
 use tollgate_http::fields::Field;
+
+pub use vouched::Vouched;
 
 /// The time in every benchmark: ten seconds after the tokens were issued, five minutes before they expire.
 pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);

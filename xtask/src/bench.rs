@@ -25,6 +25,9 @@ const HIT: u64 = 5_000;
 /// What the way of a request's fields may cost, scrubbed and with five claims: a microsecond, counted in the same way.
 const PASSAGE: u64 = 5_000;
 
+/// What an assertion may cost that is used again.
+const AGAIN: u64 = 1_000;
+
 /// Calls in one measurement of the cache, as benches/instr/identity.rs makes them.
 const HITS: u64 = 1_000;
 
@@ -90,7 +93,18 @@ fn counted() -> Outcome {
     if ready > PASSAGE {
         over.push(format!("scrub and inject take {ready} instructions"));
     }
-    println!("limits: ratio {RATIO}, cache hit with headers {HIT}, scrub and inject {PASSAGE}\n");
+    let assertion = |name, case| instructions(&result(&results, name, case));
+    let signed = assertion("assertion_signed", "once")?;
+    let again = assertion("assertion_again", "thousand")? / HITS;
+    println!("assertion signed {signed}, used again {again}");
+    if again > AGAIN {
+        over.push(format!(
+            "an assertion that is used again takes {again} instructions"
+        ));
+    }
+    println!(
+        "limits: ratio {RATIO}, cache hit with headers {HIT}, scrub and inject {PASSAGE}, assertion again {AGAIN}\n"
+    );
     if over.is_empty() {
         return Ok(());
     }
