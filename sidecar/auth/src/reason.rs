@@ -172,7 +172,7 @@ reasons! {
         "The request has more than 100 header fields.",
         "Client: send fewer fields.";
     HeaderTooLarge, "header_too_large", 431, None, NOW,
-        "The header fields have more than 64 KiB together.",
+        "The header fields have more than 64 KiB together, or one of their names more than 256 bytes.",
         "Client: send less, most often fewer or smaller cookies.";
     TargetTooLong, "target_too_long", 414, None, LATER,
         "The request target is longer than allowed.",

@@ -131,6 +131,10 @@ impl FromIterator<Field> for Fields {
     }
 }
 
+/// The longest field name that is taken from a client, in bytes; registered ones have at most 40. Names are folded and
+/// compared many times, so what a name costs must not be the client's to choose.
+pub const MAX_NAME: usize = 256;
+
 /// Whether `name` is a field name: a non-empty token (RFC 9110 sections 5.1 and 5.6.2).
 pub fn valid_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().copied().all(is_token_byte)

@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 use tollgate_auth::time::UnixTime;
+use tollgate_http::fields::MAX_NAME;
 use tollgate_http::path::valid_query;
 use tollgate_http::{Authority, Fields, Method, Path, RequestHead, Scheme, Version};
 
@@ -107,6 +108,11 @@ fn small_enough(headers: &HeaderMap) -> Result<(), Rejection> {
     if headers.len() > MAX_FIELDS {
         let why = format!("{} fields; at most {MAX_FIELDS} are read", headers.len());
         return Err(Rejection::HeaderTooMany(why));
+    }
+    let longest = headers.keys().map(|name| name.as_str().len()).max();
+    if let Some(longest) = longest.filter(|&longest| longest > MAX_NAME) {
+        let why = format!("a field name of {longest} bytes; at most {MAX_NAME} are read");
+        return Err(Rejection::HeaderTooLarge(why));
     }
     // Four bytes a field for colon, space and line end.
     let size: usize = headers

@@ -29,6 +29,20 @@ fn heads_have_limits_with_a_reason() {
     assert_eq!(world.echo.count(), 0);
 }
 
+/// A name is folded and compared many times; 60 000 dashes fold to nothing and would cost milliseconds.
+#[test]
+fn names_have_a_limit_of_their_own() {
+    let world = World::new();
+    let with_name = |length: usize| {
+        let name = format!("x{}", "-".repeat(length - 1));
+        format!("GET /open HTTP/1.1\r\nhost: api.test\r\n{name}: 1\r\n\r\n")
+    };
+    let reply = raw(&world, &with_name(257));
+    refused(&reply, 431, "header_too_large");
+    assert_eq!(world.echo.count(), 0);
+    assert_eq!(raw(&world, &with_name(256)).status, 200);
+}
+
 #[test]
 fn what_is_no_request_leaves_a_line() {
     let world = World::new();
