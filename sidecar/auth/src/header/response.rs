@@ -246,6 +246,9 @@ mod tests {
             own.over(&inherited),
             rules(&[("B", "2"), ("D", "2"), ("a", "1")], &["C", "e"])
         );
+        let names: Vec<_> = own.set().iter().map(|field| &field.name[..]).collect();
+        assert_eq!(names, [b"B", b"D"]);
+        assert_eq!(own.removed().collect::<Vec<_>>(), ["C"]);
         let nothing = ResponseRules::default();
         assert_eq!(nothing.over(&inherited), inherited);
         assert_eq!(inherited.over(&nothing), inherited);

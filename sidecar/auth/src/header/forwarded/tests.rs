@@ -174,6 +174,7 @@ fn t38_what_a_forwarder_says_and_names_no_address_refuses() {
         }
     }
     refuses(&[("x-forwarded-for", "unknown")], "keeps to itself");
+    refuses(&[("forwarded", "for=\"_hidden\"")], "keeps to itself");
     refuses(&[("x-forwarded-for", "a")], "no address");
 }
 
