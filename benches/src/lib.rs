@@ -5,8 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-mod vouched;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,20 +14,21 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use serde_json::Value;
 use tollgate_auth::Refusal;
+use tollgate_auth::header::assertion::{Assertion, Bind, Facts, Rules, Signer, SigningKey};
 use tollgate_auth::header::{
     Content, Encoding, FromClaim, InjectSet, Injection, ManagedNames, hop_by_hop, scrub, unvouched,
 };
 use tollgate_auth::time::UnixTime;
+use tollgate_auth::token::cache::Verdict;
 use tollgate_auth::token::jwt::DEFAULT_MAX_BYTES;
 use tollgate_auth::token::{
-    Algorithm, Algorithms, Candidate, Claims, Issuer, KeySet, Keys, TokenType, verify,
+    Algorithm, Algorithms, Candidate, Claims, Issuer, KeySet, Keys, TokenType, VerdictCache, verify,
 };
 use tollgate_http::Fields;
 use tollgate_http::fields::Field;
-
-pub use vouched::Vouched;
 
 /// The time in every benchmark: ten seconds after the tokens were issued, five minutes before they expire.
 pub const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -204,6 +203,77 @@ pub fn received() -> Fields {
         fields.push(name, value);
     }
     fields
+}
+
+/// A token in the cache with its headers, and what is signed over them: two claims beside the subject.
+pub struct Vouched {
+    cache: VerdictCache,
+    verdict: Verdict,
+    set: InjectSet,
+    lines: Arc<[Field]>,
+    rules: Rules,
+    key: SigningKey,
+}
+
+impl Vouched {
+    /// With an assertion that was signed a moment ago.
+    ///
+    /// # Errors
+    /// The fixtures are no longer accepted.
+    pub fn new() -> Outcome<Self> {
+        let world = World::new(Algorithm::ES256)?;
+        let cache = VerdictCache::new(16 << 20);
+        let verdict = cache
+            .check(world.token(), &[world.candidate()], NOW)
+            .verdict?;
+        let set = World::inject_set();
+        let claims = vec!["groups".into(), "tenant".into()];
+        let vouched = Self {
+            lines: cache.headers(&verdict, &set)?,
+            rules: Rules::new("orders".into(), Duration::from_secs(30), claims, Bind::None)?,
+            // Any number will do.
+            key: SigningKey::from_scalar(&[7; 32])?,
+            cache,
+            verdict,
+            set,
+        };
+        vouched.sign()?;
+        vouched.again()?;
+        Ok(vouched)
+    }
+
+    /// What a request does whose token has a fresh assertion.
+    ///
+    /// # Errors
+    /// None: it was signed before.
+    pub fn again(&self) -> Result<Bytes, Refusal> {
+        let until = self.verdict.claims().expires();
+        let headers = (&self.set, &*self.lines);
+        self.cache
+            .assertion(&self.verdict, &self.signer(), headers, until, NOW)
+    }
+
+    /// What one does whose token has none, or whose upstream binds them.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn sign(&self) -> Result<Assertion, Refusal> {
+        let claims = self.verdict.claims();
+        let facts = Facts {
+            claims,
+            set: &self.set,
+            lines: &self.lines,
+            until: claims.expires(),
+        };
+        self.signer().sign(&facts, None, NOW)
+    }
+
+    fn signer(&self) -> Signer<'_> {
+        Signer {
+            rules: &self.rules,
+            key: &self.key,
+        }
+    }
 }
 
 /// The floor: the check of the same signature by aws-lc-rs alone, with its key, text and signature ready.
