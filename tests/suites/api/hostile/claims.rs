@@ -311,6 +311,52 @@ pub(super) fn t28() -> Table {
     table
 }
 
+/// An address is of one domain or of none.
+pub(super) fn t29() -> Table {
+    let mut table = Table::of(29);
+    table.both_with(
+        "of the domain",
+        json!({ "email": "a@corp.com" }),
+        &at("/mail"),
+        &reaches(&[]),
+    );
+    for email in [
+        json!("a@evil.com@corp.com"),
+        json!("a@corp.com@evil.com"),
+        json!("a@@corp.com"),
+        json!("@corp.com"),
+        json!("a@"),
+        json!("corp.com"),
+        json!(""),
+        json!("\"a@evil.com\"@corp.com"),
+        json!(["a@corp.com"]),
+        json!({ "a": "a@corp.com" }),
+        json!("a@corp.com."),
+        json!("a@corp.com "),
+        json!("a@ corp.com"),
+        json!("a@corp.com\n"),
+        json!("a@corp.com\0"),
+        json!(7),
+        json!(null),
+    ] {
+        let what = format!("{email}, of none");
+        let none = Want::Refused(403, "policy_error");
+        table.both_with(what, json!({ "email": email }), &at("/mail"), &none);
+    }
+    for email in [
+        "a@evil.com",
+        "a@corp.com.evil.com",
+        "a@xcorp.com",
+        "a@sub.corp.com",
+        "a@c0rp.com",
+    ] {
+        let what = format!("{email:?}, of another");
+        let denied = Want::Refused(403, "policy_denied");
+        table.both_with(what, json!({ "email": email }), &at("/mail"), &denied);
+    }
+    table
+}
+
 /// A value is compared as a whole and alone, never as a part of a joined text.
 pub(super) fn t39() -> Table {
     let mut table = Table::of(39);
@@ -389,6 +435,9 @@ pub(super) fn t39() -> Table {
             &insufficient,
         );
     }
+    for (what, ask, want) in role() {
+        table.both(what, &ask, &want);
+    }
     let said = at("/scoped")
         .field("tenant", "acme")
         .field("scope", "orders:read")
@@ -398,5 +447,89 @@ pub(super) fn t39() -> Table {
         &said,
         &Want::Refused(403, "scope_insufficient"),
     );
+    table
+}
+
+/// A rule over a header sees one value or none.
+fn role() -> [(&'static str, Ask, Want); 8] {
+    let error = || Want::Refused(403, "policy_error");
+    let role = |names: &[(&str, &str)]| {
+        names
+            .iter()
+            .fold(at("/role"), |ask, (name, value)| ask.field(name, value))
+    };
+    [
+        ("one role", role(&[("x-role", "user")]), reaches(&[])),
+        (
+            "another",
+            role(&[("x-role", "admin")]),
+            Want::Refused(403, "policy_denied"),
+        ),
+        ("none", role(&[]), error()),
+        (
+            "two roles",
+            role(&[("x-role", "user"), ("x-role", "admin")]),
+            error(),
+        ),
+        (
+            "two the other way round",
+            role(&[("x-role", "admin"), ("x-role", "user")]),
+            error(),
+        ),
+        (
+            "twice the same",
+            role(&[("x-role", "user"), ("X-Role", "user")]),
+            error(),
+        ),
+        (
+            "another spelling beside it",
+            role(&[("x-role", "user"), ("x_role", "admin")]),
+            error(),
+        ),
+        (
+            "a joined one",
+            role(&[("x-role", "user, admin")]),
+            Want::Refused(403, "policy_denied"),
+        ),
+    ]
+}
+
+/// What is not verified is nobody's: a token is good, or it says nothing.
+pub(super) fn t40() -> Table {
+    let mut table = Table::of(40);
+    let nobody = reaches(&[("x-user-id", &[]), ("x-groups", &[])]);
+    for (what, token, reason) in [
+        ("a signature cut short", "$TOKEN~", "token_malformed"),
+        ("no signature", "eyJhbGciOiJFUzI1NiJ9.e30.", "claim_missing"),
+        (
+            "alg none",
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiJldmUifQ.",
+            "alg_not_allowed",
+        ),
+        ("claims alone", "eyJzdWIiOiJldmUifQ", "token_malformed"),
+        ("two tokens in one", "$TOKEN.$TOKEN", "token_malformed"),
+    ] {
+        let bearer = format!("Bearer {token}");
+        for path in ["/orders", "/maybe", "/list"] {
+            let ask = Ask::get(path).field("authorization", &bearer);
+            table.both(
+                format!("{what} at {path}"),
+                &ask,
+                &Want::Refused(401, reason),
+            );
+        }
+        let ask = Ask::get("/open").field("authorization", &bearer);
+        table.both(format!("{what} at a public route"), &ask, &nobody);
+    }
+    for field in [
+        "x-jwt-payload",
+        "x-jwt-claims",
+        "x-userinfo",
+        "x-id-token",
+        "x-amzn-oidc-data",
+    ] {
+        let said = Ask::get("/orders").field(field, "eyJzdWIiOiJldmUifQ");
+        table.both(field, &said, &Want::Refused(401, "token_missing"));
+    }
     table
 }

@@ -223,6 +223,31 @@ pub(super) fn t41() -> Table {
         &as_line("GET /open?x"),
     );
     table.both("/orders#/open", &Ask::get("/orders#/open"), &MISSING);
+    // Where a route keeps encoded slashes they are bytes of their segment, to both sides.
+    for (path, forwarded) in [
+        ("/kept/open/a%2fb", "GET /kept/open/a%2Fb"),
+        ("/kept/open/a%5cb", "GET /kept/open/a%5Cb"),
+    ] {
+        table.both(path, &Ask::get(path), &as_line(forwarded));
+    }
+    for path in ["/kept/a%2fb", "/kept/open%2fx"] {
+        table.both(path, &Ask::get(path), &MISSING);
+    }
+    for path in [
+        "/kept/open/../x",
+        "/kept/open%2f..%2fx",
+        "/kept/x%2f..%2fopen",
+        "/kept/open/%2F..%2F..%2Forders",
+        "/kept/open/%2e%2e/x",
+        "/kept/open/%00",
+        "/kept/open/x%2f../../y",
+    ] {
+        table.both(path, &Ask::get(path), &PATH);
+    }
+    // Where a route merges slashes no number of them leads around it.
+    for path in ["/merged", "//merged", "/merged//x", "///merged///x"] {
+        table.both(path, &Ask::get(path), &MISSING);
+    }
     let whole = Ask::get("https://api.test/orders");
     table.h1("the absolute form", whole.h1(), &MISSING);
     table.h2("the absolute form", whole.h2(), &Want::Unreadable);

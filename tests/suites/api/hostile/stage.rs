@@ -21,6 +21,13 @@ const MORE: &str = r#"
       - { name: template, match: { path: /template }, inject: { x-v: { template: "{v}@{w}" } }, upstream: api }
       - { name: dotted, match: { path: /dotted }, inject: { x-v: { claim: a.b } }, upstream: api }
       - { name: nested, match: { path: /nested }, inject: { x-v: { claim: [a, b] } }, upstream: api }
+      - { name: mail, match: { path: /mail }, require: { expr: 'emailDomain(claims.email) == "corp.com"' }, upstream: api }
+      - { name: role, match: { path: /role }, require: { expr: 'request.headers["x-role"] == "user"' }, upstream: api }
+      - { name: kept, match: { path: /kept }, path_normalization: { encoded_slash: keep }, upstream: api }
+      - { name: kept-open, match: { path: /kept/open }, token: none, path_normalization: { encoded_slash: keep }, upstream: api }
+      - { name: merged, match: { path: /merged }, path_normalization: { merge_slashes: true }, upstream: api }
+      - { name: shared, match: { path: /shared, methods: [GET, PUT] }, cors: { origins: ["https://app.test"], credentials: true }, upstream: api }
+      - { name: asked, match: { path: /asked, methods: [GET, PUT] }, cors: forward, inject: { x-v: { value: fixed } }, upstream: api }
 "#;
 
 /// What follows each row on its connection.
@@ -78,6 +85,7 @@ impl Stage {
             Want::Refused(status, reason) => {
                 refused(row, (*status, reason), reply.status, &reply.body);
             }
+            Want::Answered(status) => assert_eq!(reply.status, *status, "{row}: {reply:?}"),
             Want::Unreadable => {
                 assert_eq!(reply.status, 400, "{row}: {reply:?}");
                 // Where the parser answers for itself there is no body, but a line.
@@ -102,6 +110,7 @@ impl Stage {
             (Want::Refused(status, reason), Outcome::Answered(found, body)) => {
                 refused(row, (*status, reason), *found, body);
             }
+            (Want::Answered(wanted), Outcome::Answered(status, _)) if wanted == status => {}
             (Want::Unreadable, Outcome::Answered(status, body)) => {
                 refused(row, (400, "request_malformed"), *status, body);
             }

@@ -34,6 +34,8 @@ pub(super) enum Want {
     Reaches(Reaches),
     /// A refusal with this status and reason.
     Refused(u16, &'static str),
+    /// An answer of Tollgate's own that is no refusal.
+    Answered(u16),
     /// No request: 400 by HTTP/1.1, a stream's or a connection's error by HTTP/2.
     Unreadable,
 }

@@ -2,7 +2,7 @@
 
 use tollgate_tests::frames::Message;
 
-use super::table::{Ask, FORGED, TOKEN, Table, Want, as_line};
+use super::table::{Ask, FORGED, TOKEN, Table, Want, as_line, reaches};
 use crate::world::HOST;
 
 const MISSING: Want = Want::Refused(401, "token_missing");
@@ -165,7 +165,8 @@ pub(super) fn t44() -> Table {
     table
 }
 
-/// Without a `cors` rule there is no exception for preflights, however well they are made.
+/// Without a `cors` rule there is no exception for preflights, however well they are made; with one, for those alone that
+/// are exactly what browsers send.
 pub(super) fn t45() -> Table {
     let mut table = Table::of(45);
     let preflight = |path: &str| {
@@ -249,5 +250,46 @@ pub(super) fn t45() -> Table {
         &preflight("/open"),
         &as_line("OPTIONS /open"),
     );
+    let put = |path: &str| {
+        Ask::new("OPTIONS", path)
+            .field("Origin", "https://app.test")
+            .field("Access-Control-Request-Method", "PUT")
+    };
+    table.both("where pages may ask", &put("/shared"), &Want::Answered(204));
+    let asked = reaches(&[("x-user-id", &[]), ("x-v", &[])]);
+    let forged = |ask: Ask| ask.field("X_User_Id", FORGED).field("x-v", FORGED);
+    table.both("where the API is asked", &forged(put("/asked")), &asked);
+    let other = Ask::new("OPTIONS", "/shared")
+        .field("Origin", "https://evil.test")
+        .field("Access-Control-Request-Method", "PUT");
+    table.both(
+        "of another page",
+        &other,
+        &Want::Refused(403, "cors_denied"),
+    );
+    // Not exactly that: a request as any other, on a route that does not take OPTIONS.
+    let not_allowed = Want::Refused(405, "method_not_allowed");
+    for path in ["/shared", "/asked"] {
+        for (what, ask) in [
+            ("a body", put(path).body("abc")),
+            (
+                "a bad token",
+                put(path).field("Authorization", "Bearer a.b.c"),
+            ),
+            ("a good token", put(path).with_token()),
+            ("a cookie", put(path).field("Cookie", "a=b")),
+            ("two origins", put(path).field("Origin", "https://app.test")),
+            (
+                "two methods",
+                put(path).field("Access-Control-Request-Method", "GET"),
+            ),
+            (
+                "trailers",
+                put(path).body("abc").trailer("x-user-id", FORGED),
+            ),
+        ] {
+            table.both(format!("{what} at {path}"), &ask, &not_allowed);
+        }
+    }
     table
 }
