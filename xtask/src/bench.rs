@@ -96,9 +96,7 @@ fn counted() -> Outcome {
             "an assertion that is used again takes {again} instructions"
         ));
     }
-    println!(
-        "limits: ratio {RATIO}, cache hit with headers {HIT}, assertion again {AGAIN}\n"
-    );
+    println!("limits: ratio {RATIO}, cache hit with headers {HIT}, assertion again {AGAIN}\n");
     if over.is_empty() {
         return Ok(());
     }

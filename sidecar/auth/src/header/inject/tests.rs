@@ -283,3 +283,18 @@ fn all_headers_together_are_capped() {
         Err(Reason::IdentityTooLarge)
     );
 }
+
+#[test]
+fn what_counts_towards_the_limit_is_the_line() {
+    assert_eq!(MAX_ALL, 16_384);
+    // Name, colon, space, value, line end.
+    let set = InjectSet::new(vec![
+        fixed("x-zone", "abc"),
+        injection("x-user-id", "sub", Encoding::String),
+        fixed("x-b", "d"),
+    ]);
+    assert_eq!(set.fixed_size(), (6 + 3 + 4) + (3 + 1 + 4));
+    assert_eq!(InjectSet::default().fixed_size(), 0);
+    let names: Vec<_> = set.injections().iter().map(|one| &one.name[..]).collect();
+    assert_eq!(names, [&b"x-zone"[..], b"x-user-id", b"x-b"]);
+}
