@@ -30,8 +30,10 @@ impl<'s> Asked<'s> {
         let Found::Route(at) = table.find(host, &mut path, &preflight.method) else {
             return None;
         };
-        // Who wrote a route for OPTIONS has said what becomes of it there; a laxer route behind that one is not asked.
-        if let Found::Route(named) = table.find(host, &mut head.path.clone(), &head.method)
+        // Who wrote a route for OPTIONS has said what becomes of it there, be it that the path is refused; a laxer route
+        // behind that one is not asked.
+        if let Found::Route(named) | Found::PathRefused(Some(named), _) =
+            table.find(host, &mut head.path.clone(), &head.method)
             && named != at
             && table.routes()[named].methods.contains(&Method::OPTIONS)
             && !table.is_closer(at, named, host)

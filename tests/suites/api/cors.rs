@@ -274,6 +274,8 @@ fn threat_45_a_route_for_options_is_not_walked_around() {
       - { name: near, match: { path: /a/b/c, methods: [PUT] }, cors: forward, upstream: api }
       - { name: same, match: { path: /a/b, methods: [PUT] }, cors: forward, upstream: api }
       - { name: both, match: { path: /a/b/d, methods: [PUT, OPTIONS] }, cors: forward, upstream: api }
+      - { name: laxer, match: { path: /lax, methods: [PUT] }, cors: forward, path_normalization: { encoded_slash: keep }, upstream: api }
+      - { name: stricter, match: { path: /lax/guard, methods: [OPTIONS] }, upstream: api }
 ",
         "",
     );
@@ -283,6 +285,10 @@ fn threat_45_a_route_for_options_is_not_walked_around() {
         ("/a/b/c", 200),
         ("/a/b/d", 200),
         ("/a/b/e", 401),
+        // What the guard refuses for its path is refused as well: the laxer route behind it would keep the slash.
+        ("/lax/x%2Fy", 200),
+        ("/lax/guard/x", 401),
+        ("/lax/guard/x%2Fy", 400),
     ] {
         for reply in both(&world, &preflight(path, APP, "PUT")) {
             assert_eq!(reply.status, status, "{path}: {reply:?}");
