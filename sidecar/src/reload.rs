@@ -274,6 +274,7 @@ fn listener(
                 || is_hop_by_hop(name)
         }),
         forwarders: config.trusted_forwarders.clone(),
+        trust_client_cert: config.trust_client_cert,
         forward_client_cert: config
             .tls
             .as_ref()

@@ -73,6 +73,8 @@ pub struct Listener {
     pub trailers: TrailerFilter,
     /// Peers that are believed when they say where a client is.
     pub forwarders: Forwarders,
+    /// They are believed as well when they say which certificate a client showed (RFC 9440).
+    pub trust_client_cert: bool,
     /// What the API is told of a client's certificate.
     pub forward_client_cert: Forward,
     /// What is made of answers that belong to no route.

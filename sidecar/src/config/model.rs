@@ -137,6 +137,8 @@ pub struct ListenerConfig {
     pub tls: Option<TlsConfig>,
     /// Peers that are believed when they say where a client is.
     pub trusted_forwarders: Forwarders,
+    /// They are believed as well when they say which certificate a client showed (RFC 9440).
+    pub trust_client_cert: bool,
     /// What is made of answers that belong to no route.
     pub response: ResponseRules,
     /// Limit of a TLS handshake.

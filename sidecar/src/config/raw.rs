@@ -134,6 +134,7 @@ pub(crate) enum RawTokenType {
 pub(crate) struct RawListener {
     pub(crate) listen: Field<String>,
     pub(crate) trusted_forwarders: List<String>,
+    pub(crate) trust_client_cert: Field<bool>,
     pub(crate) tls: Field<RawTls>,
     pub(crate) plaintext: Field<bool>,
     pub(crate) publish_jwks: Field<bool>,

@@ -189,12 +189,7 @@ impl Page {
             fields: asked.fields,
         };
         if let Some(asked) = preflight::Asked::of(listener, &head, true) {
-            return self.preflight(
-                listener,
-                head,
-                &asked,
-                question.from.unwrap_or(HERE),
-            );
+            return self.preflight(listener, head, &asked, question.from.unwrap_or(HERE));
         }
         let Some(route) = self.find(listener, &mut head) else {
             return;

@@ -268,6 +268,9 @@ fn client(listener: &Listener, route: &Route) -> Section {
         Forward::Leaf => "leaf",
         Forward::Chain => "chain",
     };
+    if listener.trust_client_cert {
+        says.push("Client-Cert: as those say of their clients".to_owned());
+    }
     if listener.forward_client_cert != Forward::None {
         says.push(format!(
             "Client-Cert: the client's certificate ({certificate})"
@@ -277,6 +280,7 @@ fn client(listener: &Listener, route: &Route) -> Section {
     let facts = json!({
         "forwarded": word,
         "trusted_forwarders": networks,
+        "trust_client_cert": listener.trust_client_cert,
         "forward_client_cert": certificate,
     });
     section("client", says, facts)

@@ -36,9 +36,14 @@ impl<'c> Origin<'c> {
             connection.scheme,
             &listener.forwarders,
         )?;
-        // A forwarder's own certificate says who the forwarder is. Its client's is what it says it is.
+        // A forwarder's own certificate says who the forwarder is. Its client's is what it says it is, if it may say so:
+        // proxies in common use write addresses, and pass a client's `Client-Cert` on as it came.
         let (certificate, forward) = if client.is_vouched {
-            (ClientCert::said(fields)?.map(Cow::Owned), Forward::Chain)
+            let said = match listener.trust_client_cert {
+                true => ClientCert::said(fields)?,
+                false => None,
+            };
+            (said.map(Cow::Owned), Forward::Chain)
         } else {
             let shown = connection.certificate.as_ref();
             (

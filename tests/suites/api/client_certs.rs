@@ -184,6 +184,14 @@ fn threat_38_a_forwarders_own_certificate_is_not_its_clients() {
     }
     let request = Request::get("/open").field("client-cert", ":bGVhZg==:");
     for reply in both(&target, &request).unwrap() {
+        assert_eq!(reply.status, 200);
+        assert_eq!(seen(&reply, "client-cert"), [""; 0]);
+    }
+    site.configure(
+        REQUIRED,
+        "trust_client_cert: true\n    trusted_forwarders: [127.0.0.2]",
+    );
+    for reply in both(&target, &request).unwrap() {
         assert_eq!(decoded(&reply, "client-cert"), [b"leaf"]);
     }
 }

@@ -15,7 +15,10 @@ const STRANGER: &str = "127.0.0.3";
 const CLIENT: &str = "203.0.113.9";
 
 fn world() -> World {
-    World::with_listener("trusted_forwarders: [127.0.0.2, 'fd00::/8']", ROUTES)
+    World::with_listener(
+        "trusted_forwarders: [127.0.0.2, 'fd00::/8']\n    trust_client_cert: true",
+        ROUTES,
+    )
 }
 
 fn from(world: &World, peer: &str) -> Target {
@@ -120,6 +123,24 @@ fn threat_38_a_stranger_is_the_client_whatever_it_says() {
                 let client = line["client"].as_str().unwrap();
                 assert!(client.starts_with(&format!("{peer}:")), "{line}");
                 assert!(line.get("peer").is_none(), "{line}");
+            }
+        }
+    }
+}
+
+/// A proxy that is trusted for addresses passes `Client-Cert` on as its client wrote it: nobody says it is the proxy's.
+#[test]
+fn threat_38_forwarders_do_not_speak_for_certificates_unasked() {
+    let world = World::with_listener("trusted_forwarders: [127.0.0.2]", ROUTES);
+    for request in [
+        said(),
+        said().field("client-cert", "junk"),
+        Request::get("/open").field("client-cert-chain", ":b25l:"),
+    ] {
+        for reply in both(&from(&world, FORWARDER), &request) {
+            assert_eq!(reply.status, 200, "{reply:?}");
+            for gone in ["client-cert", "client-cert-chain"] {
+                assert_eq!(seen(&reply, gone), [""; 0], "{gone}");
             }
         }
     }

@@ -173,36 +173,62 @@ impl Said {
     fn of(fields: &Fields, forwarders: &Forwarders) -> Result<Self, String> {
         let standard = forwarded(fields, forwarders)?;
         let custom = x_forwarded_for(fields, forwarders)?;
-        let chain = agreed(standard.chain, custom, |one, other| one.0 == other.0).map_err(
-            |(one, other)| contradiction("Forwarded", one.0, "X-Forwarded-For", other.0),
-        )?;
-        let chain = with_real_ip(fields, chain)?;
+        // The family that names the client is the forwarder's. What the other one says beside it may be the client's own,
+        // which a forwarder passed on that does not know it: `Forwarded: for=…;host=…;proto=…` needs no more than the
+        // client's true address to agree.
+        let family = match (&standard.chain, &custom) {
+            (Some(_), None) => Family::Standard,
+            _ => Family::Custom,
+        };
+        if let (Some(one), Some(other)) = (&standard.chain, &custom)
+            && one.0 != other.0
+        {
+            return Err(contradiction(
+                "Forwarded",
+                one.0,
+                "X-Forwarded-For",
+                other.0,
+            ));
+        }
+        let chain = with_real_ip(fields, custom.or(standard.chain))?;
         let scheme = sole(fields, "x-forwarded-proto", scheme)?;
         let host = sole(fields, "x-forwarded-host", host)?;
-        let differ = |one: &dyn std::fmt::Display, name: &str, other: &dyn std::fmt::Display| {
-            contradiction("Forwarded", one, name, other)
-        };
+        let port = sole(fields, "x-forwarded-port", grammar::port)?;
         Ok(Self {
             chain,
-            scheme: agreed(standard.scheme, scheme, Scheme::eq)
-                .map_err(|(one, other)| differ(&one, "X-Forwarded-Proto", &other))?,
-            host: agreed(standard.host, host, Authority::eq)
-                .map_err(|(one, other)| differ(&one, "X-Forwarded-Host", &other))?,
-            port: sole(fields, "x-forwarded-port", grammar::port)?,
+            scheme: family.of("X-Forwarded-Proto", standard.scheme, scheme)?,
+            host: family.of("X-Forwarded-Host", standard.host, host)?,
+            port: family.of("X-Forwarded-Port", None, port)?,
         })
     }
 }
 
-/// What one field says and another one says, where they do not differ; the other one's, which proxies in common use
-/// write at each hop.
-fn agreed<T>(
-    one: Option<T>,
-    other: Option<T>,
-    same: fn(&T, &T) -> bool,
-) -> Result<Option<T>, (T, T)> {
-    match (one, other) {
-        (Some(one), Some(other)) if !same(&one, &other) => Err((one, other)),
-        (one, other) => Ok(other.or(one)),
+/// Whose word counts beside an address.
+#[derive(Clone, Copy)]
+enum Family {
+    /// That of `Forwarded`.
+    Standard,
+    /// That of `X-Forwarded-*`.
+    Custom,
+}
+
+impl Family {
+    /// What this family says. The other one may be silent or say the same.
+    fn of<T: PartialEq + std::fmt::Display>(
+        self,
+        name: &str,
+        standard: Option<T>,
+        custom: Option<T>,
+    ) -> Result<Option<T>, String> {
+        if let (Some(one), Some(other)) = (&standard, &custom)
+            && one != other
+        {
+            return Err(contradiction("Forwarded", one, name, other));
+        }
+        Ok(match self {
+            Self::Standard => standard,
+            Self::Custom => custom,
+        })
     }
 }
 

@@ -1,12 +1,13 @@
-//! `trusted_forwarders` of a listener, and `response` of its routes: what passes between us and those around us.
+//! `trusted_forwarders` and `trust_client_cert` of a listener, and `response` of its routes: what passes between us and
+//! those around us.
 
 use tollgate_auth::header::forwarded::{Forwarders, parse_net};
 use tollgate_auth::header::response::{Change, ResponseRules, check, check_value};
 use tollgate_http::fields::Field;
 
-use super::context::{Context, items, set};
+use super::context::{Context, items, lacks_items, set};
 use crate::config::node::At;
-use crate::config::raw::RawResponse;
+use crate::config::raw::{RawListener, RawResponse};
 
 /// Whose word on where a client is counts.
 pub(super) fn forwarders(cx: &mut Context<'_>, raw: Option<&At<Vec<At<String>>>>) -> Forwarders {
@@ -21,6 +22,20 @@ pub(super) fn forwarders(cx: &mut Context<'_>, raw: Option<&At<Vec<At<String>>>>
         }
     }
     Forwarders::new(networks)
+}
+
+/// Whether forwarders speak for their clients' certificates too. Where nobody is one, nobody would.
+pub(super) fn trust_client_cert(cx: &mut Context<'_>, raw: &RawListener) -> bool {
+    let Some((at, true)) = set(raw.trust_client_cert.as_ref()) else {
+        return false;
+    };
+    if lacks_items(raw.trusted_forwarders.as_ref()) {
+        cx.report(
+            at,
+            "`trust_client_cert: true` stands without `trusted_forwarders`; name there whose `Client-Cert` is believed, or remove it",
+        );
+    }
+    true
 }
 
 /// What is made of answers. Names are compared without case; each may stand once.

@@ -57,6 +57,7 @@ fn listener(
         .required(position, "listen", raw.listen.as_ref())
         .and_then(|(at, text)| cx.socket_address("listen", at, text));
     let trusted_forwarders = forwarding::forwarders(cx, raw.trusted_forwarders.as_ref());
+    let trust_client_cert = forwarding::trust_client_cert(cx, raw);
     let plaintext = set(raw.plaintext.as_ref());
     let tls = match (&raw.tls, plaintext) {
         (Some(_), Some((at, true))) => {
@@ -138,6 +139,7 @@ fn listener(
         address: address?,
         tls,
         trusted_forwarders,
+        trust_client_cert,
         response: defaults.response,
         handshake_timeout,
         head_timeout,

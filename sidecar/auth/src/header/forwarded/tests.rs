@@ -385,7 +385,7 @@ fn t38_fields_that_contradict_each_other_refuse() {
 }
 
 #[test]
-fn scheme_host_and_port_are_those_of_the_first_hop() {
+fn t38_scheme_host_and_port_are_those_of_the_first_hop() {
     let client = |lines: &[(&'static str, &str)]| of(PEER, &fields(lines)).unwrap();
     for (lines, scheme, host, port) in [
         (&[][..], Scheme::Http, None, None),
@@ -445,6 +445,53 @@ fn scheme_host_and_port_are_those_of_the_first_hop() {
         assert_eq!(client.host.map(|host| host.to_string()).as_deref(), host);
         assert_eq!(client.port, port);
         assert!(client.is_vouched);
+    }
+    // The client's own `Forwarded`, with its true address, beside what a proxy wrote that does not know the field; and the
+    // other way round.
+    for (lines, scheme, host, port) in [
+        (
+            &[
+                ("forwarded", "for=203.0.113.9;host=evil.test;proto=https"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ][..],
+            Scheme::Http,
+            None,
+            None,
+        ),
+        (
+            &[
+                ("forwarded", "for=203.0.113.9;host=evil.test"),
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-port", "444"),
+            ],
+            Scheme::Https,
+            None,
+            Some(444),
+        ),
+        (
+            &[
+                ("forwarded", "for=203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "evil.test"),
+                ("x-forwarded-port", "444"),
+            ],
+            Scheme::Http,
+            None,
+            None,
+        ),
+        (
+            &[("x-real-ip", "203.0.113.9"), ("x-forwarded-proto", "https")],
+            Scheme::Https,
+            None,
+            None,
+        ),
+    ] {
+        let client = client(lines);
+        assert_eq!(client.address.to_string(), CLIENT);
+        assert_eq!(client.scheme, scheme, "{lines:?}");
+        assert_eq!(client.host.map(|host| host.to_string()).as_deref(), host);
+        assert_eq!(client.port, port, "{lines:?}");
     }
     let encrypted = |lines: &[(&'static str, &str)]| {
         let fields = fields(lines);

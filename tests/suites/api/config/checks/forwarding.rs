@@ -45,6 +45,36 @@ fn forwarders_are_addresses_and_networks() {
 }
 
 #[test]
+fn forwarders_do_not_speak_for_certificates_unasked() {
+    let with = |more: &str| format!("plaintext: true\n    {more}");
+    for (more, trusted) in [
+        ("trusted_forwarders: [192.0.2.7]", false),
+        (
+            "trusted_forwarders: [192.0.2.7]\n    trust_client_cert: false",
+            false,
+        ),
+        (
+            "trusted_forwarders: [192.0.2.7]\n    trust_client_cert: true",
+            true,
+        ),
+        ("trust_client_cert: false", false),
+    ] {
+        let config = valid("plaintext: true", &with(more));
+        assert_eq!(config.listeners[0].trust_client_cert, trusted, "{more}");
+    }
+    for more in [
+        "trust_client_cert: true",
+        "trusted_forwarders: []\n    trust_client_cert: true",
+    ] {
+        mistake(
+            "plaintext: true",
+            &with(more),
+            "`trust_client_cert: true` stands without `trusted_forwarders`",
+        );
+    }
+}
+
+#[test]
 fn an_upstream_is_told_in_a_style() {
     let api = "api: { endpoints: [127.0.0.1:9000] }";
     let with = |style: &str| format!("api: {{ endpoints: [127.0.0.1:9000], forwarded: {style} }}");
