@@ -22,7 +22,7 @@ const ROUTES: &str = r#"
         upstream: api
       - name: forged
         match: { path: /forged }
-        require: { expr: '!("x-forwarded-for" in request.headers) && !("x-hop" in request.headers)' }
+        require: { expr: '!("x-hop" in request.headers)' }
         upstream: api
       - name: heavy
         match: { path: /heavy }
@@ -230,6 +230,14 @@ fn rules_that_cannot_be_are_mistakes_with_their_place() {
             "the header `x-tollgate-a` is written by Tollgate",
         ),
         (
+            "require: { expr: '!(\"x-original-url\" in request.headers)' }",
+            "the header `x-original-url` is removed before any rule looks",
+        ),
+        (
+            "require: { expr: 'request.headers[\"connection\"] == \"close\"' }",
+            "the header `connection` belongs to the connection, and no rule sees it",
+        ),
+        (
             "token: none, require: { expr: 'claims.x == 1' }",
             "this public route has a `require:` of its token",
         ),
@@ -266,15 +274,33 @@ fn a_route_inherits_what_can_hold_for_it_or_says_its_own() {
     let (claims, source) = ("'claims.x == 1'", "'source.address == \"::1\"'");
     let both = format!("require: {{ scopes: [s], expr: {source} }}");
     let expr = |text: &str| Some(text.trim_matches('\'').to_owned());
-    // Inherited as a whole, replaced as a whole.
+    // Part by part: another condition takes none away.
     assert_eq!(text(&both, ""), (vec!["s".to_owned()], expr(source)));
     assert_eq!(
         text(&both, "require: { scopes: [t] }"),
-        (vec!["t".to_owned()], None)
+        (vec!["t".to_owned()], expr(source))
     );
+    assert_eq!(
+        text(&both, "require: { expr: 'claims.y == 2' }"),
+        (vec!["s".to_owned()], expr("claims.y == 2"))
+    );
+    assert_eq!(
+        text(&both, "require: { scopes: [] }"),
+        (vec![], expr(source))
+    );
+    let of_claims_too = "require: { claims: { a: [1] }, scopes: [s] }";
+    let narrowed = required(of_claims_too, "require: { scopes: [t] }").unwrap();
+    assert_eq!(narrowed.claims.len(), 1);
+    let replaced = required(of_claims_too, "require: { claims: { b: [1], c: [1] } }").unwrap();
+    assert_eq!((replaced.claims.len(), replaced.scopes.len()), (2, 1));
     assert_eq!(text(&both, "require: {}"), (vec![], None));
     // Public: what is required of tokens does not bind it, what is required of requests does.
     assert_eq!(text(&both, "token: none"), (vec![], expr(source)));
+    let own = "token: none, require: { expr: 'request.method == \"GET\"' }";
+    assert_eq!(
+        text(&both, own),
+        (vec![], expr("request.method == \"GET\""))
+    );
     let of_claims = format!("require: {{ expr: {claims} }}");
     assert_eq!(text(&of_claims, "token: none"), (vec![], None));
     let mixed = "require: { expr: 'claims.x == 1 || source.address == \"::1\"' }";

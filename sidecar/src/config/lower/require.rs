@@ -1,6 +1,6 @@
 //! `require:` of routes and defaults.
 
-use tollgate_auth::header::scrub::ManagedNames;
+use tollgate_auth::header::scrub::{ManagedNames, is_unvouched};
 use tollgate_auth::policy::expr::Expression;
 use tollgate_auth::policy::rule::Requirement;
 use tollgate_auth::token::claims::ClaimPath;
@@ -43,7 +43,7 @@ pub(super) fn lower(cx: &mut Context<'_>, raw: Option<&At<RawRequire>>) -> Requi
                 format!("`{name}` may list strings, numbers and booleans, not `{odd}`"),
             );
         }
-        claims.push((ClaimPath::new([name.clone()]), values.clone()));
+        claims.push((ClaimPath::new([name.clone()]), values.clone().into()));
     }
     Requirement {
         scopes: items(raw.scopes.as_ref())
@@ -68,7 +68,8 @@ fn expr(cx: &mut Context<'_>, raw: Option<&At<String>>) -> Option<Expression> {
     }
 }
 
-/// What a route with this token rule requires: what it says itself, or else what it inherits.
+/// What a route with this token rule requires: what it says itself, and of what it does not speak of what it inherits, so
+/// that one more condition never takes another away. An empty `require` says that nothing is required.
 pub(super) fn of_route(
     cx: &mut Context<'_>,
     route: Position,
@@ -76,14 +77,27 @@ pub(super) fn of_route(
     inherited: &Requirement,
     token: &Token,
 ) -> Requirement {
-    let own = raw.is_some();
-    let mut requirement = match own {
-        true => lower(cx, raw),
-        false => inherited.clone(),
-    };
+    let own = lower(cx, raw);
+    let said = set(raw).map(|(_, raw)| raw);
+    let says_nothing =
+        said.is_some_and(|raw| raw.scopes.is_none() && raw.claims.is_none() && raw.expr.is_none());
     let at = raw.map_or(route, |at| at.position);
+    let own_needs_token = own.needs_token();
+    let is_inherited = !says_nothing && said.is_none_or(|raw| raw.expr.is_none());
+    let mut requirement = own;
+    if !says_nothing {
+        if said.is_none_or(|raw| raw.scopes.is_none()) {
+            requirement.scopes.clone_from(&inherited.scopes);
+        }
+        if said.is_none_or(|raw| raw.claims.is_none()) {
+            requirement.claims.clone_from(&inherited.claims);
+        }
+        if is_inherited {
+            requirement.expr.clone_from(&inherited.expr);
+        }
+    }
     match token {
-        Token::Public if own && requirement.needs_token() => {
+        Token::Public if own_needs_token => {
             cx.report(
                 at,
                 "this public route has a `require:` of its token; without a token it can never hold. Only an `expr` over `request`, `source` and `tls` can",
@@ -93,14 +107,15 @@ pub(super) fn of_route(
             // What the listener requires of tokens does not bind a route that asks for none; what it requires of requests does.
             requirement.scopes.clear();
             requirement.claims.clear();
-            let both = requirement
-                .expr
-                .take_if(|expr| expr.reads_claims())
-                .is_some_and(|expr| expr.reads_request());
+            let both = is_inherited
+                && requirement
+                    .expr
+                    .take_if(|expr| expr.reads_claims())
+                    .is_some_and(|expr| expr.reads_request());
             if both {
                 cx.report(
                     at,
-                    "this public route inherits an `expr` over claims and request alike, of which only the latter could hold without a token; give it a `require` of its own, or say `require: {}`",
+                    "this public route inherits an `expr` over claims and request alike, of which only the latter could hold without a token; give it an `expr` of its own, or say `require: {}`",
                 );
             }
         }
@@ -125,14 +140,16 @@ pub(super) fn forgeable(cx: &mut Context<'_>, listeners: &[ListenerConfig]) {
         .filter_map(|injection| std::str::from_utf8(&injection.name).ok());
     let managed = ManagedNames::new(injected.chain([SAID_BY_US]));
     for (at, rule) in rules {
-        for name in rule
-            .headers()
-            .filter(|name| managed.matches(name.as_bytes()))
-        {
-            cx.report(
-                at,
-                format!("the header `{name}` is written by Tollgate, so what a client says in it is removed before any rule looks; ask `claims` instead"),
-            );
+        for name in rule.headers() {
+            let bytes = name.as_bytes();
+            let why = if managed.matches(bytes) {
+                "is written by Tollgate, so what a client says in it is removed before any rule looks; ask `claims` instead"
+            } else if is_unvouched(bytes) {
+                "is removed before any rule looks, so the rule would never see one; where a client is says `source.address`, which certificate it showed `tls.client`"
+            } else {
+                continue;
+            };
+            cx.report(at, format!("the header `{name}` {why}"));
         }
     }
 }
