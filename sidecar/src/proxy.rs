@@ -220,10 +220,8 @@ async fn forward(
         scrub(&mut head.fields, &listener.managed);
         unvouched(&mut head.fields);
         // What is required of the request alone holds for a question as well: it goes to the API.
-        if !route.require.needs_token() {
-            let facts = origin.facts(connection, &head);
-            route.require.permit(None, &facts)?;
-        }
+        let facts = origin.facts(connection, &head);
+        route.require.permit_request(&facts)?;
         let style = route.upstream.config().forwarded;
         let origin = origin.without_certificate();
         origin.introduce(style, record.request_id(), &mut head)?;

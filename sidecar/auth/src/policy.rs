@@ -1,5 +1,6 @@
 //! Which route a request takes, and what that route requires of the claims and of the request.
 
+pub mod accepted;
 pub mod cors;
 pub mod explain;
 pub mod expr;

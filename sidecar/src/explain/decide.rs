@@ -118,14 +118,12 @@ pub(super) fn pass_on(
     hop_by_hop(&mut head.fields);
     scrub(&mut head.fields, &listener.managed);
     unvouched(&mut head.fields);
-    if !route.require.needs_token() {
-        let facts = Facts {
-            head,
-            source: from,
-            client: None,
-        };
-        route.require.permit(None, &facts)?;
-    }
+    let facts = Facts {
+        head,
+        source: from,
+        client: None,
+    };
+    route.require.permit_request(&facts)?;
     Ok("passed to the API, without a token".to_owned())
 }
 

@@ -168,9 +168,9 @@ fn require(route: &Route) -> Option<Section> {
         says.push(format!(
             "claim {} is {}",
             plain(claim),
-            joined(values.iter(), " or ")
+            joined(values.values().iter(), " or ")
         ));
-        claims.push(json!({ "claim": claim.names(), "any_of": values }));
+        claims.push(json!({ "claim": claim.names(), "any_of": values.values() }));
     }
     let expr = require.expr.as_ref().map(Expression::text);
     says.extend(expr.map(|text| format!("holds: {text}")));
@@ -220,7 +220,9 @@ fn from_claim(one: &FromClaim) -> String {
     let filter = |word: &str, filter: &Option<Filter>| match filter {
         None => String::new(),
         Some(Filter::Prefix(prefix)) => format!(", {word} {prefix}…"),
-        Some(Filter::OneOf(values)) => format!(", {word} {}", joined(values.iter(), " or ")),
+        Some(Filter::OneOf(values)) => {
+            format!(", {word} {}", joined(values.iter(), " or "))
+        }
     };
     format!(
         "claim {}{encoding}{}{}",

@@ -17,6 +17,11 @@ const ROUTES: &str = r#"
         inject: { x-fixed: { value: here } }
         cors: forward
         upstream: api
+      - name: inside
+        match: { path: /inside, methods: [PUT] }
+        require: { scopes: [orders:write], expr: 'cidr("10.0.0.0/8").containsIP(source.address)' }
+        cors: forward
+        upstream: api
       - name: answering
         match: { path: /answering, methods: [GET, PUT] }
         cors: { origins: [https://app.test, "https://two.test:8443"], headers: [authorization, x-a], expose: [x-request-id], credentials: true, max_age: 5m }
@@ -153,6 +158,16 @@ fn a_page_can_read_its_answers_and_its_refusals() {
             (401, None)
         );
     }
+}
+
+/// Nobody is named for a question, so scopes are not asked for; what the route requires of the request is.
+#[test]
+fn threat_45_a_preflight_meets_what_is_required_of_the_request() {
+    let world = world();
+    for reply in both(&world, &preflight("/inside", APP, "PUT")) {
+        refused(&reply, 403, "policy_denied");
+    }
+    assert_eq!(world.echo.count(), 0);
 }
 
 #[test]

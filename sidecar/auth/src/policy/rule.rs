@@ -1,7 +1,6 @@
 //! What a route requires of verified claims, and of the request.
 
-use serde_json::Value;
-
+use super::accepted::Accepted;
 use super::expr::Expression;
 use super::facts::Facts;
 use crate::reason::Reason;
@@ -15,7 +14,7 @@ pub struct Requirement {
     pub scopes: Vec<String>,
     /// Claims, each with the values of which it must have one. An array claim has a value if it is one
     /// of its elements; nothing is ever joined or split. A claim with no accepted values never holds.
-    pub claims: Vec<(ClaimPath, Vec<Value>)>,
+    pub claims: Vec<(ClaimPath, Accepted)>,
     /// A condition over claims and request.
     pub expr: Option<Expression>,
 }
@@ -49,21 +48,20 @@ impl Requirement {
             }
             None => {}
         }
-        let Some(expr) = &self.expr else {
-            return Ok(());
-        };
-        let evaluated = expr.evaluate(claims, facts);
-        let rule = || quote(expr.text());
-        match evaluated.outcome {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::new(
-                Reason::PolicyDenied,
-                format!("the rule {} does not hold", rule()),
-            )),
-            Err(fault) => Err(Refusal::new(
-                Reason::PolicyError,
-                format!("the rule {} has no answer: {fault}", rule()),
-            )),
+        match &self.expr {
+            Some(expr) => hold(expr, claims, facts),
+            None => Ok(()),
+        }
+    }
+
+    /// Decides what it asks of the request alone, for one that nobody is named for: a browser's question.
+    ///
+    /// # Errors
+    /// [`Reason::PolicyDenied`], [`Reason::PolicyError`].
+    pub fn permit_request(&self, facts: &Facts<'_>) -> Result<(), Refusal> {
+        match &self.expr {
+            Some(expr) if !expr.reads_claims() => hold(expr, None, facts),
+            _ => Ok(()),
         }
     }
 
@@ -81,7 +79,7 @@ impl Requirement {
         for (path, accepted) in &self.claims {
             match claims.get(path) {
                 None => return Err(denied(path, "is absent")),
-                Some(found) if !has_any(found, accepted) => {
+                Some(found) if !accepted.meets(found) => {
                     return Err(denied(path, "has none of the accepted values"));
                 }
                 Some(_) => {}
@@ -91,20 +89,18 @@ impl Requirement {
     }
 }
 
-fn has_any(found: &Value, accepted: &[Value]) -> bool {
-    match found {
-        Value::Array(elements) => elements.iter().any(|e| accepted.iter().any(|a| same(e, a))),
-        scalar => accepted.iter().any(|a| same(scalar, a)),
-    }
-}
-
-/// Equality, where 2 and 2.0 are one number: configuration and token may spell it differently.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) if a.is_f64() != b.is_f64() => {
-            a.as_f64() == b.as_f64()
-        }
-        _ => a == b,
+fn hold(expr: &Expression, claims: Option<&Claims>, facts: &Facts<'_>) -> Result<(), Refusal> {
+    let rule = || quote(expr.text());
+    match expr.evaluate(claims, facts).outcome {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::new(
+            Reason::PolicyDenied,
+            format!("the rule {} does not hold", rule()),
+        )),
+        Err(fault) => Err(Refusal::new(
+            Reason::PolicyError,
+            format!("the rule {} has no answer: {fault}", rule()),
+        )),
     }
 }
 
@@ -116,7 +112,7 @@ fn denied(path: &ClaimPath, what: &str) -> Refusal {
 mod tests {
     use super::*;
     use crate::policy::testing::request;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn permit(require: &Requirement, claims: Option<&Claims>) -> Result<(), Refusal> {
         let head = request(&[]);
@@ -149,7 +145,10 @@ mod tests {
 
     fn claim(path: &[&str], accepted: &[Value]) -> Requirement {
         Requirement {
-            claims: vec![(ClaimPath::new(path.iter().copied()), accepted.to_vec())],
+            claims: vec![(
+                ClaimPath::new(path.iter().copied()),
+                accepted.to_vec().into(),
+            )],
             ..Requirement::default()
         }
     }
