@@ -5,14 +5,17 @@
 //! whoever can reach the API without passing Tollgate, or sits between the two, can neither make up an identity nor
 //! change one. docs/assertion.md has the format, the steps of a verifier, and what is not proven.
 //!
-//! An assertion is signed once and used again until a tenth of its life is left ([`Assertion::is_fresh`]); one that
-//! is bound to its request is used for that request alone. Time is an argument, and the wall clock's: an assertion
+//! An assertion is signed once and used again until so little of its life is left that it might die on the way
+//! ([`Assertion::is_fresh`]); one that is bound to its request is used for that request alone. Time is an argument, and the wall clock's: an assertion
 //! from the future is not used, so a clock that was set back costs one signature.
 
 mod canonical;
 mod key;
 mod payload;
 mod rules;
+
+use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate_http::fields::Field;
@@ -33,8 +36,12 @@ pub use self::rules::{Bind, LIFETIMES, Rules, RulesError};
 /// The header that carries it.
 pub const NAME: &str = "x-tollgate-assertion";
 
+/// What is left of an assertion that is used again, at least, unless its whole life is short: an upstream that is slow to
+/// connect gets it seconds later.
+const LEFT: Duration = Duration::from_secs(5);
+
 /// An assertion, ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Assertion {
     value: Bytes,
     issued_at: UnixTime,
@@ -57,15 +64,27 @@ impl Assertion {
         self.expires
     }
 
-    /// Whether it may be sent again: it was issued by `now`, and more than a tenth of its life is left.
+    /// Whether it may be sent again: it was issued by `now`, and more is left of it than a tenth of its life and than 5 s,
+    /// or half of a life that is shorter than 10 s.
     pub fn is_fresh(&self, now: UnixTime) -> bool {
         let life = self.expires.saturating_since(self.issued_at);
-        now >= self.issued_at && self.expires.saturating_since(now) * 10 > life
+        let least = LEFT.min(life / 2).max(life / 10);
+        now >= self.issued_at && self.expires.saturating_since(now) > least
+    }
+}
+
+/// Never shows the value: whoever has it is the user until it expires.
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assertion")
+            .field("issued_at", &self.issued_at)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
 /// What is said of a token that was accepted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Facts<'f> {
     /// What it claims.
     pub claims: &'f Claims,
@@ -75,6 +94,16 @@ pub struct Facts<'f> {
     pub lines: &'f [Field],
     /// The first moment at which the token is not accepted any more: `exp` and the issuer's `clock_skew`.
     pub until: UnixTime,
+}
+
+/// Never shows what headers say.
+impl fmt::Debug for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts")
+            .field("claims", &self.claims)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How, and with what, it is signed.
@@ -91,6 +120,8 @@ impl Signer<'_> {
     /// that request alone.
     ///
     /// # Errors
+    /// [`Reason::TokenExpired`] when the token has less than a second left: dates are whole seconds, and a verifier would
+    /// take the assertion for expired.
     /// [`Reason::IdentityTooLarge`] when it would be larger than 8 KiB, or than 16 KiB together with the identity headers;
     /// [`Reason::AssertionUnsigned`] when the cryptographic library fails.
     pub fn sign(
@@ -103,6 +134,12 @@ impl Signer<'_> {
         // Whole seconds, as every verifier reads them, and rounded down: never a moment longer than the token.
         let until = UnixTime::from_secs(facts.until.as_secs());
         let expires = until.min(issued_at + self.rules.lifetime());
+        if expires <= issued_at {
+            return Err(Refusal::new(
+                Reason::TokenExpired,
+                "less than a second is left of the token, too little for an assertion",
+            ));
+        }
         let payload = Parts {
             rules: self.rules,
             claims: facts.claims,

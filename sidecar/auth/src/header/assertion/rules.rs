@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::token::claims::ClaimPath;
 use crate::token::sha256::sha256;
 
-/// How long an assertion may live: an assertion that leaks is worth no more than this.
-pub const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+/// How long an assertion may live: one that leaks is worth no more than the most, and one that is cut to whole seconds and
+/// sent over a slow connection arrives alive with the least.
+pub const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(60);
 
 /// What an assertion is bound to beside its audience.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum RulesError {
     #[error("the audience is empty; leave it out for the upstream's name")]
     NoAudience,
     /// Too long, too short, or not whole seconds.
-    #[error("assertions live 1 to 60 whole seconds")]
+    #[error("assertions live 5 to 60 whole seconds")]
     Lifetime,
     /// One claim is told twice.
     #[error("the claim {0} is named already, whole or with what it is a part of; keep one of them")]

@@ -265,7 +265,64 @@ fn it_never_outlives_the_token() {
     assert_eq!(life(60, seconds(1)), 1);
     // Rounded down.
     assert_eq!(life(30, Duration::from_millis(12_999)), 12);
-    assert_eq!(life(30, Duration::from_millis(999)), 0);
+    assert_eq!(life(30, Duration::from_millis(1_999)), 1);
+}
+
+/// A verifier without leeway refuses what expires in the second of its issue, or before.
+#[test]
+fn none_is_born_dead() {
+    let set = InjectSet::default();
+    let millis = Duration::from_millis;
+    let try_at = |now: Duration, until: Duration| {
+        try_sign(
+            &rules(30, &[]),
+            &json!({}),
+            &set,
+            None,
+            NOW + until,
+            NOW + now,
+        )
+    };
+    for (now, until) in [(0, 999), (0, 0), (500, 999), (0, 1), (1_000, 0)] {
+        let refused = try_at(millis(now), millis(until)).unwrap_err();
+        assert_eq!(refused.reason, Reason::TokenExpired, "{now} {until}");
+    }
+    let last = try_at(millis(999), millis(1_000)).unwrap();
+    assert_eq!(last.expires(), NOW + millis(1_000));
+    assert!(last.expires() > last.issued_at());
+}
+
+#[test]
+fn nothing_shows_an_assertion_or_what_it_covers() {
+    let (token, set) = (json!({"x-user": "SECRET"}), set(&["x-user"]));
+    let made = sign(
+        &rules(30, &["x-user"]),
+        &token,
+        &set,
+        Duration::from_secs(300),
+    );
+    let shown = format!("{made:?}");
+    let signature = std::str::from_utf8(made.value())
+        .unwrap()
+        .rsplit('.')
+        .next();
+    assert!(
+        shown.contains("expires") && !shown.contains(signature.unwrap()),
+        "{shown}"
+    );
+    let claims = claims(&token);
+    let lines = set.render(&claims).unwrap();
+    let facts = Facts {
+        claims: &claims,
+        set: &set,
+        lines: &lines,
+        until: NOW,
+    };
+    let shown = format!("{facts:?}");
+    assert!(
+        shown.contains("x-user") && !shown.contains("SECRET"),
+        "{shown}"
+    );
 }
 
 /// The wall clock's fraction of a second is no part of a date that verifiers read.
@@ -281,13 +338,19 @@ fn dates_are_whole_seconds() {
 }
 
 #[test]
-fn it_is_used_again_until_a_tenth_of_its_life_is_left() {
+fn it_is_used_again_while_enough_of_its_life_is_left() {
     let set = InjectSet::default();
     for (lifetime, left, fresh_for) in [
-        (30, 300, Duration::from_secs(27)),
+        // 5 s.
+        (30, 300, Duration::from_secs(25)),
+        (60, 20, Duration::from_secs(15)),
+        (50, 300, Duration::from_secs(45)),
+        // A tenth.
         (60, 300, Duration::from_secs(54)),
-        (1, 300, Duration::from_millis(900)),
-        (60, 20, Duration::from_secs(18)),
+        // A half.
+        (5, 300, Duration::from_millis(2_500)),
+        (60, 1, Duration::from_millis(500)),
+        (10, 300, Duration::from_secs(5)),
     ] {
         let made = sign(
             &rules(lifetime, &[]),
@@ -390,11 +453,13 @@ fn rules_that_cannot_be_meant_are_none() {
         Rules::new(audience.into(), lifetime, claims, Bind::Request)
     };
     let second = Duration::from_secs(1);
-    assert_eq!(new("", second, &[]), Err(RulesError::NoAudience));
-    for bad in [Duration::ZERO, 61 * second, Duration::from_millis(1_500)] {
+    let least = 5 * second;
+    assert_eq!(new("", least, &[]), Err(RulesError::NoAudience));
+    let (short, uneven) = (Duration::from_millis(4_999), Duration::from_millis(5_500));
+    for bad in [Duration::ZERO, second, short, uneven, 61 * second] {
         assert_eq!(new("a", bad, &[]), Err(RulesError::Lifetime), "{bad:?}");
     }
-    for good in [second, 60 * second] {
+    for good in [least, 60 * second] {
         let rules = new("a", good, &[&["t", "id"], &["t", "plan"], &["ti"]]).unwrap();
         assert_eq!(
             (rules.audience(), rules.lifetime(), rules.bind()),
@@ -408,7 +473,7 @@ fn rules_that_cannot_be_meant_are_none() {
     ] {
         let repeated = ClaimPath::new(bad[1].iter().copied());
         assert_eq!(
-            new("a", second, &bad),
+            new("a", least, &bad),
             Err(RulesError::Repeated(repeated)),
             "{bad:?}"
         );

@@ -43,12 +43,13 @@ fn assertions_that_cannot_be_meant_are_mistakes() {
     for (what, said) in [
         (
             "{ lifetime: 61s }",
-            "`lifetime: 61s` is out of range; allowed are 1s to 1m",
+            "`lifetime: 61s` is out of range; allowed are 5s to 1m",
         ),
         ("{ lifetime: 0s }", "out of range"),
+        ("{ lifetime: 4s }", "out of range"),
         (
-            "{ lifetime: 1500ms }",
-            "assertions live 1 to 60 whole seconds",
+            "{ lifetime: 5500ms }",
+            "assertions live 5 to 60 whole seconds",
         ),
         (
             "{ audience: '' }",
