@@ -21,6 +21,7 @@
 
 mod entry;
 mod flight;
+mod shelf;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
