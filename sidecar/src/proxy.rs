@@ -26,7 +26,7 @@ use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::{Verdict, VerdictCache};
 use tollgate_auth::token::claims::Claims;
-use tollgate_http::{Fields, RequestHead, ResponseHead};
+use tollgate_http::{Authority, Fields, RequestHead, ResponseHead};
 
 use self::assert::{Subject, assertion};
 use self::authenticate::authenticate;
@@ -97,7 +97,8 @@ pub async fn handle(
     // One configuration for the whole request, whatever is reloaded meanwhile.
     let snapshot = shared.snapshot.load_full();
     let listener = snapshot.listener(&connection.listener).map(Arc::as_ref);
-    let mut manner = Manner::new(head.method.as_str(), &head.fields, listener);
+    let host = head.authority.as_ref().map(Authority::host);
+    let mut manner = Manner::new(head.method.as_str(), host, &head.fields, listener);
     match forward(shared, connection, head, incoming, &mut record, &mut manner).await {
         Ok((mut head, mut body, ends_at)) => {
             if head.fields.get("transfer-encoding").is_some() {
@@ -139,7 +140,7 @@ pub fn refuse_unreadable(
 ) -> Answer {
     let snapshot = shared.snapshot.load_full();
     let listener = snapshot.listener(&connection.listener).map(Arc::as_ref);
-    let manner = Manner::new(&words.method, fields, listener);
+    let manner = Manner::new(&words.method, None, fields, listener);
     refuse(rejection, record_of(shared, connection, || words), &manner)
 }
 
@@ -191,7 +192,7 @@ async fn forward(
     head.scheme = origin.client.scheme;
 
     // 421: whoever was shown a certificate for one host does not mean another (RFC 9110, section 7.4).
-    let host = head.authority.as_ref().map(tollgate_http::Authority::host);
+    let host = head.authority.as_ref().map(Authority::host);
     if let (Some(names), Some(host)) = (&connection.names, host)
         && !names.cover(host)
     {

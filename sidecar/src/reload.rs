@@ -244,7 +244,7 @@ fn listener(
             }),
             texts: route.texts.clone(),
             cors: route.cors.clone(),
-            challenge: challenge(config, route),
+            challenge: challenge(route),
             response: response(&route.response),
             upstream: Arc::clone(&upstreams[route.upstream]),
         })
@@ -262,6 +262,7 @@ fn listener(
         name: Arc::clone(&config.name),
         table: RouteTable::new(matches),
         routes,
+        resource: config.resource.clone(),
         own,
         texts: config.texts.clone(),
         managed: Arc::clone(managed),
@@ -284,26 +285,23 @@ fn listener(
 }
 
 /// What clients that `route` refuses are asked for.
-fn challenge(listener: &ListenerConfig, route: &RouteConfig) -> Challenge {
+fn challenge(route: &RouteConfig) -> Challenge {
     let sources = route.token.as_ref().map(|rule| rule.sources.as_slice());
-    Challenge::new(
-        sources.unwrap_or_default(),
-        &route.require.scopes,
-        listener.resource.as_ref().map(Resource::metadata_url),
-    )
+    Challenge::new(sources.unwrap_or_default(), &route.require.scopes)
 }
 
 /// Clients ask for it after a refusal; what changes with a reload is seen in time.
 const METADATA_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// What `resource` says of the routes (RFC 9728).
+/// What `resource` says of the routes under its host (RFC 9728); what others ask of tokens is not its to tell.
 fn metadata(
     resource: &Resource,
     config: &ListenerConfig,
     issuers: &[Arc<IssuerState>],
 ) -> OwnDocument {
     let mut offers = Offers::default();
-    for route in &config.routes {
+    let served = |route: &&RouteConfig| route.matches.serves(resource.host());
+    for route in config.routes.iter().filter(served) {
         let Some(rule) = &route.token else { continue };
         let identifiers = rule.issuers.iter().map(|&at| &*issuers[at].rules.issuer);
         offers.issuers.extend(identifiers);

@@ -18,6 +18,7 @@ use tollgate_auth::header::scrub::ManagedNames;
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::policy::rule::Requirement;
+use tollgate_auth::resource::Resource;
 use tollgate_auth::texts::Texts;
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::claims::Claims;
@@ -63,6 +64,8 @@ pub struct Listener {
     pub table: RouteTable,
     /// The routes.
     pub routes: Vec<Route>,
+    /// What it is to OAuth clients, under the host of its identifier.
+    pub resource: Option<Resource>,
     /// What it answers itself, before any route is looked for.
     pub own: OwnDocuments,
     /// What refusals say beside the reason where no route is found.
@@ -79,6 +82,15 @@ pub struct Listener {
     pub forward_client_cert: Forward,
     /// What is made of answers that belong to no route.
     pub response: Response,
+}
+
+impl Listener {
+    /// The resource that requests to `host` are for. Under another host it would be another resource, and clients take
+    /// no metadata but that of the one they asked (RFC 9728, section 3.3).
+    pub fn resource_of(&self, host: Option<&str>) -> Option<&Resource> {
+        let resource = self.resource.as_ref()?;
+        (host == Some(resource.host())).then_some(resource)
+    }
 }
 
 impl std::fmt::Debug for Listener {

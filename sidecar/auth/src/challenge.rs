@@ -12,28 +12,22 @@ pub struct Challenge {
     schemes: Vec<String>,
     /// What the route requires, separated by blanks.
     scopes: String,
-    resource_metadata: Option<String>,
 }
 
 /// Of a route that is not known: a bare `Bearer`.
 impl Default for Challenge {
     fn default() -> Self {
-        Self::new(&[], &[], None)
+        Self::new(&[], &[])
     }
 }
 
 impl Challenge {
-    /// The challenges of a route with these sources, which requires these scopes; `resource_metadata` is the URL of the
-    /// listener's metadata, without quotes and backslashes.
+    /// The challenges of a route with these sources, which requires these scopes.
     ///
     /// A scheme that a source has in `Authorization` is asked for by its name. All other places, cookies and headers of
     /// the operator's choice included, are `Bearer`: a 401 must have a challenge, and what is asked for is a bearer token,
     /// wherever it travels.
-    pub fn new(
-        sources: &[TokenSource],
-        scopes: &[String],
-        resource_metadata: Option<String>,
-    ) -> Self {
+    pub fn new(sources: &[TokenSource], scopes: &[String]) -> Self {
         let mut schemes: Vec<String> = Vec::new();
         for source in sources {
             let scheme = match source {
@@ -58,14 +52,16 @@ impl Challenge {
         Self {
             schemes,
             scopes: words.join(" "),
-            resource_metadata,
         }
     }
 
     /// The values of `WWW-Authenticate` in a refusal for `reason`, one for each scheme; none where the refusal is not
     /// about the token. A request without a token learns no error (RFC 6750 section 3.1); one that lacks a scope learns
     /// which ones are required.
-    pub fn values(&self, reason: Reason) -> Vec<String> {
+    ///
+    /// `resource_metadata` is the URL of the metadata of the resource that was asked, without quotes and backslashes;
+    /// clients throw away the metadata of another one (RFC 9728 section 3.3).
+    pub fn values(&self, reason: Reason, resource_metadata: Option<&str>) -> Vec<String> {
         let parameters = match (reason.status(), reason.error()) {
             (401, None) => String::new(),
             (400 | 401 | 403, Some(error)) => format!(
@@ -86,7 +82,7 @@ impl Challenge {
                 if reason == Reason::ScopeInsufficient && !self.scopes.is_empty() {
                     add("scope", &self.scopes);
                 }
-                if let Some(url) = &self.resource_metadata {
+                if let Some(url) = resource_metadata {
                     add("resource_metadata", url);
                 }
                 value
@@ -129,8 +125,7 @@ mod tests {
     #[test]
     fn what_a_refusal_asks_for() {
         let scopes = ["orders:read".to_owned(), "orders:write".to_owned()];
-        let plain = Challenge::new(&[usual()], &scopes, None);
-        let known = Challenge::new(&[usual()], &scopes, Some(METADATA.to_owned()));
+        let challenge = Challenge::new(&[usual()], &scopes);
         for (reason, without, with) in [
             (
                 Reason::TokenMissing,
@@ -158,8 +153,8 @@ mod tests {
                 "Bearer error=\"insufficient_scope\", error_description=\"claim_denied: The token does not allow this.\", resource_metadata=\"https://api.test/.well-known/oauth-protected-resource\"",
             ),
         ] {
-            assert_eq!(plain.values(reason), [without], "{reason}");
-            assert_eq!(known.values(reason), [with], "{reason}");
+            assert_eq!(challenge.values(reason, None), [without], "{reason}");
+            assert_eq!(challenge.values(reason, Some(METADATA)), [with], "{reason}");
         }
     }
 
@@ -175,9 +170,9 @@ mod tests {
                 HeaderScheme::Named("jwt".to_owned()),
             )],
         ] {
-            let challenge = Challenge::new(&sources, &[], None);
+            let challenge = Challenge::new(&sources, &[]);
             for reason in Reason::ALL {
-                let values = challenge.values(*reason);
+                let values = challenge.values(*reason, None);
                 let is_about_the_token = reason.status() == 401 || reason.error().is_some();
                 assert_eq!(!values.is_empty(), is_about_the_token, "{reason}");
                 for value in values {
@@ -193,7 +188,7 @@ mod tests {
     fn schemes_are_asked_for_by_their_names_each_once() {
         let named = |name: &str| header("authorization", HeaderScheme::Named(name.to_owned()));
         let ask = |sources: &[TokenSource]| {
-            Challenge::new(sources, &[], None).values(Reason::TokenMissing)
+            Challenge::new(sources, &[]).values(Reason::TokenMissing, None)
         };
         assert_eq!(ask(&[named("jwt")]), ["jwt"]);
         assert_eq!(ask(&[usual(), named("jwt"), cookie()]), ["Bearer", "jwt"]);
@@ -211,8 +206,8 @@ mod tests {
     #[test]
     fn a_scope_that_no_challenge_can_hold_is_left_out() {
         let scopes = ["a", "b c", "d\"", "e\\", "", "é", "f"].map(str::to_owned);
-        let challenge = Challenge::new(&[usual()], &scopes, None);
-        let value = challenge.values(Reason::ScopeInsufficient).remove(0);
+        let challenge = Challenge::new(&[usual()], &scopes);
+        let value = challenge.values(Reason::ScopeInsufficient, None).remove(0);
         assert!(value.ends_with(", scope=\"a f\""), "{value}");
     }
 }

@@ -20,7 +20,7 @@ pub struct Resource {
     documentation: Option<String>,
 }
 
-/// What a listener's routes ask of tokens, taken together.
+/// What the routes under a resource's host ask of tokens, taken together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers<'o> {
     /// Identifiers of the issuers whose tokens are accepted.

@@ -85,6 +85,7 @@ pub fn route(
         notes: note.into_iter().collect(),
         ..Page::default()
     };
+    let host = asked.authority.as_ref().map(|one| one.host().to_owned());
     page.run(asked, place, listener, (question, clock));
     let failed = page.checks.iter().find_map(|check| check.reason.clone());
     let request = page.request;
@@ -96,7 +97,8 @@ pub fn route(
         let route = found.and_then(|name| listener.routes.iter().find(|one| *one.name == *name));
         // Whoever is told that the connection is not for this host is told before a route is known.
         let route = route.filter(|_| *reason != Reason::Misdirected);
-        page.sheet.extend(sheet::refusal(listener, route, *reason));
+        page.sheet
+            .extend(sheet::refusal(listener, route, host.as_deref(), *reason));
     }
     Ok(RouteExplanation {
         passes: failed.is_none(),

@@ -12,6 +12,7 @@ use tollgate_auth::header::inject::{Content, FromClaim, Injection};
 use tollgate_auth::policy::cors::{Cors, Headers, Origins};
 use tollgate_auth::policy::{EncodedSlash, Expression};
 use tollgate_auth::reason::Reason;
+use tollgate_auth::resource::Resource;
 use tollgate_auth::token::claims::ClaimPath;
 use tollgate_auth::token::source::{HeaderScheme, TokenSource};
 
@@ -48,14 +49,20 @@ pub(super) fn of(listener: &Listener, index: usize) -> Vec<Section> {
     sections.into_iter().flatten().collect()
 }
 
-/// What a client learns that is refused for `reason`, beside the reason; of a route, if one is known.
+/// What a client learns that is refused for `reason` under `host`, beside the reason; of a route, if one is known.
 pub(super) fn refusal(
     listener: &Listener,
     route: Option<&Route>,
+    host: Option<&str>,
     reason: Reason,
 ) -> Option<Section> {
-    let challenges = route.map_or_else(Challenge::default, |route| route.challenge.clone());
-    let challenges = challenges.values(reason);
+    let challenges = match route {
+        Some(route) => {
+            let url = listener.resource_of(host).map(Resource::metadata_url);
+            route.challenge.values(reason, url.as_deref())
+        }
+        None => Challenge::default().values(reason, None),
+    };
     let texts = route.map_or(&listener.texts, |route| &route.texts);
     let text = texts.of(reason);
     let mut says: Vec<String> = challenges

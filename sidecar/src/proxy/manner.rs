@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tollgate_auth::challenge::Challenge;
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::reason::Reason;
+use tollgate_auth::resource::Resource;
 use tollgate_http::accept::preferred;
 use tollgate_http::{Fields, Method, Origin};
 
@@ -48,18 +49,26 @@ pub(super) struct Manner<'s> {
     pub(super) form: Form,
     is_head: bool,
     pub(super) listener: Option<&'s Listener>,
+    /// What the request's host is to OAuth clients.
+    resource: Option<&'s Resource>,
     route: Option<&'s Route>,
     /// Whose page may read the answer.
     reader: Option<Origin>,
 }
 
 impl<'s> Manner<'s> {
-    /// Of a request by `method` that came to `listener`, if that is still there.
-    pub(super) fn new(method: &str, fields: &Fields, listener: Option<&'s Listener>) -> Self {
+    /// Of a request by `method` for `host` that came to `listener`, if that is still there.
+    pub(super) fn new(
+        method: &str,
+        host: Option<&str>,
+        fields: &Fields,
+        listener: Option<&'s Listener>,
+    ) -> Self {
         Self {
             form: Form::of(fields),
             is_head: method == Method::HEAD.as_str(),
             listener,
+            resource: listener.and_then(|listener| listener.resource_of(host)),
             route: None,
             reader: None,
         }
@@ -108,8 +117,11 @@ impl<'s> Manner<'s> {
         match self.route {
             // A public route refuses for what the request is; a token would change nothing.
             Some(route) if route.token.is_none() && reason.status() != 401 => Vec::new(),
-            Some(route) => route.challenge.values(reason),
-            None => Challenge::default().values(reason),
+            Some(route) => {
+                let url = self.resource.map(Resource::metadata_url);
+                route.challenge.values(reason, url.as_deref())
+            }
+            None => Challenge::default().values(reason, None),
         }
     }
 }

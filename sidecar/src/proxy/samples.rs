@@ -33,7 +33,7 @@ fn sample(head: &ResponseHead, body: &[u8]) -> String {
 
 fn refusal() -> String {
     let rejection = Refusal::new(Reason::TokenExpired, "exp 1, now 2").into();
-    let manner = Manner::new("GET", &Fields::new(), None);
+    let manner = Manner::new("GET", None, &Fields::new(), None);
     let (head, body) = respond::refusal(&rejection, "00c0ffee00000001", &manner);
     sample(&head, &body)
 }

@@ -30,12 +30,15 @@ fn a_resource_publishes_whose_tokens_it_takes() {
       - { name: a, match: { path: /a }, require: { scopes: [w, r] }, upstream: api }
       - { name: b, match: { path: /b }, token: { issuers: [corp], sources: [query, { cookie: c }] }, require: { scopes: [r] }, upstream: api }
       - { name: open, match: { path: / }, token: none, upstream: api }
+      - { name: elsewhere, match: { hosts: ['*.wild.test'], path: /a }, token: { issuers: [corp], sources: [{ header: authorization, scheme: JWT }] }, require: { scopes: [other] }, upstream: api }
+      - { name: named, match: { hosts: ['*.test'], path: /c }, require: { scopes: [s] }, upstream: api }
+      - { name: own, match: { hosts: [a.wild.test], path: { exact: /.well-known/oauth-protected-resource/v1 } }, token: none, upstream: api }
 ",
     );
     let expected = json!({
         "resource": "https://api.test/v1",
         "authorization_servers": [world.issuer.url()],
-        "scopes_supported": ["r", "w"],
+        "scopes_supported": ["r", "s", "w"],
         "bearer_methods_supported": ["header", "query"],
         "resource_documentation": "https://docs.test/api",
     });
@@ -231,6 +234,14 @@ fn a_refused_client_learns_what_it_is_asked_for() {
     for reply in both(&world, &without("/public")) {
         refused(&reply, 403, "policy_denied");
         assert_eq!(reply.field("www-authenticate"), None);
+    }
+    // Under another host it is another resource, whose clients would throw this one's metadata away.
+    for path in ["/a", "/b"] {
+        let reply = world.target_for("a.wild.test").h1(&without(path)).unwrap();
+        assert_eq!(
+            (reply.status, reply.field("www-authenticate")),
+            (401, Some("Bearer"))
+        );
     }
     for reply in both(&world, &without("/nowhere")) {
         assert_eq!((reply.status, reply.field("www-authenticate")), (404, None));

@@ -20,7 +20,7 @@ pub enum HostMatch {
 
 impl HostMatch {
     /// Whether a request for `host` is meant; `None` is a request without one.
-    pub(super) fn matches(&self, host: Option<&str>) -> bool {
+    pub fn matches(&self, host: Option<&str>) -> bool {
         match (self, host) {
             (Self::Any, _) => true,
             (Self::Exact(name), Some(host)) => name.eq_ignore_ascii_case(host),
@@ -85,6 +85,18 @@ impl PathMatch {
                     && !path.is_asterisk()
             }
             Self::Template(template) => template.matches(path),
+        }
+    }
+
+    /// Whether this matches `path`, given as [`Path::as_str`], and no other path, however either is spelled.
+    pub fn is_only(&self, path: &str) -> bool {
+        match self {
+            Self::Any | Self::Prefix(_) => false,
+            Self::Exact(text) => form(text) == path,
+            Self::Template(template) => {
+                let is_literal = |part: &Part| matches!(part, Part::Literal(_));
+                template.0.iter().all(is_literal) && template.to_string() == path
+            }
         }
     }
 
@@ -291,6 +303,11 @@ pub struct RouteMatch {
 }
 
 impl RouteMatch {
+    /// Whether requests for `host` can be meant.
+    pub fn serves(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|one| one.matches(Some(host)))
+    }
+
     /// Whether there is a path that this could match.
     ///
     /// # Errors
@@ -316,6 +333,46 @@ impl RouteMatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_of_one_path_is_known_by_it() {
+        let template = |text: &str| PathMatch::Template(Template::parse(text).unwrap());
+        for (pattern, is_only) in [
+            (PathMatch::Exact("/a/b".to_owned()), true),
+            (PathMatch::Exact("/%61/b".to_owned()), true),
+            (PathMatch::Exact("/a/b/".to_owned()), false),
+            (PathMatch::Exact("/A/b".to_owned()), false),
+            (template("/a/b"), true),
+            (template("/a/{x}"), false),
+            (PathMatch::Prefix("/a/b".to_owned()), false),
+            (PathMatch::Any, false),
+        ] {
+            assert_eq!(pattern.is_only("/a/b"), is_only, "{pattern}");
+        }
+        assert!(!template("/a/{x}").is_only("/a/{x}"));
+    }
+
+    #[test]
+    fn a_route_serves_its_hosts_and_without_any_all() {
+        let serves = |hosts: Vec<HostMatch>, host: &str| {
+            let route = RouteMatch {
+                hosts,
+                path: PathMatch::Any,
+                methods: vec![],
+                normalization: Normalization::default(),
+            };
+            route.serves(host)
+        };
+        assert!(serves(vec![], "a.test"));
+        assert!(serves(vec![HostMatch::Any], "a.test"));
+        let two = vec![
+            HostMatch::Exact("b.test".to_owned()),
+            HostMatch::Wildcard("a.test".to_owned()),
+        ];
+        for (host, is_served) in [("b.test", true), ("x.a.test", true), ("a.test", false)] {
+            assert_eq!(serves(two.clone(), host), is_served, "{host}");
+        }
+    }
 
     /// threats.md 41: `/admin/*` of other proxies' patterns would be compared letter by letter and guard nothing.
     #[test]

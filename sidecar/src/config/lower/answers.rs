@@ -1,11 +1,12 @@
 //! What Tollgate itself answers: `resource:` of a listener, `refusal:` of routes and of `defaults:`.
 
-use tollgate_auth::policy::matcher::PathMatch;
+use tollgate_auth::policy::matcher::HostMatch;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::resource::Resource;
 use tollgate_auth::texts::{self, Texts};
 
 use super::context::{Context, set};
+use crate::cluster::JWKS_PATH;
 use crate::config::diagnostic::Position;
 use crate::config::model::RouteConfig;
 use crate::config::node::At;
@@ -84,23 +85,38 @@ pub(super) fn texts(cx: &mut Context<'_>, raw: Option<&At<RawRefusal>>) -> Texts
     texts
 }
 
-/// A route for the very path of the listener's metadata would never see a request.
-pub(super) fn hidden_route(
+/// A route for the very path of a document that the listener answers itself would never see a request.
+pub(super) fn hidden_routes(
     cx: &mut Context<'_>,
-    resource: &Resource,
+    resource: Option<&Resource>,
+    publishes_jwks: bool,
     routes: &[(Position, RouteConfig)],
 ) {
-    let path = resource.metadata_path();
-    for (at, route) in routes {
-        if matches!(&route.matches.path, PathMatch::Exact(exact) if *exact == path) {
+    let metadata = resource.map(|resource| (resource.metadata_path(), resource.host()));
+    for (at, RouteConfig { name, matches, .. }) in routes {
+        if let Some((path, host)) = &metadata
+            && matches.path.is_only(path)
+            && means(&matches.hosts, host)
+        {
             cx.report(
                 *at,
-                format!(
-                    "the route `{}` can never be reached under `{}`: `resource` answers `{path}` there; remove one of them",
-                    route.name,
-                    resource.host()
-                ),
+                format!("the route `{name}` can never be reached under `{host}`: `resource` answers `{path}` there; remove one of them, or name in `hosts` the others alone"),
+            );
+        }
+        if publishes_jwks && matches.path.is_only(JWKS_PATH) {
+            cx.report(
+                *at,
+                format!("the route `{name}` can never be reached: `publish_jwks` answers `{JWKS_PATH}` under every host; remove one of them"),
             );
         }
     }
+}
+
+/// Whether a route is for `host` in so many words, or says nothing of hosts. One with a wildcard is reached under the others.
+fn means(hosts: &[HostMatch], host: &str) -> bool {
+    let is_wildcard = |one: &HostMatch| matches!(one, HostMatch::Wildcard(_));
+    hosts.is_empty()
+        || hosts
+            .iter()
+            .any(|one| !is_wildcard(one) && one.matches(Some(host)))
 }

@@ -124,9 +124,8 @@ fn listener(
         }
         routes.push(route);
     }
-    if let Some(resource) = &resource {
-        answers::hidden_route(cx, resource, &sound);
-    }
+    let publish_jwks = matches!(set(raw.publish_jwks.as_ref()), Some((_, true)));
+    answers::hidden_routes(cx, resource.as_ref(), publish_jwks, &sound);
     unreachable_routes(cx, sound);
     if lacks_items(raw.routes.as_ref()) {
         cx.report(
@@ -146,7 +145,7 @@ fn listener(
         idle_timeout,
         resource,
         texts: defaults.texts,
-        publish_jwks: matches!(set(raw.publish_jwks.as_ref()), Some((_, true))),
+        publish_jwks,
         routes,
     })
 }

@@ -9,7 +9,7 @@ fn answer(rejection: &Rejection, accept: &str) -> (ResponseHead, String) {
     if !accept.is_empty() {
         fields.push("accept", accept.to_owned());
     }
-    let manner = Manner::new("GET", &fields, None);
+    let manner = Manner::new("GET", None, &fields, None);
     let (head, body) = refusal(rejection, "00c0ffee00000001", &manner);
     (head, String::from_utf8(body.to_vec()).unwrap())
 }

@@ -12,7 +12,7 @@ use tollgate_http::{Method, Origin};
 use super::{ROUTE, WHOLE, mistake, valid};
 
 #[test]
-fn a_resource_has_an_identifier_and_the_path_of_its_metadata_to_itself() {
+fn a_resource_has_an_identifier_and_perhaps_a_page() {
     let resource = |what: &str| format!("plaintext: true\n    resource: {{ {what} }}");
     let config = valid(
         "plaintext: true",
@@ -40,22 +40,72 @@ fn a_resource_has_an_identifier_and_the_path_of_its_metadata_to_itself() {
     ] {
         mistake("plaintext: true", &resource(what), said);
     }
-    let source = WHOLE
-        .replace(
-            "plaintext: true",
-            &resource("identifier: 'https://api.test/first'"),
-        )
-        .replace(
-            "path: /first",
-            "path: { exact: /.well-known/oauth-protected-resource/first }",
-        );
-    let text = config::parse(Path::new("t.yaml"), &source, CHECKS)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.contains("the route `first` can never be reached under `api.test`"),
-        "{text}"
-    );
+}
+
+/// What the listener answers itself hides no route, and refuses none that is reached.
+#[test]
+fn a_route_behind_an_own_document_is_a_mistake() {
+    let found = |listener: &str, route: &str| {
+        let source = WHOLE
+            .replace("plaintext: true", listener)
+            .replace("path: /first", route);
+        let parsed = config::parse(Path::new("t.yaml"), &source, CHECKS);
+        parsed.err().map(|errors| errors.to_string())
+    };
+    let resource = "plaintext: true\n    resource: { identifier: 'https://api.test/first' }";
+    let jwks = "plaintext: true\n    publish_jwks: true";
+    let metadata = "path: { exact: /.well-known/oauth-protected-resource/first }";
+    let keys = "path: { exact: /.well-known/tollgate/jwks.json }";
+    let under = "the route `first` can never be reached under `api.test`: `resource` answers";
+    let never = "the route `first` can never be reached: `publish_jwks` answers";
+    let of = |hosts: &str, path: &str| format!("hosts: {hosts}, {path}");
+    for (listener, route, said) in [
+        (resource, metadata.to_owned(), Some(under)),
+        (resource, of("[API.test]", metadata), Some(under)),
+        (resource, of("[b.test, api.test]", metadata), Some(under)),
+        (
+            resource,
+            "path: { exact: /.well-known/%6fauth-protected-resource/first }".to_owned(),
+            Some(under),
+        ),
+        (
+            resource,
+            "path: { template: /.well-known/oauth-protected-resource/first }".to_owned(),
+            Some(under),
+        ),
+        (resource, of("[b.test]", metadata), None),
+        (resource, of("['*.test']", metadata), None),
+        (resource, of("['*.api.test']", metadata), None),
+        (
+            resource,
+            "path: { exact: /.well-known/oauth-protected-resource }".to_owned(),
+            None,
+        ),
+        (
+            resource,
+            "path: /.well-known/oauth-protected-resource/first".to_owned(),
+            None,
+        ),
+        (resource, keys.to_owned(), None),
+        (jwks, keys.to_owned(), Some(never)),
+        (jwks, of("[b.test]", keys), Some(never)),
+        (
+            jwks,
+            "path: { exact: /.well-known/tollgate/jwk%73.json }".to_owned(),
+            Some(never),
+        ),
+        (jwks, metadata.to_owned(), None),
+        ("plaintext: true", keys.to_owned(), None),
+    ] {
+        let text = found(listener, &route);
+        match said {
+            Some(said) => assert!(
+                text.as_ref().is_some_and(|text| text.contains(said)),
+                "{route}: {text:?}"
+            ),
+            None => assert_eq!(text, None, "{route}"),
+        }
+    }
 }
 
 /// A route with more in it.
