@@ -1,13 +1,14 @@
 //! What an evaluation may cost, counted as it goes.
 //!
-//! A step stands for about ten nanoseconds of work. Every node that is evaluated is charged one, and every operation
+//! A step stands for at most about twenty-five nanoseconds of work. Every node that is evaluated is charged one, and every operation
 //! whose work grows with its operands is charged by their size, before the work is done. So the work of a rule is bounded
 //! whatever a token or a request holds, and a bound in steps is one in time.
 
 use super::fault::Fault;
 
-/// The steps that one evaluation may take.
-pub const BUDGET: u32 = 50_000;
+/// The steps that one evaluation may take: half a millisecond of the costliest ones (docs/bench.md), so that a slower
+/// processor still ends within one.
+pub const BUDGET: u32 = 20_000;
 
 /// How many macros may stand inside each other; what is inside runs for each pair of elements.
 pub(super) const MAX_NESTED: usize = 2;
