@@ -123,6 +123,7 @@ impl Signer<'_> {
     /// [`Reason::TokenExpired`] when the token has less than a second left: dates are whole seconds, and a verifier would
     /// take the assertion for expired.
     /// [`Reason::IdentityTooLarge`] when it would be larger than 8 KiB, or than 16 KiB together with the identity headers;
+    /// [`Reason::ClaimUnencodable`] when a claim that it says holds a number that is too large to be exact;
     /// [`Reason::AssertionUnsigned`] when the cryptographic library fails.
     pub fn sign(
         &self,
@@ -149,7 +150,7 @@ impl Signer<'_> {
             issued_at,
             expires,
         }
-        .json();
+        .json()?;
         let value = self.key.token(&payload).map_err(|error| {
             Refusal::new(
                 Reason::AssertionUnsigned,

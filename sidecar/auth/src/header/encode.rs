@@ -136,8 +136,19 @@ fn list(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
     Ok(out)
 }
 
-/// A number that is told apart from every other one. Integers beyond 64 bits are read as floating point, where
-/// neighbours fall together: two users with such numbers would be one.
+/// Refuses a value that holds a number which is not [`whole`], however deep. Tokens are read with a bound on their depth.
+pub(super) fn exact(value: &Value) -> Result<(), Refusal> {
+    match value {
+        Value::Number(number) => whole(number).map(drop),
+        Value::Array(elements) => elements.iter().try_for_each(exact),
+        Value::Object(members) => members.values().try_for_each(exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+/// A number whose integer part is what the token says. Integers beyond 64 bits are read as floating point, where
+/// neighbours fall together from 2^53 on: two users with such numbers would be one. Digits behind the point are no
+/// identity; they are as exact as floating point is (`1.00000000000000000001` is `1.0`).
 fn whole(number: &Number) -> Result<&Number, Refusal> {
     const EXACT: f64 = (1_u64 << 53) as f64;
     if number.is_f64() && number.as_f64().is_none_or(|value| value.abs() >= EXACT) {
@@ -168,9 +179,13 @@ fn json(value: &Value, filters: &Filters<'_>) -> Result<String, Refusal> {
     let text = match value {
         Value::Array(elements) if !filters.is_none() => {
             let kept: Vec<_> = elements.iter().filter(|e| filters.pass(e)).collect();
+            kept.iter().try_for_each(|element| exact(element))?;
             serde_json::to_string(&kept)
         }
-        other => serde_json::to_string(other),
+        other => {
+            exact(other)?;
+            serde_json::to_string(other)
+        }
     };
     // A `Value` has only string keys and finite numbers, so this does not fail; if it did, it denies.
     text.map_err(|_| unencodable("the value is no JSON"))
@@ -275,7 +290,7 @@ mod tests {
             "9007199254740991.0",
             "-1e15",
         ] {
-            for encoding in [Encoding::String, Encoding::List] {
+            for encoding in [Encoding::String, Encoding::List, Encoding::Json] {
                 let written = encode(&read(exact), encoding).unwrap();
                 assert_eq!(read(std::str::from_utf8(&written).unwrap()), read(exact));
             }
@@ -291,6 +306,10 @@ mod tests {
             refused(read(vague), Encoding::String);
             refused(read(vague), Encoding::List);
             refused(json!(["a", read(vague)]), Encoding::List);
+            for encoding in [Encoding::Json, Encoding::Base64Url] {
+                refused(read(vague), encoding);
+                refused(json!({"a": [null, {"b": [read(vague)]}]}), encoding);
+            }
             assert!(insert(&read(vague), 0, &mut String::new()).is_err());
         }
     }

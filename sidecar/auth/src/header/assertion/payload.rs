@@ -8,7 +8,9 @@ use tollgate_http::{Authority, Method, Path, Scheme};
 
 use super::canonical::digest;
 use super::rules::Rules;
+use crate::header::encode::exact;
 use crate::header::inject::InjectSet;
+use crate::refusal::Refusal;
 use crate::time::UnixTime;
 use crate::token::claims::{ClaimPath, Claims};
 use crate::token::sha256::sha256;
@@ -46,7 +48,10 @@ pub(super) struct Parts<'p> {
 }
 
 impl Parts<'_> {
-    pub(super) fn json(&self) -> String {
+    /// # Errors
+    /// [`Reason::ClaimUnencodable`](crate::reason::Reason::ClaimUnencodable): a chosen claim holds a number that is too
+    /// large to be exact.
+    pub(super) fn json(&self) -> Result<String, Refusal> {
         let mut payload = Map::new();
         let mut say = |name: &str, value: Value| payload.insert(name.to_owned(), value);
         say("iss", json!(ISSUER));
@@ -61,7 +66,7 @@ impl Parts<'_> {
             say("origin_iss", issuer.clone());
         }
         if !self.rules.claims().is_empty() {
-            say("claims", chosen(self.claims, self.rules.claims()).into());
+            say("claims", chosen(self.claims, self.rules.claims())?.into());
         }
         say("headers", self.headers());
         if let Some(request) = self.request {
@@ -72,7 +77,7 @@ impl Parts<'_> {
                 say("htq", json!(URL_SAFE_NO_PAD.encode(sha256(query))));
             }
         }
-        Value::Object(payload).to_string()
+        Ok(Value::Object(payload).to_string())
     }
 
     /// What was written, and what of the route's headers was not: a verifier refuses both another value and one more.
@@ -111,14 +116,15 @@ impl Request<'_> {
 }
 
 /// The claims at these paths, nested as they are in the token.
-fn chosen(claims: &Claims, paths: &[ClaimPath]) -> Map<String, Value> {
+fn chosen(claims: &Claims, paths: &[ClaimPath]) -> Result<Map<String, Value>, Refusal> {
     let mut out = Map::new();
     for path in paths {
         if let (Some(value), Some((name, outer))) = (claims.get(path), path.names().split_last()) {
+            exact(value)?;
             nest(&mut out, outer, name, value);
         }
     }
-    out
+    Ok(out)
 }
 
 fn nest(map: &mut Map<String, Value>, outer: &[String], name: &str, value: &Value) {

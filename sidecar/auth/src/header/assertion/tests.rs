@@ -245,6 +245,29 @@ fn claims_are_repeated_as_they_are_nested() {
     assert_eq!(claims(&paths[6..]), json!({}));
 }
 
+/// 18446744073709551617 and …618 are one number to floating point.
+#[test]
+fn numbers_are_exact_or_nothing_is_signed() {
+    let sign = |text: &str| {
+        let token = serde_json::from_str(text).unwrap();
+        let set = InjectSet::default();
+        let rules = rules(30, &["account"]);
+        let until = NOW + Duration::from_secs(300);
+        try_sign(&rules, &token, &set, None, until, NOW)
+    };
+    for vague in [
+        r#"{"account": 18446744073709551617}"#,
+        r#"{"account": [{"id": [1, 18446744073709551618]}]}"#,
+    ] {
+        assert_eq!(sign(vague).unwrap_err().reason, Reason::ClaimUnencodable);
+    }
+    let exact = sign(r#"{"account": 18446744073709551615, "other": 1e300}"#).unwrap();
+    assert_eq!(
+        verified(&exact)["claims"],
+        json!({"account": 18_446_744_073_709_551_615_u64})
+    );
+}
+
 #[test]
 fn it_never_outlives_the_token() {
     let token = json!({"sub": "a"});
