@@ -106,7 +106,6 @@ pub async fn handle(
                 head.fields.remove("content-length");
             }
             hop_by_hop(&mut head.fields);
-            manner.dress(&mut head.fields);
             if let Some(response) = manner.response() {
                 match &mut body {
                     Body::Own(_) => response.rules.complete(&mut head.fields),
@@ -116,6 +115,8 @@ pub async fn handle(
                     }
                 }
             }
+            // Last: no rule takes `Vary: origin` away, or lets another page read the answer.
+            manner.dress(&mut head.fields);
             record.status = head.status;
             record.stamp(&mut head.fields);
             Answer {
@@ -158,11 +159,11 @@ fn record_of(shared: &Shared, connection: &Connection, words: impl FnOnce() -> W
 
 fn refuse(rejection: Rejection, mut record: Record, manner: &Manner<'_>) -> Answer {
     let (mut head, body) = respond::refusal(&rejection, record.request_id(), manner);
-    manner.dress(&mut head.fields);
     record.status = head.status;
     if let Some(response) = manner.response() {
         response.rules.complete(&mut head.fields);
     }
+    manner.dress(&mut head.fields);
     record.stamp(&mut head.fields);
     record.endpoint = record.endpoint.or_else(|| rejection.endpoint());
     record.refused(rejection.reason(), rejection.detail());

@@ -11,7 +11,7 @@ use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::response::ResponseRules;
-use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_unvouched};
+use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_respelled, is_unvouched};
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
 use tollgate_auth::time::UnixTime;
@@ -272,6 +272,7 @@ fn listener(
                 || managed_in_trailers.matches(name)
                 || credentials.matches(name)
                 || is_unvouched(name)
+                || is_respelled(name)
                 || is_hop_by_hop(name)
         }),
         forwarders: config.trusted_forwarders.clone(),

@@ -15,7 +15,7 @@ pub use encode::{Encoding, encode};
 pub use filter::Filter;
 pub use inject::{Content, FromClaim, InjectSet, Injection};
 pub use scrub::{
-    ManagedNames, NameError, check_name, fold, hop_by_hop, is_hop_by_hop, is_unvouched,
-    nominations, scrub, unvouched,
+    ManagedNames, NameError, check_name, fold, hop_by_hop, is_hop_by_hop, is_respelled,
+    is_unvouched, nominations, scrub, unvouched,
 };
 pub use template::{Template, TemplateError};

@@ -166,7 +166,7 @@ reasons! {
         "The path could be read in two ways: dot segments, `%2F`, `%5C`, `%00`, a backslash, raw controls or non-ASCII.",
         "Client: send the path resolved and encoded once.";
     RequestMalformed, "request_malformed", 400, None, NOW,
-        "The request breaks the grammar of HTTP.",
+        "The request breaks the grammar of HTTP, or its method is CONNECT, TRACE or TRACK.",
         "Client: fix the client; the log names the offence.";
     HeaderTooMany, "header_too_many", 431, None, NOW,
         "The request has more than 100 header fields.",

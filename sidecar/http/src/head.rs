@@ -129,6 +129,15 @@ impl Method {
         }
     }
 
+    /// Whether it may be passed on: all but CONNECT, which asks for a tunnel, and TRACE and TRACK, whose answer repeats
+    /// what the server got, with all that a gateway has written for it (RFC 9110 section 9.3.8). In any case: some servers
+    /// read methods so. Pages may not use these three either (Fetch section 2.2.1).
+    pub fn is_passed_on(&self) -> bool {
+        !["CONNECT", "TRACE", "TRACK"]
+            .iter()
+            .any(|refused| self.as_str().eq_ignore_ascii_case(refused))
+    }
+
     /// Whether RFC 9110 section 9.2.1 calls it safe: GET, HEAD, OPTIONS, TRACE.
     pub fn is_safe(&self) -> bool {
         matches!(self.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
@@ -349,6 +358,20 @@ mod tests {
     fn t43_methods_are_tokens_compared_with_case() {
         assert_eq!(Method::parse(b"GET").unwrap(), Method::GET);
         assert_ne!(Method::parse(b"get").unwrap(), Method::GET);
+        for (method, passed) in [
+            ("GET", true),
+            ("get", true),
+            ("TRACEX", true),
+            ("TRACE", false),
+            ("Trace", false),
+            ("TRACK", false),
+            ("track", false),
+            ("CONNECT", false),
+            ("connect", false),
+        ] {
+            let parsed = Method::parse(method.as_bytes()).unwrap();
+            assert_eq!(parsed.is_passed_on(), passed, "{method}");
+        }
         assert_eq!(Method::parse(b"PROPFIND").unwrap().as_str(), "PROPFIND");
         assert!(
             Method::HEAD.is_safe()

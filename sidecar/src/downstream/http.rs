@@ -62,8 +62,8 @@ fn read(parts: &::http::request::Parts, connection: &Connection) -> Result<Reque
     let malformed = |why: &'static str| Rejection::Malformed(Cow::Borrowed(why));
     let method = Method::parse(parts.method.as_str().as_bytes())
         .map_err(|error| Rejection::Malformed(error.to_string().into()))?;
-    if method == Method::CONNECT {
-        return Err(malformed("CONNECT is not served here"));
+    if !method.is_passed_on() {
+        return Err(malformed("CONNECT, TRACE and TRACK are not served here"));
     }
     let version = match parts.version {
         ::http::Version::HTTP_10 => Version::Http10,

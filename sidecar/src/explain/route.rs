@@ -147,11 +147,11 @@ impl Page {
             "reaches `{}`, {} on {}",
             place.name, place.scheme, place.address
         );
-        if asked.method == Method::CONNECT {
+        if !asked.method.is_passed_on() {
             return self.fails(
                 "request",
                 Reason::RequestMalformed,
-                "CONNECT is not served here",
+                "CONNECT, TRACE and TRACK are not served here",
             );
         }
         self.passes("request", reaches);

@@ -36,7 +36,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Of certificates in DER: the leaf, which says `said`, and those that the client sent along.
+    /// Of certificates in DER: the leaf, which says `said`, and those that the client sent along and that
+    /// issued it.
     pub fn new<'c>(leaf: &[u8], rest: impl IntoIterator<Item = &'c [u8]>, said: TlsClient) -> Self {
         Self {
             forwarded: ClientCert::of(leaf, rest),

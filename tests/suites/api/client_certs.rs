@@ -152,18 +152,27 @@ fn threat_38_a_client_cannot_say_which_certificate_it_has() {
 }
 
 #[test]
-fn the_chain_is_told_as_it_came_and_nothing_unasked() {
+fn threat_38_the_chain_is_told_as_far_as_it_issued_the_leaf_and_nothing_unasked() {
     let site = Site::new(&REQUIRED.replace("leaf", "chain"), "");
     let leaf = site.leaf();
     let mut target = site.with(Some(&leaf));
-    let chain = format!("{}{}", leaf.certificate, site.clients.pem());
-    target.caller.certificate = Some((chain, leaf.key.clone()));
-    for reply in both(&target, &Request::get("/open")).unwrap() {
-        assert_eq!(decoded(&reply, "client-cert"), [der(&leaf.certificate)]);
-        assert_eq!(
-            decoded(&reply, "client-cert-chain"),
-            [der(&site.clients.pem())]
-        );
+    let issuer = site.clients.pem();
+    // Of the issuer's name with another key; a leaf of the issuer's; the leaf once more.
+    let forged = Authority::new("Clients CA").unwrap().pem();
+    let other = site.leaf().certificate;
+    for (sent, told) in [
+        (vec![&issuer], vec![der(&issuer)]),
+        (vec![&forged], vec![]),
+        (vec![&other, &leaf.certificate], vec![]),
+        (vec![&forged, &other, &issuer, &forged], vec![der(&issuer)]),
+    ] {
+        let sent: String = sent.into_iter().map(String::as_str).collect();
+        let chain = format!("{}{sent}", leaf.certificate);
+        target.caller.certificate = Some((chain, leaf.key.clone()));
+        for reply in both(&target, &Request::get("/open")).unwrap() {
+            assert_eq!(decoded(&reply, "client-cert"), [der(&leaf.certificate)]);
+            assert_eq!(decoded(&reply, "client-cert-chain"), told);
+        }
     }
     site.configure(&REQUIRED.replace("leaf", "none"), "");
     for reply in both(&target, &Request::get("/open")).unwrap() {

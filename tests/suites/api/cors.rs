@@ -170,6 +170,50 @@ fn threat_45_a_preflight_meets_what_is_required_of_the_request() {
     assert_eq!(world.echo.count(), 0);
 }
 
+/// What an operator sets and removes does not undo who may read an answer, nor what caches are told of that.
+#[test]
+fn rules_for_answers_do_not_undo_sharing() {
+    let world = world();
+    let token = world.token();
+    let configuration = world.configuration(ROUTES, "");
+    let name = "- name: answering\n";
+    assert_eq!(configuration.matches(name).count(), 1);
+    for (rules, told) in [
+        ("remove: [vary]", &["origin"][..]),
+        (
+            "set: { vary: accept-language }",
+            &["accept-language", "origin"],
+        ),
+    ] {
+        let ruled = format!("{name}        response: {{ {rules} }}\n");
+        world.write(&configuration.replace(name, &ruled));
+        world.reload().unwrap();
+        let get = |origin: &str| Request::get("/answering").field("origin", origin);
+        for (request, status, reader) in [
+            (get(APP).bearer(&token), 200, Some(APP)),
+            (get(APP), 401, Some(APP)),
+            (get("https://evil.test").bearer(&token), 200, None),
+            (get("https://evil.test"), 401, None),
+        ] {
+            for reply in both(&world, &request) {
+                assert_eq!(reply.status, status, "{reply:?}");
+                // A refusal says itself that it is in the form that `Accept` asks for.
+                let told = if status == 200 {
+                    told
+                } else {
+                    &["accept", "origin"]
+                };
+                assert_eq!(all(&reply, "vary"), told, "{rules}: {reply:?}");
+                assert_eq!(reply.field("access-control-allow-origin"), reader);
+            }
+        }
+        for reply in both(&world, &preflight("/answering", APP, "PUT")) {
+            assert_eq!(reply.status, 204);
+            assert!(all(&reply, "vary").contains(&"origin"), "{reply:?}");
+        }
+    }
+}
+
 #[test]
 fn threat_45_a_preflight_reaches_the_api_without_identity() {
     let world = world();

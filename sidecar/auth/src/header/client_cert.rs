@@ -18,7 +18,7 @@ pub enum Forward {
     None,
     /// The certificate.
     Leaf,
-    /// The certificate, and those that the client sent along.
+    /// The certificate, and those that the client sent along and that issued it.
     Chain,
 }
 
@@ -31,7 +31,7 @@ pub struct ClientCert {
 }
 
 impl ClientCert {
-    /// Of certificates in DER, as they came: the leaf and those that the client sent along.
+    /// Of certificates in DER: the leaf, and those that issued it.
     pub fn of<'c>(leaf: &[u8], chain: impl IntoIterator<Item = &'c [u8]>) -> Self {
         let chain: Vec<String> = chain.into_iter().map(byte_sequence).collect();
         Self {

@@ -59,26 +59,15 @@ impl ManagedNames {
 
     /// Whether `name` is an alias of a managed name. Does not allocate.
     pub fn matches(&self, name: &[u8]) -> bool {
-        let mut rest = folded(name);
-        let Some(first) = rest.next().filter(|&b| self.starts & start_bit(b) != 0) else {
-            return false;
-        };
         let mut buffer = [0; SHORT];
-        buffer[0] = first;
-        let mut length = 1;
-        for byte in rest {
-            if length == SHORT {
-                return self.matches_long(name);
+        match beginning(name, self.starts, &mut buffer) {
+            Beginning::Other => false,
+            Beginning::Part(_) => self.matches_long(name),
+            Beginning::Whole(short) => {
+                let found = self.names.binary_search_by(|n| n.as_bytes().cmp(short));
+                short.starts_with(OWN) || found.is_ok()
             }
-            buffer[length] = byte;
-            length += 1;
         }
-        let short = &buffer[..length];
-        short.starts_with(OWN)
-            || self
-                .names
-                .binary_search_by(|n| n.as_bytes().cmp(short))
-                .is_ok()
     }
 
     /// The managed names in their folded form, sorted; the prefix `x-tollgate-` goes without saying.
@@ -89,6 +78,34 @@ impl ManagedNames {
     fn matches_long(&self, name: &[u8]) -> bool {
         begins(name, OWN) || self.names.iter().any(|n| folded(name).eq(n.bytes()))
     }
+}
+
+/// A name, folded into a buffer on the stack.
+enum Beginning<'b> {
+    /// It begins with none of the bytes that were asked for.
+    Other,
+    /// All of it.
+    Whole(&'b [u8]),
+    /// As much as the buffer takes, and there is more.
+    Part(&'b [u8]),
+}
+
+/// Folds `name` if its first byte is one of `starts`: most names of a request are not read further.
+fn beginning<'b>(name: &[u8], starts: u64, buffer: &'b mut [u8; SHORT]) -> Beginning<'b> {
+    let mut rest = folded(name);
+    let Some(first) = rest.next().filter(|&b| starts & start_bit(b) != 0) else {
+        return Beginning::Other;
+    };
+    buffer[0] = first;
+    let mut length = 1;
+    for byte in rest {
+        if length == SHORT {
+            return Beginning::Part(buffer);
+        }
+        buffer[length] = byte;
+        length += 1;
+    }
+    Beginning::Whole(&buffer[..length])
 }
 
 /// A bit for a folded byte: 0 to 25 for letters, 26 to 35 for digits.
@@ -151,14 +168,61 @@ pub fn nominations(fields: &Fields) -> Vec<Box<[u8]>> {
     names
 }
 
-/// Removes hop-by-hop fields and every alias of a managed name. For request headers, and for trailers as
-/// well. Does not allocate, but for a client whose `Connection` names fields of its own choice.
+/// Removes hop-by-hop fields, every alias of a managed name, and what [`is_respelled`]. For request headers,
+/// and for trailers as well. Does not allocate, but for a client whose `Connection` names fields of its own
+/// choice.
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
     let mut nominated = nominated(fields).into_iter();
     fields.retain(|f| {
-        !nominated.next().unwrap_or(false) && !is_hop_by_hop(&f.name) && !managed.matches(&f.name)
+        !nominated.next().unwrap_or(false)
+            && !is_hop_by_hop(&f.name)
+            && !managed.matches(&f.name)
+            && !is_respelled(&f.name)
     });
 }
+
+/// Whether `name` is not one of the fields that say where a message ends, what its body is, whom it is for or who asks,
+/// and yet reads like one: `Content_Length`, `Transfer.Encoding`, `C-ookie`. Whoever folds names behind us would take it
+/// for the field itself, which was read, checked or removed under its own name alone. Does not allocate.
+pub fn is_respelled(name: &[u8]) -> bool {
+    let mut buffer = [0; SHORT];
+    let Beginning::Whole(folded) = beginning(name, SPELLED_STARTS, &mut buffer) else {
+        return false;
+    };
+    SPELLED
+        .binary_search_by(|(known, _)| (*known).cmp(folded))
+        .is_ok_and(|at| !SPELLED[at].1.eq_ignore_ascii_case(name))
+}
+
+/// Folded, sorted; and how it is spelled.
+const SPELLED: [(&[u8], &[u8]); 17] = [
+    (b"authorization", b"authorization"),
+    (b"connection", b"connection"),
+    (b"contentencoding", b"content-encoding"),
+    (b"contentlength", b"content-length"),
+    (b"contenttype", b"content-type"),
+    (b"cookie", b"cookie"),
+    (b"expect", b"expect"),
+    (b"host", b"host"),
+    (b"http2settings", b"http2-settings"),
+    (b"keepalive", b"keep-alive"),
+    (b"proxyauthenticate", b"proxy-authenticate"),
+    (b"proxyauthorization", b"proxy-authorization"),
+    (b"proxyconnection", b"proxy-connection"),
+    (b"te", b"te"),
+    (b"trailer", b"trailer"),
+    (b"transferencoding", b"transfer-encoding"),
+    (b"upgrade", b"upgrade"),
+];
+
+const SPELLED_STARTS: u64 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < SPELLED.len() {
+        bits |= start_bit(SPELLED[at].0[0]);
+        at += 1;
+    }
+    bits
+};
 
 /// For each field, in order, whether `Connection` names it; empty where it names nothing that would not be
 /// removed in any case.
@@ -229,70 +293,93 @@ pub fn unvouched(fields: &mut Fields) {
 }
 
 /// Whether `name` is for a trusted proxy alone to say: where the client is (`Forwarded`, `X-Forwarded-*`,
-/// `X-Real-IP` and what content networks call it), which user (`Remote-User`) or certificate it showed
-/// (`Client-Cert`, RFC 9440, and older spellings), what it asked for before rewriting (`X-Original-*`,
-/// `X-Rewrite-URL`, `X-…-Original-Path`), methods other than the one that was matched
+/// `X-Real-IP` and what content networks call it), by which host and scheme it came (`X-Host`,
+/// `Front-End-Https`), which user it is (`Remote-User`, and what gateways and clouds call it) or which
+/// certificate it showed (`Client-Cert`, RFC 9440, and older spellings), what it asked for before rewriting
+/// (`X-Original-*`, `X-Rewrite-URL`, `X-…-Original-Path`), methods other than the one that was matched
 /// (`X-HTTP-Method-Override`), what Envoy tells itself (`X-Envoy-*`, which Envoy as well removes at an
 /// edge), and `Proxy`, which CGI turns into `HTTP_PROXY` (CVE-2016-5385 and its kin). Names are folded as
 /// managed ones are. Does not allocate.
 pub fn is_unvouched(name: &[u8]) -> bool {
-    // Most names of a request begin with another letter than any listed one and are not read further.
-    let Some(first) = folded(name)
-        .next()
-        .filter(|b| UNVOUCHED_STARTS & start_bit(*b) != 0)
-    else {
-        return false;
+    let mut buffer = [0; SHORT];
+    let (folded, is_whole) = match beginning(name, UNVOUCHED_STARTS, &mut buffer) {
+        Beginning::Other => return false,
+        Beginning::Whole(folded) => (folded, true),
+        Beginning::Part(folded) => (folded, false),
     };
-    let begins_alike = |listed: &&&[u8]| listed[0] == first;
-    UNVOUCHED
-        .iter()
-        .filter(begins_alike)
-        .any(|n| folded(name).eq(n.iter().copied()))
-        || UNVOUCHED_PREFIXES
-            .iter()
-            .filter(begins_alike)
-            .any(|p| begins(name, p))
-        || (first == b'x' && ends(name, b"originalpath"))
+    // No prefix begins with another one: only the last that is not behind the name can be one of it.
+    let before = UNVOUCHED_PREFIXES.partition_point(|prefix| *prefix <= folded);
+    (is_whole && UNVOUCHED.binary_search(&folded).is_ok())
+        || UNVOUCHED_PREFIXES[..before]
+            .last()
+            .is_some_and(|prefix| folded.starts_with(prefix))
+        || (folded[0] == b'x' && ends(name, b"originalpath"))
 }
 
-/// Folded.
+/// Folded, sorted.
 const UNVOUCHED: &[&[u8]] = &[
     b"cfconnectingip",
     b"cfconnectingipv6",
     b"clientcert",
     b"clientcertchain",
+    b"clientip",
+    b"cloudfrontvieweraddress",
     b"fastlyclientip",
+    b"flyclientip",
     b"forwarded",
+    b"forwardedfor",
+    b"frontendhttps",
     b"proxy",
+    b"proxyclientip",
+    b"sslcert",
     b"trueclientip",
+    b"wlproxyclientip",
+    b"xappengineuserip",
+    b"xarrclientcert",
+    b"xauthenticateduserid",
     b"xazureclientip",
     b"xazuresocketip",
+    b"xclientdn",
     b"xclientip",
+    b"xclientverify",
     b"xclusterclientip",
+    b"xcredentialidentifier",
+    b"xhost",
     b"xhttpmethod",
     b"xhttpmethodoverride",
     b"xmethodoverride",
+    b"xoriginatingip",
     b"xrealip",
     b"xrewriteurl",
+    b"xscheme",
+    b"xurlscheme",
+    b"xwebauthuser",
 ];
 
-/// Folded. `remoteuser` and its kin: what CGI gateways, Authelia and Kubernetes' front proxy call the user.
+/// Folded, sorted, none a prefix of another. `remoteuser` and its kin: what CGI gateways, Authelia and Kubernetes' front
+/// proxy call the user; `xauthrequest` oauth2-proxy, `xconsumer` Kong, `xmsclientprincipal` Azure.
 const UNVOUCHED_PREFIXES: &[&[u8]] = &[
     b"remoteaddr",
     b"remoteemail",
     b"remotegroup",
     b"remoteuser",
     b"sslclient",
+    b"xamznmtls",
+    b"xauthrequest",
     b"xclientcert",
+    b"xconsumer",
     b"xenvoy",
     b"xforwarded",
+    b"xmsclientprincipal",
     b"xoriginal",
     b"xremoteaddr",
     b"xremoteextra",
     b"xremotegroup",
     b"xremoteip",
     b"xremoteuser",
+    b"xsslcert",
     b"xsslclient",
+    b"xtlsclient",
 ];
 
 /// A bit for each first character of the two lists.

@@ -106,10 +106,8 @@ impl Preflight {
         let origin = Origin::parse(once(&head.fields, "origin").ok()??).ok()?;
         let method = once(&head.fields, "access-control-request-method").ok()??;
         let method = Method::parse(method).ok()?;
-        if FORBIDDEN
-            .iter()
-            .any(|one| method.as_str().eq_ignore_ascii_case(one))
-        {
+        // Methods that no page may use (Fetch section 2.2.1).
+        if !method.is_passed_on() {
             return None;
         }
         let headers = match once(&head.fields, "access-control-request-headers").ok()? {
@@ -226,9 +224,6 @@ const NEVER_SENT: [&str; 6] = [
     "upgrade",
     "expect",
 ];
-
-/// Methods that no page may use (Fetch section 2.2.1).
-const FORBIDDEN: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
 /// What browsers say of a connection; all else names fields.
 fn is_of_the_connection(option: &[u8]) -> bool {

@@ -117,6 +117,10 @@ fn methods(cx: &mut Context<'_>, raw: &RawCors) -> Vec<Method> {
     let mut methods = Vec::new();
     for (at, text) in items(raw.methods.as_ref()) {
         match Method::parse(text.as_bytes()) {
+            Ok(method) if !method.is_passed_on() => cx.report(
+                at,
+                format!("the method `{text}` is never passed on (CONNECT, TRACE and TRACK are not); remove it"),
+            ),
             Ok(method) if *text == text.to_ascii_uppercase() => methods.push(method),
             _ => cx.report(
                 at,

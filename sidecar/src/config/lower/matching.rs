@@ -48,6 +48,10 @@ pub(super) fn lower(
     let mut methods = Vec::new();
     for (at, text) in items(raw.and_then(|all| all.methods.as_ref())) {
         match Method::parse(text.as_bytes()) {
+            Ok(method) if !method.is_passed_on() => cx.report(
+                at,
+                format!("the method `{text}` is never passed on (CONNECT, TRACE and TRACK are not); remove it"),
+            ),
             Ok(method) if *text == text.to_ascii_uppercase() => methods.push(method),
             _ => cx.report(
                 at,

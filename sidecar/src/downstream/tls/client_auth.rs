@@ -8,6 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::name;
@@ -103,6 +104,28 @@ pub(super) fn read(chain: &[CertificateDer<'_>]) -> Result<Certificate, String> 
     fingerprint.copy_from_slice(digest.as_ref());
     let subject = name::text(certificate.subject());
     let said = TlsClient::new(subject, san_dns, san_uri, &fingerprint);
-    let rest = rest.iter().map(AsRef::as_ref);
-    Ok(Certificate::new(leaf, rest, said))
+    Ok(Certificate::new(leaf, issuers(&certificate, rest), said))
+}
+
+/// Of what a client sent behind its leaf, those that issued one another: whose subject the one before names as its issuer,
+/// with whose key that is signed, and which are authorities. The verifier ignores what it needs not, so the rest was seen by
+/// nobody and is not told on. What these say of themselves is proven only up to an authority of ours: a client can make a
+/// certificate of its own with its issuer's name and public key.
+fn issuers<'c>(leaf: &X509Certificate<'_>, rest: &'c [CertificateDer<'_>]) -> Vec<&'c [u8]> {
+    let mut issued = leaf.clone();
+    let mut issuers = Vec::new();
+    for der in rest {
+        let Ok((behind, issuer)) = x509_parser::parse_x509_certificate(der) else {
+            continue;
+        };
+        let is_issuer = behind.is_empty()
+            && issuer.is_ca()
+            && issued.issuer().as_raw() == issuer.subject().as_raw()
+            && issued.verify_signature(Some(issuer.public_key())).is_ok();
+        if is_issuer {
+            issuers.push(der.as_ref());
+            issued = issuer;
+        }
+    }
+    issuers
 }

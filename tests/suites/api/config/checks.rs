@@ -201,6 +201,18 @@ fn routes_that_nothing_reaches_are_named_with_what_hides_them() {
     valid(ROUTE, &two("{ path: /a }", "{ path: { exact: /a } }"));
 }
 
+/// An API that answers TRACE repeats what was injected.
+#[test]
+fn threat_43_methods_that_are_never_passed_on_have_no_route() {
+    for method in ["TRACE", "TRACK", "CONNECT", "trace"] {
+        mistake(
+            ROUTE,
+            &matching(&format!("{{ path: /a, methods: [GET, {method}] }}")),
+            &format!("the method `{method}` is never passed on"),
+        );
+    }
+}
+
 #[test]
 fn hosts_are_kept_in_the_form_that_requests_have() {
     for (text, host) in [

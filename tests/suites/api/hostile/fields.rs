@@ -53,9 +53,36 @@ const OTHERS: [&str; 10] = [
     "x_request_id",
 ];
 
+/// To servers that fold names these are the message's own fields.
+const FRAMING: [&str; 10] = [
+    "Content_Length",
+    "content.length",
+    "Transfer_Encoding",
+    "Content_Type",
+    "contentencoding",
+    "_Host",
+    "C-ookie",
+    "Proxy_Authorization",
+    "Keep_Alive",
+    "t-e",
+];
+
 pub(super) fn t32() -> Table {
     let mut table = Table::of(32);
     let alice = reaches(&[("x-user-id", &["alice"])]);
+    for alias in FRAMING {
+        table.both(
+            alias,
+            &Ask::new("POST", "/orders")
+                .with_token()
+                .field(alias, FORGED)
+                .body("abc"),
+            &alice,
+        );
+    }
+    // Beside a token this is a second one; where none is looked for it is an alias like the others.
+    let ask = Ask::get("/open").field("Authorization_", FORGED);
+    table.both("Authorization_", &ask, &reaches(&[("x-user-id", &[])]));
     for alias in ALIASES {
         table.both(
             alias,
@@ -284,7 +311,12 @@ pub(super) fn t36() -> Table {
         "Cookie",
         "remote-user",
     ];
-    for name in ALIASES.iter().chain(&OTHERS).chain(&forbidden) {
+    for name in ALIASES
+        .iter()
+        .chain(&OTHERS)
+        .chain(&forbidden)
+        .chain(&FRAMING)
+    {
         let ask = |path| {
             Ask::new("POST", path)
                 .body("abc")

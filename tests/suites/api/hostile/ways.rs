@@ -31,7 +31,7 @@ pub(super) fn t43() -> Table {
         );
     }
     for method in [
-        "post", "Post", "POSTS", "POS", "GET", "HEAD", "TRACE", "PROPFIND",
+        "post", "Post", "POSTS", "POS", "GET", "HEAD", "TRACES", "PROPFIND",
     ] {
         if method == "HEAD" {
             continue;
@@ -42,12 +42,24 @@ pub(super) fn t43() -> Table {
             &not_allowed,
         );
     }
-    for method in ["get", "Get", "TRACE", "OPTIONS", "X", "G~T", "0"] {
+    for method in ["get", "Get", "TRACER", "OPTIONS", "X", "G~T", "0"] {
         table.both(
             format!("{method} /orders"),
             &Ask::new(method, "/orders"),
             &MISSING,
         );
+    }
+    // An API that answers it repeats what it got: the token, and what was injected.
+    let refused = Want::Refused(400, "request_malformed");
+    for method in ["TRACE", "TRACK", "trace", "Track", "tRACE"] {
+        for path in ["/open", "/orders", "/posts", "/nowhere"] {
+            let ask = Ask::new(method, path)
+                .with_token()
+                .field("X-User-Id", FORGED);
+            table.both(format!("{method} {path}"), &ask, &refused);
+        }
+        let ask = Ask::new(method, "/orders").field("Max-Forwards", "0");
+        table.both(format!("{method} that ends here"), &ask, &refused);
     }
     for (what, line) in [
         ("CONNECT", "CONNECT api.test:443 HTTP/1.1"),

@@ -43,6 +43,91 @@ fn t32_every_alias_goes() {
 }
 
 #[test]
+fn t32_t57_what_reads_like_the_messages_own_fields_goes() {
+    let real = [
+        "Content-Length",
+        "CONTENT-TYPE",
+        "content-encoding",
+        "Host",
+        "cookie",
+        "Authorization",
+        "Expect",
+        "trailer",
+    ];
+    let mut fields = request(&real.map(|name| (name, "kept")));
+    for alias in [
+        "Content_Length",
+        "content.length",
+        "contentlength",
+        "Content--Length",
+        "Transfer_Encoding",
+        "transfer-encoding-",
+        "TransferEncoding",
+        "Content_Type",
+        "content.encoding",
+        "H_ost",
+        "_host",
+        "Cookie_",
+        "c-o-o-k-i-e",
+        "authorization~",
+        "Keep_Alive",
+        "proxy_authorization",
+        "http2_settings",
+        "t-e",
+        "up.grade",
+        "connection_",
+        "Trailer.",
+        "ex-pect",
+    ] {
+        assert!(is_respelled(alias.as_bytes()), "{alias}");
+        fields.push(alias, "gone");
+    }
+    for other in [
+        "content_lengths",
+        "hosts",
+        "x-content_length",
+        "te-x",
+        "a",
+        "---",
+    ] {
+        assert!(!is_respelled(other.as_bytes()), "{other}");
+        fields.push(other, "kept");
+    }
+    scrub(&mut fields, &managed());
+    assert_eq!(fields.len(), real.len() + 6);
+    assert!(fields.iter().all(|field| &field.value[..] == b"kept"));
+}
+
+/// The searches lean on it, and on the names being folded.
+#[test]
+fn lists_are_sorted_and_folded() {
+    for list in [UNVOUCHED, UNVOUCHED_PREFIXES] {
+        assert!(list.windows(2).all(|pair| pair[0] < pair[1]));
+        for name in list {
+            assert_eq!(fold(name).as_bytes(), *name);
+            assert!(name.len() <= SHORT);
+        }
+    }
+    let begins_another = |name: &&[u8]| {
+        let others = UNVOUCHED.iter().chain(UNVOUCHED_PREFIXES);
+        let mut others = others.filter(|other| other != &name);
+        others.any(|other| other.starts_with(name))
+    };
+    assert_eq!(
+        UNVOUCHED_PREFIXES.iter().find(|name| begins_another(name)),
+        None
+    );
+    assert!(SPELLED.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    for (folded, spelled) in SPELLED {
+        assert_eq!(fold(spelled).as_bytes(), folded);
+    }
+    for name in FRAMING.iter().chain(&HOP_BY_HOP) {
+        let is = |(_, spelled): &(&[u8], &[u8])| spelled.eq_ignore_ascii_case(name.as_bytes());
+        assert!(SPELLED.iter().any(is), "{name}");
+    }
+}
+
+#[test]
 fn our_own_prefix_is_always_managed() {
     let none = ManagedNames::new([]);
     for name in [
@@ -228,6 +313,35 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
             "Fastly-Client-IP",
             "X-Azure-ClientIP",
             "-_x.client-ip",
+            "Client-IP",
+            "Forwarded-For",
+            "Proxy-Client-IP",
+            "WL_Proxy_Client_IP",
+            "Fly-Client-IP",
+            "X-AppEngine-User-IP",
+            "CloudFront-Viewer-Address",
+            "X-Originating-IP",
+            "X-Amzn-Mtls-Clientcert",
+            "X-Amzn-Mtls-Clientcert-Subject",
+            "X-ARR-ClientCert",
+            "X-SSL-Cert",
+            "X-SSL-Cert-DN",
+            "SSL-Cert",
+            "X-TLS-Client-Subject",
+            "X-Client-Verify",
+            "X-Client-DN",
+            "Front-End-Https",
+            "X-Url-Scheme",
+            "X-Scheme",
+            "X_Host",
+            "X-Auth-Request-User",
+            "x-auth-request-access-token",
+            "X-WEBAUTH-USER",
+            "X-MS-Client-Principal",
+            "X-MS-CLIENT-PRINCIPAL-NAME",
+            "X-Consumer-Username",
+            "X-Authenticated-Userid",
+            "X-Credential-Identifier",
         ]
         .map(|name| (name, "v")),
     );
@@ -241,9 +355,19 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
         "Proxy-Hint",
         "Remote-Control",
         "---",
+        "X-Auth-Token",
+        "X-Hosted-By",
+        "X-Scheme-Version",
+        "SSL-Certs",
+        "Client-IPs",
+        "X-Consume",
     ] {
         fields.push(kept, "v");
     }
+    let long = format!("X-Forwarded-{}", "a".repeat(2 * SHORT));
+    let path = format!("X-{}-Original-Path", "a".repeat(2 * SHORT));
+    fields.push(long, "v");
+    fields.push(path, "v");
     unvouched(&mut fields);
     assert_eq!(
         field_names(&fields),
@@ -257,6 +381,12 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
             "Proxy-Hint",
             "Remote-Control",
             "---",
+            "X-Auth-Token",
+            "X-Hosted-By",
+            "X-Scheme-Version",
+            "SSL-Certs",
+            "Client-IPs",
+            "X-Consume",
         ]
     );
 }
@@ -342,8 +472,34 @@ proptest! {
         prop_assert!(fields.iter().all(|f| fold(&f.name) != name));
         let folded = fold(other.as_bytes());
         let hop = HOP_BY_HOP.iter().any(|h| other.eq_ignore_ascii_case(h));
-        let kept = folded != name && !folded.starts_with("xtollgate") && !hop;
+        let kept = folded != name
+            && !folded.starts_with("xtollgate")
+            && !hop
+            && !is_respelled(other.as_bytes());
         prop_assert_eq!(fields.len(), usize::from(kept));
+    }
+
+    /// However the message's own fields are respelt, they go; spelled as they are they stay, unless they are this hop's.
+    #[test]
+    fn no_alias_of_the_messages_own_fields_is_left(
+        (folded, spelled) in prop::sample::select(SPELLED.to_vec()),
+        spelling in prop::collection::vec(("[-_.~!#$%&'*+^`|]{0,2}", any::<bool>()), 24),
+        plain in any::<bool>(),
+    ) {
+        let from = if plain { spelled } else { folded };
+        let mut name = String::new();
+        for (&c, (before, upper)) in from.iter().zip(&spelling) {
+            if !plain {
+                name.push_str(before);
+            }
+            let c = char::from(c);
+            name.push(if *upper { c.to_ascii_uppercase() } else { c });
+        }
+        let mut fields = request(&[(&name, "forged")]);
+        scrub(&mut fields, &ManagedNames::new([]));
+        let is_itself = name.as_bytes().eq_ignore_ascii_case(spelled);
+        let kept = is_itself && !is_hop_by_hop(name.as_bytes());
+        prop_assert_eq!(fields.len(), usize::from(kept), "{}", name);
     }
 
     /// The sorted search finds what comparing each field with each option finds.
