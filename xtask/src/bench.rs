@@ -28,6 +28,13 @@ const AGAIN: u64 = 1_000;
 /// Calls in one measurement of the cache, as benches/instr/identity.rs makes them.
 const HITS: u64 = 1_000;
 
+/// Lookups in one measurement of the routes, as benches/instr/routes.rs makes them.
+const LOOKUPS: u64 = 1_000;
+
+/// What finding a route among a thousand may cost, in the instructions of finding it among few. A table with templates has
+/// one more place to look in than one without; hashes that fall into one group are told apart.
+const FLAT: f64 = 1.4;
+
 const ALGORITHMS: [&str; 3] = ["rs256", "es256", "eddsa"];
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -44,8 +51,37 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// What does not depend on the clock.
 pub(crate) fn counts() -> Outcome {
-    let (instructions, allocations) = (counted(), bench("allocations"));
-    instructions.and(allocations)
+    let (instructions, allocations, routes) = (counted(), bench("allocations"), routed());
+    instructions.and(allocations).and(routes)
+}
+
+/// Instructions of finding a route: flat, however many routes there are.
+fn routed() -> Outcome {
+    let folder = target()?.join("gungraun");
+    shell::run(
+        cargo(["bench", "--package", "tollgate-benches"])?
+            .args(["--bench", "routing"])
+            .env("GUNGRAUN_HOME", &folder),
+    )?;
+    let results = folder.join("tollgate-benches/routing/routes");
+    let mut over = Vec::new();
+    for (function, few) in [("prefix", "ten"), ("merged", "one"), ("none", "one")] {
+        let count = |case| -> Outcome<u64> {
+            Ok(instructions(&result(&results, function, case))? / LOOKUPS)
+        };
+        let (few, many) = (count(few)?, count("thousand")?);
+        println!("route by {function}: {few} among few, {many} among a thousand");
+        if many as f64 > few as f64 * FLAT {
+            over.push(format!(
+                "{function} takes {many} instructions among a thousand routes and {few} among few"
+            ));
+        }
+    }
+    println!("limit: {FLAT} times\n");
+    if over.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("over its limit: {}", over.join("; "))))
 }
 
 /// Instructions under callgrind: the same on every run, so that they are a test as well.

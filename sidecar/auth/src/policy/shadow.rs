@@ -205,4 +205,32 @@ mod tests {
         ];
         assert_eq!(hidden(&routes), []);
     }
+
+    /// A route that merges slashes takes what its like takes without; the reverse holds for those that take everything.
+    #[test]
+    fn forms_of_paths_hide_each_other_as_far_as_they_match() {
+        let merging = |path: PathMatch| {
+            let mut route = route(&[], path, &[]);
+            route.normalization.merge_slashes = true;
+            route
+        };
+        let literal = |path: PathMatch| route(&[], path, &[]);
+        let exact = |text: &str| PathMatch::exact(text).unwrap();
+        let whole = vec![(1, vec![0], false)];
+        for path in [
+            prefix("/a"),
+            exact("/a"),
+            template("/{a}"),
+            prefix("/"),
+            PathMatch::Any,
+        ] {
+            assert_eq!(hidden(&[merging(path.clone()), literal(path)]), whole);
+        }
+        for path in [prefix("/"), PathMatch::Any] {
+            assert_eq!(hidden(&[literal(path.clone()), merging(path)]), whole);
+        }
+        for path in [prefix("/a"), exact("/a"), exact("/"), template("/{a}")] {
+            assert_eq!(hidden(&[literal(path.clone()), merging(path)]), []);
+        }
+    }
 }
