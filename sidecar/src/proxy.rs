@@ -211,8 +211,7 @@ async fn forward(
     if let Some(asked) = Asked::of(listener, &head, incoming.is_end_stream()) {
         let route = asked.route;
         head.path = asked.path;
-        record.routed(&route.name, &head.path);
-        manner.routed(route, &head.fields);
+        routed(route, &head, record, manner);
         if let Cors::Answer(sharing) = &route.cors {
             let head = preflight::answer(sharing, &asked.preflight)?;
             return Ok((head, Body::Own(Bytes::new()), None));
@@ -237,19 +236,14 @@ async fn forward(
         Found::Route(index) => &listener.routes[index],
         Found::PathRefused(route, error) => {
             if let Some(route) = route.map(|index| &listener.routes[index]) {
-                record.route = Some(Arc::clone(&route.name));
-                manner.routed(route, &head.fields);
+                routed(route, &head, record, manner);
             }
             return Err(Rejection::Path(error));
         }
         Found::NoRoute => return Err(Rejection::NoRoute),
         Found::MethodNotAllowed(allowed) => return Err(Rejection::MethodNotAllowed(allowed)),
     };
-    record.routed(&route.name, &head.path);
-    manner.routed(route, &head.fields);
-    if let Some(rule) = &route.token {
-        record.in_url = InUrl::of(&rule.sources);
-    }
+    routed(route, &head, record, manner);
 
     // 400, 401, 403, 503. What `Connection` names is gone before the token is looked for: a token is meant for this hop only
     // if the client did not say otherwise.
@@ -300,6 +294,20 @@ async fn forward(
     let body = (incoming, nominated_too(&listener.trailers, nominated));
     let (head, body) = pass_on(connection, route, head, body, record).await?;
     Ok((head, body, ends_at))
+}
+
+/// Notes what follows from a route alone, whoever answers.
+fn routed<'s>(
+    route: &'s Route,
+    head: &RequestHead,
+    record: &mut Record,
+    manner: &mut Manner<'s>,
+) {
+    record.routed(&route.name, &head.path);
+    if let Some(rule) = &route.token {
+        record.in_url = InUrl::of(&rule.sources);
+    }
+    manner.routed(route, &head.fields);
 }
 
 /// Has the route's upstream answer.

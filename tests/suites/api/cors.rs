@@ -26,6 +26,7 @@ const ROUTES: &str = r#"
         match: { path: /answering, methods: [GET, PUT] }
         cors: { origins: [https://app.test, "https://two.test:8443"], headers: [authorization, x-a], expose: [x-request-id], credentials: true, max_age: 5m }
         upstream: api
+      - { name: by-url, match: { path: /by-url }, token: { issuers: [corp], sources: [query] }, cors: { origins: [https://app.test] }, upstream: api }
       - { name: anyone, match: { path: /anyone }, token: none, cors: { origins: ["*"] }, upstream: api }
       - { name: guarded, match: { path: /guarded, methods: [GET, PUT] }, upstream: api }
       - { name: whole, match: { path: /whole }, upstream: api }
@@ -77,6 +78,10 @@ fn tollgate_answers_for_the_api() {
                 "access-control-request-method, access-control-request-headers, origin"
             );
         }
+    }
+    for reply in both(&world, &preflight("/by-url?access_token=x", APP, "GET")) {
+        assert_eq!(reply.status, 204, "{reply:?}");
+        assert_eq!(reply.field("referrer-policy"), Some("no-referrer"));
     }
     let line = world.log_line(|line| line["method"] == "OPTIONS");
     assert_eq!(
@@ -233,6 +238,7 @@ fn threat_45_a_preflight_reaches_the_api_without_identity() {
             ),
             (Some("OPTIONS"), Some("/forwarding/a"), Some("page=2"))
         );
+        assert_eq!(reply.field("referrer-policy"), Some("no-referrer"));
         assert_eq!(seen(&reply, "origin"), [APP]);
         assert_eq!(seen(&reply, "access-control-request-method"), ["PUT"]);
         assert_eq!(seen(&reply, "x-forwarded-for"), ["127.0.0.1"]);

@@ -368,6 +368,13 @@ fn threat_72_answers_where_urls_hold_tokens_tell_no_referrer() {
             refused(&reply, 401, "token_malformed");
             assert_eq!(reply.field("referrer-policy"), Some("no-referrer"));
         }
+        for reply in both(
+            &world,
+            &Request::get(&format!("{path}/a%2Fb?access_token={token}")),
+        ) {
+            refused(&reply, 400, "path_refused");
+            assert_eq!(reply.field("referrer-policy"), Some("no-referrer"));
+        }
         let reply = world.h1(&Request::get(path).bearer(&token));
         assert_eq!(reply.field("referrer-policy"), Some("no-referrer"));
         assert_eq!(reply.field("cache-control"), None);
