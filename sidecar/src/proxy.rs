@@ -106,6 +106,9 @@ pub async fn handle(
                 head.fields.remove("content-length");
             }
             hop_by_hop(&mut head.fields);
+            if let Body::Upstream(_) = &body {
+                manner.silence(&mut head.fields);
+            }
             if let Some(response) = manner.response() {
                 match &mut body {
                     Body::Own(_) => response.rules.complete(&mut head.fields),
@@ -297,12 +300,7 @@ async fn forward(
 }
 
 /// Notes what follows from a route alone, whoever answers.
-fn routed<'s>(
-    route: &'s Route,
-    head: &RequestHead,
-    record: &mut Record,
-    manner: &mut Manner<'s>,
-) {
+fn routed<'s>(route: &'s Route, head: &RequestHead, record: &mut Record, manner: &mut Manner<'s>) {
     record.routed(&route.name, &head.path);
     if let Some(rule) = &route.token {
         record.in_url = InUrl::of(&rule.sources);

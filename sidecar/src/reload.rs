@@ -12,6 +12,7 @@ use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::response::ResponseRules;
 use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_respelled, is_unvouched};
+use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
 use tollgate_auth::time::UnixTime;
@@ -220,7 +221,7 @@ fn listener(
         .iter()
         .map(|route| route.matches.clone())
         .collect();
-    let routes = config
+    let routes: Vec<_> = config
         .routes
         .iter()
         .map(|route| Route {
@@ -261,6 +262,7 @@ fn listener(
     Listener {
         name: Arc::clone(&config.name),
         table: RouteTable::new(matches),
+        has_cors: routes.iter().any(|route| route.cors != Cors::Off),
         routes,
         resource: config.resource.clone(),
         own,

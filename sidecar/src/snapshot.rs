@@ -64,6 +64,8 @@ pub struct Listener {
     pub table: RouteTable,
     /// The routes.
     pub routes: Vec<Route>,
+    /// Some route has `cors`: only then is it asked whether a request is a preflight.
+    pub has_cors: bool,
     /// What it is to OAuth clients, under the host of its identifier.
     pub resource: Option<Resource>,
     /// What it answers itself, before any route is looked for.

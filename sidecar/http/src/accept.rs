@@ -1,5 +1,7 @@
 //! Which of several forms of an answer a client would rather have (`Accept`, RFC 9110 section 12.5.1).
 
+use bytes::Bytes;
+
 use crate::fields::{Fields, is_token_byte};
 
 /// Of all `Accept` lines together, as many bytes are read. Browsers send some 200.
@@ -8,15 +10,38 @@ const LONGEST: usize = 2048;
 /// The most forms that can be offered.
 const MOST_OFFERED: usize = 8;
 
+/// The `Accept` lines of a request, kept until it is known that there is something to choose. Nearly every request has one
+/// at most, and keeping it does not allocate.
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    first: Option<Bytes>,
+    others: Vec<Bytes>,
+}
+
+impl Accept {
+    /// Those of these fields.
+    pub fn of(fields: &Fields) -> Self {
+        let mut lines = fields.get_all("accept").cloned();
+        Self {
+            first: lines.next(),
+            others: lines.collect(),
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Bytes> {
+        self.first.iter().chain(&self.others)
+    }
+}
+
 /// The form, of those `offered` as `type/subtype` in lower case, that `Accept` gives the highest weight; of equal ones the
 /// first. Parameters other than `q` and `charset=utf-8` mean none of them: what is offered has no others.
 ///
 /// `None`: there is no `Accept`, it is not one by its grammar or longer than 2 KiB, or it takes none of them. Whoever
 /// answers then does as if everything were welcome (section 12.4.1). At most eight forms are looked at.
-pub fn preferred(fields: &Fields, offered: &[&str]) -> Option<usize> {
+pub fn preferred(accept: &Accept, offered: &[&str]) -> Option<usize> {
     let mut found = [Match::default(); MOST_OFFERED];
     let mut read = 0;
-    for line in fields.get_all("accept") {
+    for line in accept.lines() {
         read += line.len();
         if read > LONGEST {
             return None;
@@ -218,7 +243,7 @@ mod tests {
         for line in lines {
             fields.push("Accept", (*line).to_owned());
         }
-        preferred(&fields, &OFFERED).map(|at| OFFERED[at])
+        preferred(&Accept::of(&fields), &OFFERED).map(|at| OFFERED[at])
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::fields::Fields;
 use crate::head::Authority;
 
 /// An origin as browsers write it: `https://app.example.com`, with a port only where it is not the scheme's own. Equal as
@@ -58,13 +57,9 @@ impl Origin {
         Ok(Self(text.into_boxed_str()))
     }
 
-    /// The origin of the page that made a request with these fields; `None` unless exactly one field says so.
-    pub fn of(fields: &Fields) -> Option<Self> {
-        let mut values = fields.get_all("origin");
-        match (values.next(), values.next()) {
-            (Some(value), None) => Self::parse(value).ok(),
-            _ => None,
-        }
+    /// Whether [`Self::parse`] makes this very origin of `raw`, for the price of a comparison.
+    pub fn is(&self, raw: &[u8]) -> bool {
+        self.0.as_bytes().eq_ignore_ascii_case(raw)
     }
 
     /// As a browser writes it.
@@ -131,12 +126,23 @@ mod tests {
     }
 
     #[test]
-    fn one_field_says_it() {
-        let mut fields = Fields::new();
-        assert_eq!(Origin::of(&fields), None);
-        fields.push("Origin", "https://a.test");
-        assert_eq!(Origin::of(&fields).unwrap().as_str(), "https://a.test");
-        fields.push("origin", "https://a.test");
-        assert_eq!(Origin::of(&fields), None);
+    fn comparing_is_as_good_as_parsing() {
+        let own = Origin::parse(b"https://app.example.com:8443").unwrap();
+        for (raw, is_own) in [
+            ("https://app.example.com:8443", true),
+            ("HTTPS://App.example.COM:8443", true),
+            ("https://app.example.com", false),
+            ("http://app.example.com:8443", false),
+            ("https://app.example.com:8443/", false),
+            ("https://app.example.com:84433", false),
+            ("https://xapp.example.com:8443", false),
+            (" https://app.example.com:8443", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(own.is(raw.as_bytes()), is_own, "{raw}");
+            let parsed = Origin::parse(raw.as_bytes());
+            assert_eq!(parsed.as_ref() == Ok(&own), is_own, "{raw}");
+        }
     }
 }

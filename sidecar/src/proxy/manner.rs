@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use tollgate_auth::challenge::Challenge;
-use tollgate_auth::policy::cors::Cors;
+use tollgate_auth::policy::cors::{Cors, Sharing};
 use tollgate_auth::reason::Reason;
 use tollgate_auth::resource::Resource;
-use tollgate_http::accept::preferred;
+use tollgate_http::accept::{Accept, preferred};
 use tollgate_http::{Fields, Method, Origin};
 
 use crate::snapshot::{Listener, Response, Route};
@@ -37,23 +37,24 @@ impl Form {
         }
     }
 
-    /// What a client with these fields would rather have.
-    pub(super) fn of(fields: &Fields) -> Self {
-        preferred(fields, &Self::ALL.map(Self::media_type))
+    /// What a client that says so would rather have.
+    fn of(accept: &Accept) -> Self {
+        preferred(accept, &Self::ALL.map(Self::media_type))
             .map_or(Self::Problem, |at| Self::ALL[at])
     }
 }
 
 /// How a request is to be answered.
 pub(super) struct Manner<'s> {
-    pub(super) form: Form,
+    /// Read when there is a refusal to write, and not before.
+    accept: Accept,
     is_head: bool,
     pub(super) listener: Option<&'s Listener>,
     /// What the request's host is to OAuth clients.
     resource: Option<&'s Resource>,
     route: Option<&'s Route>,
     /// Whose page may read the answer.
-    reader: Option<Origin>,
+    reader: Option<&'s Origin>,
 }
 
 impl<'s> Manner<'s> {
@@ -65,7 +66,7 @@ impl<'s> Manner<'s> {
         listener: Option<&'s Listener>,
     ) -> Self {
         Self {
-            form: Form::of(fields),
+            accept: Accept::of(fields),
             is_head: method == Method::HEAD.as_str(),
             listener,
             resource: listener.and_then(|listener| listener.resource_of(host)),
@@ -78,14 +79,33 @@ impl<'s> Manner<'s> {
     pub(super) fn routed(&mut self, route: &'s Route, fields: &Fields) {
         self.route = Some(route);
         if let Cors::Answer(sharing) = &route.cors {
-            self.reader = Origin::of(fields).filter(|origin| sharing.admits(origin));
+            self.reader = sharing.reader(fields);
+        }
+    }
+
+    /// The form that the client would rather have.
+    pub(super) fn form(&self) -> Form {
+        Form::of(&self.accept)
+    }
+
+    /// Takes from an upstream's answer what it says of the pages that may read it, where that is Tollgate's to say.
+    pub(super) fn silence(&self, fields: &mut Fields) {
+        if self.sharing().is_some() {
+            Sharing::silence(fields);
         }
     }
 
     /// Says in an answer, whoever gives it, which page may read it.
     pub(super) fn dress(&self, fields: &mut Fields) {
-        if let Some(Cors::Answer(sharing)) = self.route.map(|route| &route.cors) {
-            sharing.dress(self.reader.as_ref(), fields);
+        if let Some(sharing) = self.sharing() {
+            sharing.dress(self.reader, fields);
+        }
+    }
+
+    fn sharing(&self) -> Option<&'s Sharing> {
+        match &self.route?.cors {
+            Cors::Answer(sharing) => Some(sharing),
+            Cors::Off | Cors::Forward => None,
         }
     }
 

@@ -23,6 +23,9 @@ impl<'s> Asked<'s> {
     ///
     /// The route is that of the method asked for: it would see the request, so it says what of it may be known before.
     pub fn of(listener: &'s Listener, head: &RequestHead, is_whole: bool) -> Option<Self> {
+        if !listener.has_cors {
+            return None;
+        }
         let preflight = Preflight::read(head, is_whole)?;
         let host = head.authority.as_ref().map(Authority::host);
         let mut path = head.path.clone();
@@ -44,7 +47,7 @@ impl<'s> Asked<'s> {
         let sources = route.token.as_ref().map(|rule| rule.sources.as_slice());
         route
             .cors
-            .takes(head, sources.unwrap_or_default())
+            .takes(&preflight, head, sources.unwrap_or_default())
             .then_some(Self {
                 route,
                 path,

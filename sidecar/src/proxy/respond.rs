@@ -25,16 +25,17 @@ pub(super) fn refusal(
         text: manner.text(reason),
         request_id,
     };
-    let body = Bytes::from(told.body(manner.form));
+    let form = manner.form();
+    let body = Bytes::from(told.body(form));
 
     let mut fields = Fields::with_capacity(12);
-    fields.push("content-type", content_type(manner.form));
+    fields.push("content-type", content_type(form));
     fields.push("content-length", body.len().to_string());
     fields.push("vary", "accept");
     // A refusal belongs to this request alone.
     fields.push("cache-control", "no-store");
     fields.push("x-content-type-options", "nosniff");
-    if manner.form == Form::Html {
+    if form == Form::Html {
         fields.push("content-security-policy", page::POLICY);
     }
     for challenge in manner.challenges(reason) {

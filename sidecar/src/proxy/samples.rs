@@ -80,7 +80,7 @@ fn preflight() -> String {
         max_age: Duration::from_secs(600),
     };
     let asked = Preflight {
-        origin: origin.clone(),
+        origin: Some(origin.clone()),
         method: Method::PUT,
         headers: names,
     };

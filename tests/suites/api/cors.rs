@@ -156,6 +156,17 @@ fn a_page_can_read_its_answers_and_its_refusals() {
         assert_eq!(all(&reply, "access-control-allow-origin"), ["*"]);
         assert_eq!(reply.field("access-control-allow-credentials"), None);
     }
+    // With all origins, that of a page without one counts as well, and for its preflights too.
+    for reply in both(&world, &Request::get("/anyone").field("origin", "null")) {
+        assert_eq!(all(&reply, "access-control-allow-origin"), ["*"]);
+    }
+    for reply in both(&world, &preflight("/anyone", "null", "PUT")) {
+        assert_eq!(reply.status, 204, "{reply:?}");
+        assert_eq!(all(&reply, "access-control-allow-origin"), ["*"]);
+    }
+    for reply in both(&world, &preflight("/answering", "null", "PUT")) {
+        assert!((400..500).contains(&reply.status), "{reply:?}");
+    }
     for path in ["/guarded", "/forwarding"] {
         let reply = world.h1(&get(path));
         assert_eq!(

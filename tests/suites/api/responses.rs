@@ -56,6 +56,48 @@ fn answering(answer: &'static str) -> std::net::SocketAddr {
     address
 }
 
+/// Where Tollgate says who may read an answer the API says nothing of it: half of its rule beside ours would be a third.
+#[test]
+fn what_the_api_says_of_sharing_counts_where_tollgate_says_nothing() {
+    const ROUTES: &str = "
+      - { name: shared, match: { path: /shared }, token: none, cors: { origins: [https://app.test] }, upstream: api }
+      - { name: own, match: { path: /own }, token: none, cors: forward, upstream: api }
+";
+    let world = World::with(ROUTES, "");
+    let api = answering(
+        "HTTP/1.1 204 No Content\r\naccess-control-allow-origin: *\r\nAccess-Control-Allow-Methods: DELETE\r\n\
+         access-control-allow-headers: x-evil\r\naccess-control-max-age: 86400\r\nconnection: close\r\n\r\n",
+    );
+    let configuration = std::fs::read_to_string(world.path()).unwrap();
+    world.write(&configuration.replace(&world.echo.address().to_string(), &api.to_string()));
+    world.reload().unwrap();
+    // With a cookie it is no preflight, and the route is public.
+    let ask = |path: &str| Request {
+        method: "OPTIONS".to_owned(),
+        ..Request::get(path)
+            .field("origin", "https://app.test")
+            .field("access-control-request-method", "DELETE")
+            .field("cookie", "a=1")
+    };
+    let said = |reply: &Reply| -> Vec<String> {
+        let all = reply.fields.iter();
+        let of_sharing = all.filter(|(name, _)| name.starts_with("access-control-"));
+        of_sharing
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect()
+    };
+    for reply in [world.h1(&ask("/shared")), world.h2(&ask("/shared"))] {
+        assert_eq!(reply.status, 204);
+        assert_eq!(
+            said(&reply),
+            ["access-control-allow-origin: https://app.test"]
+        );
+    }
+    for reply in [world.h1(&ask("/own")), world.h2(&ask("/own"))] {
+        assert_eq!((reply.status, said(&reply).len()), (204, 4), "{reply:?}");
+    }
+}
+
 #[test]
 fn answers_of_the_api_are_set_and_stripped_by_route_and_listener() {
     let world = world();

@@ -64,8 +64,8 @@ pub enum Headers {
 /// A preflight: what a page would like to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    /// The page's origin.
-    pub origin: Origin,
+    /// The page's origin; `None` is `null`, that of a page that has none of its own (a sandbox, a file).
+    pub origin: Option<Origin>,
     /// The method it would use. It decides about the route.
     pub method: Method,
     /// The fields it would send.
@@ -76,7 +76,7 @@ impl Preflight {
     /// Reads a preflight, by the strict test: exactly what a browser sends, or none. `is_whole` says that nothing follows
     /// the head.
     ///
-    /// It is an OPTIONS request for a path, with one serialized origin, one method, at most one list of field names, no
+    /// It is an OPTIONS request for a path, with one serialized origin or `null`, one method, at most one list of field names, no
     /// body, and no credentials in any spelling of their fields.
     pub fn read(head: &RequestHead, is_whole: bool) -> Option<Self> {
         if head.method != Method::OPTIONS || head.path.is_asterisk() || !is_whole {
@@ -103,7 +103,10 @@ impl Preflight {
             Ok(Some(length)) if length == b"0" => {}
             _ => return None,
         }
-        let origin = Origin::parse(once(&head.fields, "origin").ok()??).ok()?;
+        let origin = match once(&head.fields, "origin").ok()?? {
+            value if value == b"null" => None,
+            value => Some(Origin::parse(value).ok()?),
+        };
         let method = once(&head.fields, "access-control-request-method").ok()??;
         let method = Method::parse(method).ok()?;
         // Methods that no page may use (Fetch section 2.2.1).
@@ -123,23 +126,42 @@ impl Preflight {
 }
 
 impl Cors {
-    /// Whether `preflight` with this head, found to be for the route of `sources`, is treated otherwise than other
-    /// requests. What is passed on must not have a token where the route looks for one, in whatever spelling.
-    pub fn takes(&self, head: &RequestHead, sources: &[TokenSource]) -> bool {
+    /// Whether `preflight`, read from this head and found to be for the route of `sources`, is treated otherwise than
+    /// other requests. What is passed on must not have a token where the route looks for one, in whatever spelling.
+    ///
+    /// The origin `null` is nobody's in particular: it is covered by [`Origins::Any`] and by nothing else.
+    pub fn takes(
+        &self,
+        preflight: &Preflight,
+        head: &RequestHead,
+        sources: &[TokenSource],
+    ) -> bool {
         match self {
             Self::Off => false,
-            Self::Forward => matches!(find(head, sources), Ok(None)),
-            Self::Answer(_) => true,
+            Self::Forward => preflight.origin.is_some() && matches!(find(head, sources), Ok(None)),
+            Self::Answer(sharing) => preflight.origin.is_some() || sharing.origins == Origins::Any,
         }
     }
 }
 
 impl Sharing {
-    /// Whether pages of `origin` may do anything.
-    pub fn admits(&self, origin: &Origin) -> bool {
+    /// Whether pages of `origin` may do anything; `None` is `null`.
+    fn admits(&self, origin: Option<&Origin>) -> bool {
         match &self.origins {
             Origins::Any => true,
-            Origins::These(list) => list.contains(origin),
+            Origins::These(list) => origin.is_some_and(|origin| list.contains(origin)),
+        }
+    }
+
+    /// Which of the listed origins made a request with these fields; `None` unless exactly one field says so.
+    pub fn reader(&self, fields: &Fields) -> Option<&Origin> {
+        let Origins::These(list) = &self.origins else {
+            return None;
+        };
+        let mut values = fields.get_all("origin");
+        match (values.next(), values.next()) {
+            (Some(value), None) => list.iter().find(|origin| origin.is(value)),
+            _ => None,
         }
     }
 
@@ -155,8 +177,9 @@ impl Sharing {
             );
             Err(Refusal::new(Reason::CorsDenied, detail))
         };
-        if !self.admits(&preflight.origin) {
-            return deny("origin", preflight.origin.as_str());
+        let origin = preflight.origin.as_ref();
+        if !self.admits(origin) {
+            return deny("origin", origin.map_or("null", Origin::as_str));
         }
         let method = &preflight.method;
         if !self.methods.is_empty() && !self.methods.contains(method) {
@@ -185,10 +208,13 @@ impl Sharing {
         Ok(fields)
     }
 
-    /// Says in an answer who may read it, whatever it said of that itself. `origin` is that of the page that asked, if it
-    /// is one that [`Self::admits`]; answers to others say nothing.
+    /// Takes from an answer all that it says of sharing: one half of it beside the other would be a rule that nobody made.
+    pub fn silence(fields: &mut Fields) {
+        fields.retain(|field| !is_of_sharing(&field.name));
+    }
+
+    /// Says in an answer who may read it. `origin` is the [`Self::reader`], if there is one; answers to others say nothing.
     pub fn dress(&self, origin: Option<&Origin>, fields: &mut Fields) {
-        fields.retain(|field| !SAID_BY_SHARING.iter().any(|name| field.is(name)));
         let allowed = match (&self.origins, origin) {
             (Origins::Any, _) => Some("*".to_owned()),
             (Origins::These(_), origin) => {
@@ -208,12 +234,12 @@ impl Sharing {
     }
 }
 
-/// What an answer says of sharing, beside what only the answer to a preflight does.
-const SAID_BY_SHARING: [&str; 3] = [
-    "access-control-allow-origin",
-    "access-control-allow-credentials",
-    "access-control-expose-headers",
-];
+/// Whether a field of an answer is about sharing: all whose names begin as those of Fetch section 3.3.3 do.
+pub fn is_of_sharing(name: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"access-control-";
+    name.get(..BEGINNING.len())
+        .is_some_and(|name| name.eq_ignore_ascii_case(BEGINNING))
+}
 
 /// Fields that no preflight has (Fetch section 4.8: no credentials, no body), by which it would be another request.
 const NEVER_SENT: [&str; 6] = [
@@ -235,6 +261,9 @@ fn is_of_the_connection(option: &[u8]) -> bool {
 /// The most names that are asked for at a time; pages have a handful.
 const MOST_NAMES: usize = 64;
 
+/// The longest list of names, in bytes. All of it may come back in the answer.
+const LONGEST_LIST: usize = 2048;
+
 /// The one value of a field; `Err` if there are several.
 fn once<'f>(fields: &'f Fields, name: &str) -> Result<Option<&'f [u8]>, ()> {
     // A second spelling would be another field to us, and the same to some servers behind.
@@ -250,6 +279,9 @@ fn once<'f>(fields: &'f Fields, name: &str) -> Result<Option<&'f [u8]>, ()> {
 
 /// `1#field-name`, in lower case.
 fn names(list: &[u8]) -> Option<Vec<String>> {
+    if list.len() > LONGEST_LIST {
+        return None;
+    }
     let mut names = Vec::new();
     for name in list.split(|&b| b == b',') {
         let name = name.trim_ascii();

@@ -66,7 +66,8 @@ fn sources() -> Vec<TokenSource> {
 
 /// Whether the request would reach the API without a token.
 fn passes(head: &RequestHead, is_whole: bool) -> bool {
-    Preflight::read(head, is_whole).is_some() && Cors::Forward.takes(head, &sources())
+    Preflight::read(head, is_whole)
+        .is_some_and(|preflight| Cors::Forward.takes(&preflight, head, &sources()))
 }
 
 fn with(lines: &[(&'static str, &'static str)]) -> RequestHead {
@@ -86,7 +87,7 @@ fn what_a_browser_sends_is_a_preflight() {
     assert_eq!(
         Preflight::read(&real, true).unwrap(),
         Preflight {
-            origin: Origin::parse(b"https://app.test").unwrap(),
+            origin: Some(Origin::parse(b"https://app.test").unwrap()),
             method: Method::PUT,
             headers: vec!["authorization".to_owned(), "content-type".to_owned()],
         }
@@ -226,19 +227,80 @@ fn t45_values_that_no_browser_sends() {
         }
     }
     let many = vec!["x"; MOST_NAMES + 1].join(",");
-    let mut lines: Vec<(&str, &str)> = without("access-control-request-headers");
-    lines.push(("access-control-request-headers", &many));
-    assert!(!passes(&head("OPTIONS", "/", &lines), true));
+    let long = "x".repeat(LONGEST_LIST + 1);
+    for (list, is_one) in [
+        (&many[..], false),
+        (&many[2..], true),
+        (&long, false),
+        (&long[1..], true),
+    ] {
+        let mut lines: Vec<(&str, &str)> = without("access-control-request-headers");
+        lines.push(("access-control-request-headers", list));
+        assert_eq!(
+            passes(&head("OPTIONS", "/", &lines), true),
+            is_one,
+            "{list}"
+        );
+    }
 }
 
 #[test]
 fn a_route_without_cors_knows_no_preflights() {
     let real = head("OPTIONS", "/orders", REAL);
-    assert!(!Cors::Off.takes(&real, &sources()));
-    assert!(!Cors::Off.takes(&real, &[]));
+    let preflight = Preflight::read(&real, true).unwrap();
+    assert!(!Cors::Off.takes(&preflight, &real, &sources()));
+    assert!(!Cors::Off.takes(&preflight, &real, &[]));
     // Nothing reaches the API there, so the page may have a token in its URL.
     let answer = Cors::Answer(Box::new(sharing()));
-    assert!(answer.takes(&head("OPTIONS", "/?access_token=a.b.c", REAL), &sources()));
+    let with_token = head("OPTIONS", "/?access_token=a.b.c", REAL);
+    assert!(answer.takes(&preflight, &with_token, &sources()));
+}
+
+#[test]
+fn a_page_without_an_origin_is_covered_by_all_origins_alone() {
+    let mut lines = without("origin");
+    lines.push(("origin", "null"));
+    let head = head("OPTIONS", "/orders", &lines);
+    let preflight = Preflight::read(&head, true).unwrap();
+    assert_eq!(preflight.origin, None);
+    let open = Sharing {
+        origins: Origins::Any,
+        credentials: false,
+        ..sharing()
+    };
+    assert!(open.answer(&ask("null", "PUT", &[])).is_ok());
+    assert!(Cors::Answer(Box::new(open)).takes(&preflight, &head, &[]));
+    for cors in [Cors::Forward, Cors::Answer(Box::new(sharing()))] {
+        assert!(!cors.takes(&preflight, &head, &[]), "{cors:?}");
+    }
+    let refusal = sharing().answer(&ask("null", "PUT", &[])).unwrap_err();
+    assert!(refusal.detail.contains("the origin \"null\""), "{refusal}");
+}
+
+#[test]
+fn one_field_says_who_reads() {
+    let reader = |lines: &[&'static str]| {
+        let mut fields = Fields::new();
+        for line in lines {
+            fields.push("Origin", *line);
+        }
+        let sharing = sharing();
+        sharing
+            .reader(&fields)
+            .map(|origin| origin.as_str().to_owned())
+    };
+    let app = Some("https://app.test".to_owned());
+    assert_eq!(reader(&["https://app.test"]), app);
+    assert_eq!(reader(&["HTTPS://App.test"]), app);
+    for lines in [
+        &[][..],
+        &["https://app.test", "https://app.test"],
+        &["https://evil.test"],
+        &["https://app.test:8443"],
+        &["null"],
+    ] {
+        assert_eq!(reader(lines), None, "{lines:?}");
+    }
 }
 
 fn sharing() -> Sharing {
@@ -254,7 +316,7 @@ fn sharing() -> Sharing {
 
 fn ask(origin: &str, method: &str, headers: &[&str]) -> Preflight {
     Preflight {
-        origin: Origin::parse(origin.as_bytes()).unwrap(),
+        origin: (origin != "null").then(|| Origin::parse(origin.as_bytes()).unwrap()),
         method: Method::parse(method.as_bytes()).unwrap(),
         headers: headers.iter().map(|&name| name.to_owned()).collect(),
     }
@@ -324,12 +386,18 @@ fn an_answer_says_who_may_read_it_and_the_api_does_not() {
         fields.push("access-control-allow-origin", "https://evil.test");
         fields.push("Access-Control-Allow-Credentials", "true");
         fields.push("access-control-expose-headers", "*");
+        fields.push("access-control-allow-methods", "DELETE");
+        fields.push("access-control-allow-headers", "x-evil");
+        fields.push("Access-Control-Max-Age", "86400");
+        fields.push("access-control-allow-private-network", "true");
         fields.push("vary", "accept");
+        fields.push("x-access-control-allow-origin", "no field of sharing");
         fields
     };
     let origin = Origin::parse(b"https://app.test").unwrap();
     let dressed = |sharing: &Sharing, origin: Option<&Origin>| {
         let mut fields = said_by_api();
+        Sharing::silence(&mut fields);
         sharing.dress(origin, &mut fields);
         lines(&fields)
     };
@@ -337,13 +405,21 @@ fn an_answer_says_who_may_read_it_and_the_api_does_not() {
         dressed(&sharing(), Some(&origin)),
         [
             "vary: accept",
+            "x-access-control-allow-origin: no field of sharing",
             "vary: origin",
             "access-control-allow-origin: https://app.test",
             "access-control-allow-credentials: true",
             "access-control-expose-headers: x-b,x-c",
         ]
     );
-    assert_eq!(dressed(&sharing(), None), ["vary: accept", "vary: origin"]);
+    assert_eq!(
+        dressed(&sharing(), None),
+        [
+            "vary: accept",
+            "x-access-control-allow-origin: no field of sharing",
+            "vary: origin"
+        ]
+    );
     let open = Sharing {
         origins: Origins::Any,
         expose: vec![],
@@ -353,7 +429,11 @@ fn an_answer_says_who_may_read_it_and_the_api_does_not() {
     for origin in [None, Some(&origin)] {
         assert_eq!(
             dressed(&open, origin),
-            ["vary: accept", "access-control-allow-origin: *"]
+            [
+                "vary: accept",
+                "x-access-control-allow-origin: no field of sharing",
+                "access-control-allow-origin: *"
+            ]
         );
     }
 }
