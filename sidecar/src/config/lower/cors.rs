@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate_auth::policy::cors::{Cors, Headers, Origins, Sharing};
+use tollgate_auth::header::response::ResponseRules;
+use tollgate_auth::policy::cors::{Cors, Headers, Origins, Sharing, is_of_sharing};
 use tollgate_http::fields::valid_name;
 use tollgate_http::{Method, Origin};
 
@@ -32,6 +33,27 @@ pub(super) fn lower(
             Cors::Off
         }
         Some((at, StrOr::Other(raw))) => Cors::Answer(Box::new(sharing(cx, at, raw))),
+    }
+}
+
+/// Where Tollgate says who may read an answer, `response` says nothing of it: it would be applied last.
+pub(super) fn alone(
+    cx: &mut Context<'_>,
+    position: Position,
+    cors: &Cors,
+    response: &ResponseRules,
+) {
+    if !matches!(cors, Cors::Answer(_)) {
+        return;
+    }
+    let set = response.set().iter().map(|field| &field.name[..]);
+    let removed = response.removed().map(str::as_bytes);
+    for name in set.chain(removed).filter(|name| is_of_sharing(name)) {
+        let name = String::from_utf8_lossy(name);
+        cx.report(
+            position,
+            format!("`response` of this route, or of `defaults`, says something of `{name}`, and so does `cors`; remove it there, and say in `cors` what is meant"),
+        );
     }
 }
 

@@ -108,6 +108,8 @@ pub(super) fn lower(
     }
     let injections = inject::inherit(cx, position, own, &defaults.inject);
     let response = forwarding::response(cx, raw.response.as_ref()).over(&defaults.response);
+    let cors = cors::lower(cx, raw.cors.as_ref(), &defaults.cors);
+    cors::alone(cx, position, &cors, &response);
     Some(RouteConfig {
         name: name?.1.as_str().into(),
         matches,
@@ -121,7 +123,7 @@ pub(super) fn lower(
         inject: injections,
         texts: answers::texts(cx, raw.refusal.as_ref()).or(&defaults.texts),
         response,
-        cors: cors::lower(cx, raw.cors.as_ref(), &defaults.cors),
+        cors,
         upstream: upstream?,
     })
 }

@@ -291,3 +291,38 @@ fn what_cannot_be_meant_of_pages_is_named() {
         mistake(ROUTE, &route(&format!("cors: {what}")), said);
     }
 }
+
+#[test]
+fn one_of_the_two_says_who_may_read_an_answer() {
+    let cors = "cors: { origins: ['https://app.test'] }";
+    for (rules, name) in [
+        (
+            "set: { Access-Control-Allow-Origin: '*' }",
+            "access-control-allow-origin",
+        ),
+        (
+            "set: { access-control-allow-credentials: 'true' }",
+            "access-control-allow-credentials",
+        ),
+        ("remove: [access-control-max-age]", "access-control-max-age"),
+    ] {
+        let said = format!("says something of `{name}`, and so does `cors`");
+        let response = format!("response: {{ {rules} }}");
+        mistake(ROUTE, &route(&format!("{cors}, {response}")), &said);
+        // Where the API says it, it may be changed.
+        for other in ["cors: forward", "cors: none"] {
+            valid(ROUTE, &route(&format!("{other}, {response}")));
+        }
+        // Inherited on either side.
+        let defaults = format!("defaults:\n      {response}");
+        let source = WHOLE.replace("defaults:", &defaults);
+        let with_cors = source.replace(ROUTE, &route(cors));
+        let text = config::parse(Path::new("t.yaml"), &with_cors, CHECKS)
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(&said), "{text}");
+        assert!(config::parse(Path::new("t.yaml"), &source, CHECKS).is_ok());
+    }
+    let other = "response: { set: { x-access-control-allow-origin: a, cache-control: no-store } }";
+    valid(ROUTE, &route(&format!("{cors}, {other}")));
+}
