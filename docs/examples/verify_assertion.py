@@ -24,28 +24,54 @@ import jwt
 
 NAME = "x-tollgate-assertion"
 
+# No Tollgate signs for longer: seconds from `iat` to `exp`.
+LONGEST = 60
+
 
 class Refused(Exception):
     """The request is not from whom it says it is."""
 
 
 class Keys:
-    """The published keys. Fetched again when a key is not known, but not more often than every `pause` seconds."""
+    """The published keys.
 
-    def __init__(self, fetch, pause=10.0):
-        self.fetch, self.pause = fetch, pause
-        self.keys, self.tried = {}, None
+    They are used for `life` seconds, the `max-age` that they are published with: a key that was withdrawn is then forgotten,
+    and when they cannot be fetched again, so are all. They are fetched early when a key is not known, but not more often
+    than every `pause` seconds. Only whoever fetches waits for it: requests with other keys pass meanwhile.
+    """
+
+    def __init__(self, fetch, pause=10.0, life=3600.0, now=time.monotonic):
+        self.fetch, self.pause, self.life, self.now = fetch, pause, life, now
+        self.keys, self.until, self.tried = {}, None, None
         self.lock = threading.Lock()
 
     def find(self, kid):
         with self.lock:
-            due = self.tried is None or time.monotonic() - self.tried >= self.pause
-            if kid not in self.keys and due:
-                self.tried = time.monotonic()
-                self.keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(self.fetch()).keys}
-            if kid not in self.keys:
-                raise Refused("no such key")
-            return self.keys[kid].key
+            key, due = self.known(kid), self.due()
+            if key is None and due:
+                self.tried = self.now()
+        if key is None and due:
+            self.renew()
+            with self.lock:
+                key = self.known(kid)
+        if key is None:
+            raise Refused("no such key")
+        return key.key
+
+    def known(self, kid):
+        return self.keys.get(kid) if self.until is not None and self.now() < self.until else None
+
+    def due(self):
+        return self.tried is None or self.now() - self.tried >= self.pause
+
+    def renew(self):
+        asked = self.now()
+        try:
+            keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(self.fetch()).keys}
+        except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:
+            raise Refused(f"the keys cannot be had: {error}") from error
+        with self.lock:
+            self.keys, self.until = keys, asked + self.life
 
 
 class Verifier:
@@ -54,6 +80,13 @@ class Verifier:
 
     def identity(self, request):
         """The claims and the headers that are vouched for. Whoever calls uses these and no header of the request."""
+        try:
+            return self.steps(request)
+        except UnicodeEncodeError as error:
+            # No field of HTTP holds such characters.
+            raise Refused(f"a field or the query cannot be sent: {error.reason}") from error
+
+    def steps(self, request):
         headers = [(name, value) for name, value in request["headers"]]
 
         # 1. One assertion, and nothing that some server would read as a second one.
@@ -103,7 +136,7 @@ class Verifier:
             header = jwt.get_unverified_header(token)
             if header.get("typ") != "tollgate-assertion+jwt":
                 raise Refused("it is a token of another type")
-            return jwt.decode(
+            claims = jwt.decode(
                 token,
                 self.keys.find(header.get("kid")),
                 algorithms=["ES256"],
@@ -114,6 +147,9 @@ class Verifier:
             )
         except jwt.PyJWTError as error:
             raise Refused(str(error)) from error
+        if not 0 < claims["exp"] - claims["iat"] <= LONGEST:
+            raise Refused("it lives too long")
+        return claims
 
 
 def fold(name):
@@ -129,6 +165,13 @@ def sha256(data):
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
+def forwarded_scheme(lines):
+    """What the first element of `Forwarded` says, that of the client (RFC 7239; `forwarded: rfc7239`)."""
+    pairs = ",".join(lines).partition(",")[0].split(";")
+    said = [value.strip('"').lower() for name, _, value in (pair.strip().partition("=") for pair in pairs) if name.lower() == "proto"]
+    return said[0] if len(said) == 1 else ""
+
+
 class AuthRequest(http.server.BaseHTTPRequestHandler):
     """nginx asks with the fields of the request; method, scheme and target are in fields of nginx's own."""
 
@@ -141,7 +184,7 @@ class AuthRequest(http.server.BaseHTTPRequestHandler):
         path, mark, query = said.get("x-original-uri", "").partition("?")
         request = {
             "method": said.get("x-original-method", ""),
-            "scheme": said.get("x-original-scheme", ""),
+            "scheme": said.get("x-original-scheme") or forwarded_scheme(self.headers.get_all("forwarded", [])),
             "path": path,
             "query": query if mark else None,
             "headers": [(name, value) for name, value in self.headers.items() if name.lower() not in self.own],

@@ -114,3 +114,10 @@ fn the_vectors_hold_for_another_library() {
     let said = python.run(python::VECTORS, &[]);
     assert_eq!(said.unwrap().trim(), "fine");
 }
+
+/// Keys that are withdrawn, cannot be had or come slowly; assertions that no Tollgate makes; the scheme by `Forwarded`.
+#[test]
+fn the_sample_verifier_forgets_keys_and_makes_nobody_wait() {
+    let said = Python::find().run(python::VERIFIER, &[]);
+    assert_eq!(said.unwrap().trim(), "fine");
+}

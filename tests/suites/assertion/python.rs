@@ -94,3 +94,6 @@ fn sample() -> PathBuf {
 
 /// Checks both files of vectors with PyJWT, `hashlib` and `hmac`.
 pub(crate) const VECTORS: &str = include_str!("vectors.py");
+
+/// Asks the sample verifier what a site that works never asks it.
+pub(crate) const VERIFIER: &str = include_str!("verifier.py");
