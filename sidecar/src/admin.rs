@@ -50,7 +50,7 @@ pub struct Handles {
     /// The metrics text.
     pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
     /// The keys of assertions as a JWK set.
-    pub jwks: Box<dyn Fn() -> String + Send + Sync>,
+    pub jwks: Box<dyn Fn() -> Bytes + Send + Sync>,
     /// Why the daemon is not ready; `None` = ready.
     pub unready: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
@@ -334,8 +334,8 @@ fn text(status: StatusCode, text: String) -> Answer {
     answer(status, "text/plain; charset=utf-8", text)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -487,7 +487,7 @@ fn handles(inner: &Arc<Inner>) -> Handles {
         }),
         jwks: Box::new(move || match jwks() {
             Some(inner) => inner.shared.snapshot.load().keyring.document(clock::now()),
-            None => NO_KEYS.to_owned(),
+            None => NO_KEYS.into(),
         }),
         unready: Box::new(move || match unready() {
             Some(inner) => inner.unready(),

@@ -9,7 +9,7 @@ mod secret;
 
 use std::time::Duration;
 
-pub use keyring::{Keyring, NO_KEYS, Owner, PERIOD, Window};
+pub use keyring::{HANDOVER, Keyring, NO_KEYS, Owner, PERIOD, Window};
 pub use secret::{LEAST, Secret, SecretError};
 
 /// Where the keys of assertions are published (RFC 8615).

@@ -343,7 +343,7 @@ fn keys_of_assertions(keyring: &Arc<Keyring>) -> OwnDocument {
         host: None,
         content_type: JWKS_TYPE,
         max_age: JWKS_MAX_AGE,
-        content: Content::At(Arc::new(move |now| keyring.document(now).into())),
+        content: Content::At(Arc::new(move |now| keyring.document(now))),
     }
 }
 

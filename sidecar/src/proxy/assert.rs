@@ -30,18 +30,24 @@ pub(super) fn assertion(
     now: UnixTime,
 ) -> Result<Bytes, Refusal> {
     let rules = &*signing.rules;
-    let window = signing
-        .keyring
-        .window(now)
-        .map_err(|error| Refusal::new(Reason::AssertionUnsigned, error.to_string()))?;
-    let signer = Signer {
-        rules,
-        key: window.current(),
-    };
+    let signed = signing.keyring.window(now, |window| {
+        let key = window.current();
+        sign(verdicts, route, Signer { rules, key }, subject, now)
+    });
+    signed.map_err(|error| Refusal::new(Reason::AssertionUnsigned, error.to_string()))?
+}
+
+fn sign(
+    verdicts: &VerdictCache,
+    route: &Route,
+    signer: Signer<'_>,
+    subject: &Subject<'_>,
+    now: UnixTime,
+) -> Result<Bytes, Refusal> {
     let claims = subject.verdict.claims();
     let rule = route.token.as_ref();
     let until = rule.map_or_else(|| claims.expires(), |rule| rule.accepted_until(claims));
-    match rules.bind() {
+    match signer.rules.bind() {
         Bind::None => verdicts.assertion(
             subject.verdict,
             &signer,

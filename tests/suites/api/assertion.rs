@@ -341,7 +341,8 @@ fn keys_are_those_of_the_cluster_or_of_the_node() {
         other.verifier().identity(&early).unwrap_err(),
         "no such key"
     );
-    assert_eq!(kids(&one).as_array().unwrap().len(), 6);
+    // Of the node's own keys those are left that it has signed with, lately: two for some minutes around midnight.
+    assert!((4..=5).contains(&kids(&one).as_array().unwrap().len()));
     // Nothing shows the secret.
     assert!(!one.status().to_string().contains(&SECRET[..8]));
     std::fs::write(one.folder.path().join("secret"), "hush-hush").unwrap();

@@ -22,7 +22,9 @@ fn kids(keyring: &Keyring, now: UnixTime) -> Vec<String> {
 }
 
 fn signing(keyring: &Keyring, now: UnixTime) -> String {
-    keyring.window(now).unwrap().current().kid().to_string()
+    keyring
+        .window(now, |window| window.current().kid().to_string())
+        .unwrap()
 }
 
 #[test]
@@ -85,27 +87,60 @@ fn a_stepped_clock_gets_the_keys_of_its_time() {
     assert_eq!(kids(&keyring, UnixTime::from_secs(u64::MAX)).len(), 3);
 }
 
+/// Neither the key of tomorrow, which has signed nothing yet, nor for longer than nodes need to learn of the new secret.
 #[test]
-fn keys_of_a_replaced_secret_stay_published_for_a_period() {
+fn the_key_of_a_replaced_secret_stays_published_for_ten_minutes() {
     let old = keyring();
     let old_kids = kids(&old, NOON);
     let new = old.replaced(secret(b"x"), Owner::Cluster, NOON);
     assert!(!old_kids.contains(&signing(&new, NOON)), "it signs at once");
     let all = kids(&new, NOON);
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 4);
     assert_eq!(all[0], signing(&new, NOON));
-    assert!(old_kids.iter().all(|kid| all.contains(kid)));
-    let end = NOON + PERIOD;
-    assert_eq!(kids(&new, end - Duration::from_millis(1)).len(), 6);
-    assert_eq!(kids(&new, end).len(), 3);
+    assert_eq!(all[3], signing(&old, NOON));
+    let end = NOON + Duration::from_secs(600);
+    assert_eq!(kids(&new, end - Duration::from_millis(1)), all);
+    assert_eq!(kids(&new, end), all[..3]);
 
     // A secret that comes back publishes no key twice.
     let back = new.replaced(secret(b""), Owner::Cluster, NOON);
-    assert_eq!(kids(&back, NOON).len(), 6);
+    assert_eq!(kids(&back, NOON).len(), 4);
     assert_eq!(signing(&back, NOON), old_kids[0]);
     // What is no longer published is not published again.
     let late = new.replaced(secret(b"y"), Owner::Node, end);
     assert!(kids(&late, end).iter().all(|kid| !old_kids.contains(kid)));
+}
+
+/// What was signed a moment before midnight is alive, and who does not know of the new secret changes keys at midnight.
+#[test]
+fn around_midnight_two_keys_of_a_replaced_secret_stay_published() {
+    let midnight = UnixTime::from_secs(20_000 * DAY);
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    for (at, other) in [
+        (midnight + minutes(9), midnight - minutes(1)),
+        (midnight - minutes(9), midnight),
+    ] {
+        let old = keyring();
+        let all = kids(&old.replaced(secret(b"x"), Owner::Cluster, at), at);
+        assert_eq!(all.len(), 5);
+        assert!(all.contains(&signing(&old, at)) && all.contains(&signing(&old, other)));
+    }
+    let late = keyring().replaced(secret(b"x"), Owner::Cluster, midnight + minutes(11));
+    assert_eq!(kids(&late, midnight + minutes(11)).len(), 4);
+}
+
+/// It is made once, and anew when what it says changes.
+#[test]
+fn the_document_is_kept_while_it_is_true() {
+    let new = keyring().replaced(secret(b"x"), Owner::Cluster, NOON);
+    let text = |now| new.document(now);
+    let same = |a: &Bytes, b: &Bytes| a.as_ptr() == b.as_ptr();
+    let first = text(NOON);
+    assert!(same(&first, &text(NOON + Duration::from_secs(599))));
+    for now in [NOON, NOON + Duration::from_secs(600), NOON + PERIOD, NOON] {
+        let said: Value = serde_json::from_slice(&text(now)).unwrap();
+        assert_eq!(said, new.jwks(now).unwrap());
+    }
 }
 
 #[test]
