@@ -29,6 +29,7 @@ pub fn load(path: &Path, checks: Checks) -> Result<Config, Diagnostics> {
                 position: Position::default(),
                 message: format!("cannot read the configuration: {error}"),
             }],
+            &|_, _| false,
         )),
     }
 }
@@ -45,7 +46,9 @@ pub fn parse(path: &Path, source: &str, checks: Checks) -> Result<Config, Diagno
         .and_then(|raw| lower::lower(path, &raw, checks, &mut found));
     match config {
         Some(config) if found.is_empty() => Ok(config),
-        _ => Err(Diagnostics::new(path, source, found)),
+        _ => Err(Diagnostics::new(path, source, found, &|place, name| {
+            lower::exists(path, checks, place, name)
+        })),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::secrets::Masked;
+pub(crate) use self::secrets::Place;
 
 /// A place in the configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -38,10 +39,17 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    pub(crate) fn new(path: &Path, source: &str, mut found: Vec<Diagnostic>) -> Self {
+    /// `exists` says what of the places for secrets that `source` names is there: what is not may be the secret itself,
+    /// and is not shown.
+    pub(crate) fn new(
+        path: &Path,
+        source: &str,
+        mut found: Vec<Diagnostic>,
+        exists: &dyn Fn(Place, &str) -> bool,
+    ) -> Self {
         found.sort_by_key(|one| (one.position.line, one.position.column));
         found.dedup();
-        let masked = Masked::new(source);
+        let masked = Masked::new(source, exists);
         for one in &mut found {
             one.message = masked.message(&one.message);
         }
@@ -116,7 +124,12 @@ mod tests {
         };
         let message = "wrong".to_owned();
         let found = vec![Diagnostic { position, message }];
-        let mistakes = Diagnostics::new(Path::new("f"), "one\r\ntwo\rthree\nfour\n", found);
+        let mistakes = Diagnostics::new(
+            Path::new("f"),
+            "one\r\ntwo\rthree\nfour\n",
+            found,
+            &|_, _| true,
+        );
         let shown = mistakes.to_string();
         assert!(shown.contains("     4 | four\n       |  ^\n"), "{shown}");
     }

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use assertion::exists;
 pub use context::Checks;
 
 use self::context::{Context, References, set};

@@ -11,6 +11,25 @@ const PRIVATE: [&str; 9] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth", "secret
 /// Names a variable of the environment, in capital letters; anything else there may be what the variable should hold.
 const VARIABLE: &str = "env";
 
+/// Says where a secret is, in its value or below.
+const WHERE: &str = "secret";
+
+/// Names a file. In what [`WHERE`] says, a file that is not there may be what the file should hold; and so a variable that
+/// is not set, whatever it is called.
+const FILE: &str = "file";
+
+/// Whether what [`WHERE`] says under a name, [`FILE`] or [`VARIABLE`], is there.
+pub(super) type Exists<'e> = &'e dyn Fn(Place, &str) -> bool;
+
+/// A kind of place for secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A file, relative to the configuration's folder.
+    File,
+    /// A variable of the environment.
+    Variable,
+}
+
 /// From this length on a run of base64url that mixes small and capital letters and digits is taken for a key, whatever
 /// stands before it: the least secret of HS256 has 43 such characters (RFC 7518 section 3.2). So is one of hexadecimal
 /// digits.
@@ -29,9 +48,10 @@ pub(super) struct Masked {
 
 impl Masked {
     /// Masks the values of [`PRIVATE`] members, passwords in URLs and keys without a name in `source`.
-    pub(super) fn new(source: &str) -> Self {
+    pub(super) fn new(source: &str, exists: Exists<'_>) -> Self {
         let mut scan = Scan::new(source);
         scan.members();
+        scan.places(exists);
         let secrets = scan.secrets();
         scan.passwords();
         scan.keys();
@@ -60,13 +80,19 @@ impl Masked {
 struct Scan {
     text: Vec<char>,
     secret: Vec<bool>,
+    /// Secrets that are masked together with something else.
+    apart: Vec<String>,
 }
 
 impl Scan {
     fn new(source: &str) -> Self {
         let text: Vec<char> = source.chars().collect();
         let secret = vec![false; text.len()];
-        Self { text, secret }
+        Self {
+            text,
+            secret,
+            apart: Vec::new(),
+        }
     }
 
     fn masked(&self) -> String {
@@ -76,7 +102,7 @@ impl Scan {
 
     /// The masked stretches, longest first, so that none is left over from a longer one that it is a part of.
     fn secrets(&self) -> Vec<String> {
-        let mut all = Vec::new();
+        let mut all = self.apart.clone();
         let mut run = String::new();
         for (at, &c) in self.text.iter().enumerate() {
             if self.secret[at] {
@@ -151,8 +177,74 @@ impl Scan {
         }
     }
 
+    /// What stands for a file or a variable where a secret is said to be, and is none.
+    fn places(&mut self, exists: Exists<'_>) {
+        for at in 0..self.text.len() {
+            let Some((name, colon)) = self.name(at).filter(|(name, _)| name == WHERE) else {
+                continue;
+            };
+            let value = self.content(colon);
+            let end = match self.at(value) {
+                Some('{') => self.closing(value),
+                _ => self.below(at + name.len(), self.indent(at), |_, _| true),
+            };
+            let mut inner = colon;
+            while inner < end {
+                inner = match self.name(inner) {
+                    Some((name, colon)) if name == FILE => {
+                        self.place(inner, colon, &|value| exists(Place::File, value))
+                    }
+                    Some((name, colon)) if name == VARIABLE => {
+                        self.place(inner, colon, &|value| exists(Place::Variable, value))
+                    }
+                    _ => inner + 1,
+                };
+            }
+        }
+    }
+
+    /// Masks the value behind `colon` unless it is there. Where to go on.
+    fn place(&mut self, name: usize, colon: usize, exists: &dyn Fn(&str) -> bool) -> usize {
+        let start = self.content(colon);
+        let before = self.secret.clone();
+        let next = self.value(name, colon).max(start);
+        let (from, to) = match self.at(start) {
+            Some(quote @ ('"' | '\'')) => {
+                let closed = self.unquoted(start, quote);
+                (start + 1, closed.saturating_sub(1).max(start + 1))
+            }
+            _ => {
+                // Behind a blank a comment begins.
+                let comment = self.text[start..next]
+                    .windows(2)
+                    .position(|pair| pair[0].is_whitespace() && pair[1] == '#');
+                (start, comment.map_or(next, |length| start + length))
+            }
+        };
+        let value: String = self.text[from..to.min(self.text.len())].iter().collect();
+        let value = value.trim();
+        if exists(value) {
+            self.secret = before;
+        } else if value.chars().count() >= LEAST {
+            // A message repeats it without what stands around it here.
+            self.apart.push(value.to_owned());
+        }
+        next.max(colon)
+    }
+
     /// Where the value of the private member begins whose name begins at `at`: behind the colon.
     fn private_name(&self, at: usize) -> Option<usize> {
+        let (name, colon) = self.name(at)?;
+        let is_private = match name.as_str() {
+            VARIABLE => !self.is_variable(colon),
+            // No name in a configuration needs an escape.
+            name => PRIVATE.contains(&name) || name.contains('\\'),
+        };
+        is_private.then_some(colon)
+    }
+
+    /// The name of a member that begins at `at`, and where its value begins: behind the colon.
+    fn name(&self, at: usize) -> Option<(String, usize)> {
         let before = at.checked_sub(1).and_then(|before| self.at(before));
         // With a colon before or behind it is a group of an IPv6 address.
         if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')) {
@@ -174,12 +266,7 @@ impl Scan {
         let name: String = name.iter().collect();
         let colon = self.blank(end);
         let is_name = self.at(colon) == Some(':') && self.at(colon + 1) != Some(':');
-        let is_private = match name.as_str() {
-            VARIABLE => !self.is_variable(colon + 1),
-            // No name in a configuration needs an escape.
-            name => PRIVATE.contains(&name) || name.contains('\\'),
-        };
-        (is_name && is_private).then_some(colon + 1)
+        is_name.then_some((name, colon + 1))
     }
 
     /// Whether the value behind `colon` is the name of a variable, as the lowering takes it, or there is none.
@@ -196,11 +283,7 @@ impl Scan {
 
     /// Masks the value that begins behind `colon`, of the member that begins at `name`. Where to go on.
     fn value(&mut self, name: usize, colon: usize) -> usize {
-        let mut start = self.blank(colon);
-        // Anchors and tags.
-        while matches!(self.at(start), Some('&' | '!')) {
-            start = self.blank(self.find(start, char::is_whitespace));
-        }
+        let start = self.content(colon);
         let is_below = self.text[colon..start].iter().any(|&c| is_break(c));
         if is_below && self.is_member(start) {
             return colon;
@@ -239,6 +322,15 @@ impl Scan {
             }
         }
         end.max(colon)
+    }
+
+    /// Where the value behind `colon` begins: past anchors and tags.
+    fn content(&self, colon: usize) -> usize {
+        let mut start = self.blank(colon);
+        while matches!(self.at(start), Some('&' | '!')) {
+            start = self.blank(self.find(start, char::is_whitespace));
+        }
+        start
     }
 
     /// The first place from `from` on whose character is one; the end if none is.
@@ -301,13 +393,13 @@ impl Scan {
         self.text.len()
     }
 
-    /// Behind the bracket that closes the one at `start`.
+    /// Behind the bracket or brace that closes the one at `start`.
     fn closing(&self, start: usize) -> usize {
         let mut depth = 0_usize;
         for at in start..self.text.len() {
             match self.text[at] {
-                '[' => depth += 1,
-                ']' => depth = depth.saturating_sub(1),
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
                 _ => {}
             }
             if depth == 0 {

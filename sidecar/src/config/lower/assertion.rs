@@ -1,14 +1,16 @@
 //! `cluster:`, and `assertion:` of upstreams.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_auth::header::assertion::{Bind, LIFETIMES, Rules, RulesError};
 use tollgate_auth::token::claims::ClaimPath;
 
-use super::context::{Context, items, set};
+use super::context::{Checks, Context, items, set};
 use crate::cluster::Secret;
-use crate::config::diagnostic::Position;
+use crate::config::diagnostic::{Place, Position};
 use crate::config::node::{At, StrOr};
 use crate::config::raw::assertion::{RawAssertion, RawBind, RawCluster, RawSecret};
 
@@ -21,7 +23,17 @@ pub(super) fn cluster(cx: &mut Context<'_>, raw: Option<&At<RawCluster>>) -> Opt
     let (what, content) = match source {
         RawSecret::File(file) => {
             let path = cx.path(file);
-            let content = cx.file(at, &path)?;
+            // What is no file may be the secret itself, and is not repeated.
+            let content = (cx.checks.read)(&path).map_err(|error| {
+                cx.report(
+                    at,
+                    format!(
+                        "the file that `file` names cannot be read: {}",
+                        error.kind()
+                    ),
+                );
+            });
+            let content = content.ok()?;
             (format!("in `{}`", path.display()), content)
         }
         RawSecret::Env(name) => {
@@ -36,7 +48,7 @@ pub(super) fn cluster(cx: &mut Context<'_>, raw: Option<&At<RawCluster>>) -> Opt
             let Some(content) = (cx.checks.variable)(name) else {
                 cx.report(
                     at,
-                    format!("the environment variable `{name}` is not set; set it for the daemon, or say `secret: {{ file: … }}`"),
+                    "the environment variable that `env` names is not set; set it for the daemon, or say `secret: { file: … }`",
                 );
                 return None;
             };
@@ -49,6 +61,24 @@ pub(super) fn cluster(cx: &mut Context<'_>, raw: Option<&At<RawCluster>>) -> Opt
             cx.report(at, format!("the cluster's secret {what} {error}"));
             None
         }
+    }
+}
+
+/// Whether a place that a secret may be in is there.
+pub(crate) fn exists(config: &Path, checks: Checks, place: Place, name: &str) -> bool {
+    match place {
+        Place::File => {
+            let file = config.parent().unwrap_or_else(|| Path::new("")).join(name);
+            match (checks.read)(&file) {
+                Ok(_) => true,
+                // Not to be read by whoever asks, but there.
+                Err(error) => matches!(
+                    error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::IsADirectory
+                ),
+            }
+        }
+        Place::Variable => is_variable(name) && (checks.variable)(name).is_some(),
     }
 }
 

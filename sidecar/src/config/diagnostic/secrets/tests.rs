@@ -3,9 +3,17 @@ use super::*;
 /// What must not be shown. `REST` is the second line of a secret in several.
 const SECRET: &str = "SHARED-secret";
 
+/// With two files and some variables.
+fn masked(source: &str) -> Masked {
+    Masked::new(source, &|place, name| match place {
+        Place::File => ["/etc/there", "/etc/tollgate/secret"].contains(&name),
+        Place::Variable => name == "SET" || name.starts_with("TOLLGATE_"),
+    })
+}
+
 #[track_caller]
 fn hidden(source: &str) -> String {
-    let masked = Masked::new(source);
+    let masked = masked(source);
     for word in ["SHARED", "secret", "REST"] {
         assert!(
             !masked.text.contains(word),
@@ -130,7 +138,7 @@ fn what_stands_around_a_secret_stays() {
         ),
         ("url: https://a:SHARED@b/c", "url: https://********@b/c"),
     ] {
-        assert_eq!(Masked::new(source).text, want);
+        assert_eq!(masked(source).text, want);
     }
     for source in [
         "listen: '[fd00::d:1]:80'",
@@ -142,7 +150,7 @@ fn what_stands_around_a_secret_stays() {
         "ä: ö, k",
         "",
     ] {
-        assert_eq!(Masked::new(source).text, source);
+        assert_eq!(masked(source).text, source);
     }
 }
 
@@ -153,8 +161,8 @@ fn what_looks_like_a_key_is_masked_by_any_name() {
     for around in ["key: @", "k \"@\"", "- @", "jwks: '@'"] {
         let source = around.replace('@', key);
         let want = around.replace('@', &"*".repeat(key.len()));
-        assert_eq!(Masked::new(&source).text, want);
-        assert_eq!(Masked::new("").message(&source), want);
+        assert_eq!(masked(&source).text, want);
+        assert_eq!(masked("").message(&source), want);
     }
 }
 
@@ -177,7 +185,7 @@ fn a_secret_in_the_place_of_its_whereabouts_is_masked() {
         ("secret: { file: @ }", "secret: { file: # }"),
     ] {
         let with = |text: &str| text.replace('@', &hex).replace('#', &"*".repeat(hex.len()));
-        assert_eq!(Masked::new(&with(source)).text, with(want));
+        assert_eq!(masked(&with(source)).text, with(want));
     }
     for source in [
         "cluster: { secret: { file: /etc/tollgate/secret } }",
@@ -185,16 +193,75 @@ fn a_secret_in_the_place_of_its_whereabouts_is_masked() {
         "cluster:\n  secret:\n    env: 'TOLLGATE_SECRET_2'\nadmin: {}",
         "cluster: { secret: { env:",
     ] {
-        assert_eq!(Masked::new(source).text, source);
+        assert_eq!(masked(source).text, source);
     }
 }
 
 #[test]
 fn messages_do_not_repeat_what_is_masked() {
-    let masked = Masked::new("k: &a SHARED-secret\naudiences: *a\n");
+    let masked = masked("k: &a SHARED-secret\naudiences: *a\n");
     assert_eq!(
         masked.message("expected a list, found the string `SHARED-secret`"),
         "expected a list, found the string `*************`"
     );
     assert_eq!(masked.message("`k` stands twice"), "`k` stands twice");
+}
+
+/// A secret that stands where its file or its variable should.
+#[test]
+fn what_is_no_place_for_a_secret_is_masked_as_one() {
+    for value in [
+        "SHAREDtq0ODXz6mF0m/5s1h6nJx+y6mUu3q0=",
+        "SHARED5XJBSWY3DPEHPK3PXP",
+        "/etc/SHARED",
+        "SHARED",
+    ] {
+        for name in ["file", "env", "\"file\"", "'env'"] {
+            for (member, shown) in [
+                (
+                    format!("cluster: {{ secret: {{ {name}: {value} }} }}"),
+                    "cluster: { ",
+                ),
+                (
+                    format!("cluster: {{ secret: {{ {name}: '{value}' }} }} # no"),
+                    "# no",
+                ),
+                (
+                    format!("cluster: {{\"secret\":{{{name}: \"{value}\"}}}}"),
+                    "cluster",
+                ),
+                (
+                    format!("cluster:\n  secret:\n    {name}: {value}\n  x: y\n"),
+                    "x: y",
+                ),
+                (
+                    format!(
+                        "cluster:\n  secret: # where\n    # in\n    {name}: &a {value} # b\nfile: d\n"
+                    ),
+                    "file: d",
+                ),
+                (
+                    format!("cluster: {{ secret: {{ {name}: {value}, file: /etc/there }} }}"),
+                    "/etc/there",
+                ),
+            ] {
+                let text = masked(&member).text;
+                assert!(
+                    !text.contains("SHARED") && text.contains(shown),
+                    "{member:?} -> {text:?}"
+                );
+                let message = masked(&member).message(&format!("no `{value}`"));
+                assert!(!message.contains("SHARED"), "{message}");
+            }
+        }
+    }
+    for source in [
+        "cluster: { secret: { file: /etc/there } }",
+        "cluster: { secret: { file: '/etc/there' } }",
+        "cluster:\n  secret:\n    file: /etc/there # openssl rand\n",
+        "cluster:\n  secret: { env: SET }\nfile: nowhere\nenv: UNSET\n",
+        "jwks: { file: nowhere }\n",
+    ] {
+        assert_eq!(masked(source).text, source);
+    }
 }

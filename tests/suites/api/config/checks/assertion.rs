@@ -8,7 +8,7 @@ use tollgate::config;
 use tollgate::config::lower::Checks;
 use tollgate_auth::header::assertion::Bind;
 
-use super::{WHOLE, mistake, valid};
+use super::{ROUTE, WHOLE, mistake, valid};
 
 const UPSTREAM: &str = "api: { endpoints: [127.0.0.1:9000] }";
 
@@ -71,6 +71,28 @@ fn assertions_that_cannot_be_meant_are_mistakes() {
     }
 }
 
+#[test]
+fn no_route_hides_behind_the_published_keys() {
+    let path = "/.well-known/tollgate/jwks.json";
+    let route = ROUTE.replace("path: /first", &format!("path: {{ exact: {path} }}"));
+    assert_ne!(route, ROUTE);
+    let source = WHOLE.replace(ROUTE, &route);
+    let with = |publish: bool| {
+        let published = format!("plaintext: true\n    publish_jwks: {publish}");
+        let source = source.replace("plaintext: true", &published);
+        config::parse(Path::new("t.yaml"), &source, CHECKS).map_err(|all| all.to_string())
+    };
+    let text = with(true).unwrap_err();
+    let said = format!(
+        "can never be reached: `publish_jwks` answers `{path}` under every host; remove one of them"
+    );
+    assert!(text.contains(&said), "{text}");
+    with(false).unwrap();
+    // One for more than this path is reached by the others.
+    let wider = WHOLE.replace("plaintext: true", "plaintext: true\n    publish_jwks: true");
+    config::parse(Path::new("t.yaml"), &wider, CHECKS).unwrap();
+}
+
 /// With these files and variables, and with `cluster:` as given.
 fn with_secret(cluster: &str) -> Result<config::model::Config, String> {
     const TEXT: &[u8] = b"tq0ODXz6mF0m5s1h6nJx0y6mUu3q0iXjv0tqzq9v1no=";
@@ -102,7 +124,10 @@ fn a_secret_is_one_wherever_it_stands() {
 fn secrets_that_are_none_are_named_and_never_shown() {
     for (cluster, said) in [
         ("{}", "`secret` is missing here"),
-        ("{ secret: { file: none } }", "cannot read `none`"),
+        (
+            "{ secret: { file: none } }",
+            "the file that `file` names cannot be read",
+        ),
         (
             "{ secret: { file: short } }",
             "the cluster's secret in `short` has 9 bytes, and at least 32 are needed; make one with `openssl rand -base64 48`",
@@ -110,19 +135,34 @@ fn secrets_that_are_none_are_named_and_never_shown() {
         ("{ secret: { file: dull } }", "has only 1 different bytes"),
         (
             "{ secret: { env: NOT_SET } }",
-            "the environment variable `NOT_SET` is not set; set it for the daemon, or say",
+            "the environment variable that `env` names is not set; set it for the daemon, or say",
         ),
         (
             "{ secret: { env: hush-hush } }",
             "`env` wants the name of an environment variable",
         ),
         ("{ secret: { env: '' } }", "`env` wants the name"),
+        (
+            "{ secret: { file: \"HUSHtq0O/Xz6mF0m5s1h+nJx=\" } }",
+            "cannot be read",
+        ),
+        ("{ secret: { env: HUSH5XJBSWY3DPEHPK3PXP } }", "is not set"),
+        (
+            "{ secret: { env: HUSH5XJBSWY3DPEHPK3PXP }, x: 1 }",
+            "is not set",
+        ),
         ("{ secret: hush-hush }", "t.yaml"),
         ("{ secret: { value: hush-hush } }", "t.yaml"),
     ] {
         let text = with_secret(cluster).unwrap_err();
         assert!(text.contains(said), "{said:?} is not in:\n{text}");
-        assert!(text.ends_with("\n1 mistake in t.yaml"), "{text}");
+        let count = if cluster.contains("x: 1") {
+            "2 mistakes"
+        } else {
+            "1 mistake"
+        };
+        assert!(text.ends_with(&format!("\n{count} in t.yaml")), "{text}");
+        assert!(!text.contains("HUSH") && !text.contains("tq0O"), "{text}");
         // Of a name that nobody knows the value stands there to be seen, unless it looks like a key.
         if !cluster.contains("value") {
             assert!(!text.contains("hush-hush"), "{text}");
