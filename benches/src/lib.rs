@@ -19,7 +19,7 @@ use serde_json::Value;
 use tollgate_auth::Refusal;
 use tollgate_auth::header::assertion::{Assertion, Bind, Facts, Rules, Signer, SigningKey};
 use tollgate_auth::header::{
-    Content, Encoding, FromClaim, InjectSet, Injection, ManagedNames, hop_by_hop, scrub, unvouched,
+    Content, Encoding, FromClaim, InjectSet, Injection, ManagedNames, hop_by_hop, scrub,
 };
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::cache::Verdict;
@@ -167,7 +167,6 @@ impl Passage {
     fn scrub(&self, fields: &mut Fields) {
         hop_by_hop(fields);
         scrub(fields, &self.managed);
-        unvouched(fields);
     }
 }
 

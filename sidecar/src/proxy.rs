@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body::Body as _;
 use tollgate_auth::header::assertion;
-use tollgate_auth::header::scrub::{hop_by_hop, nominations, scrub, unvouched};
+use tollgate_auth::header::scrub::{hop_by_hop, nominations, scrub};
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::Found;
 use tollgate_auth::time::UnixTime;
@@ -222,7 +222,6 @@ async fn forward(
         // The API learns of nobody: nobody was asked who they are.
         hop_by_hop(&mut head.fields);
         scrub(&mut head.fields, &listener.managed);
-        unvouched(&mut head.fields);
         // What is required of the request alone holds for a question as well: it goes to the API.
         let facts = origin.facts(connection, &head);
         route.require.permit_request(&facts)?;
@@ -260,7 +259,6 @@ async fn forward(
     // Scrub before anything is decided or injected: a client must not be able to write our headers, even on routes without
     // a token, and no rule may believe what it wrote.
     scrub(&mut head.fields, &listener.managed);
-    unvouched(&mut head.fields);
 
     // 401, 403. A requirement of the token is never met by nobody, even where the token is optional.
     if let Some(verdict) = &verdict {

@@ -17,7 +17,6 @@ use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
 use tollgate_auth::time::UnixTime;
 use tollgate_auth::token::source::TokenSource;
-use tollgate_http::fields::MAX_NAME;
 
 use crate::client::{Client, Limits};
 use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE, Keyring, Owner, Secret};
@@ -270,8 +269,7 @@ fn listener(
         managed: Arc::clone(managed),
         // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
         trailers: Arc::new(move |name| {
-            name.len() > MAX_NAME
-                || managed_in_trailers.matches(name)
+            managed_in_trailers.matches(name)
                 || credentials.matches(name)
                 || is_unvouched(name)
                 || is_respelled(name)

@@ -16,6 +16,6 @@ pub use filter::Filter;
 pub use inject::{Content, FromClaim, InjectSet, Injection};
 pub use scrub::{
     ManagedNames, NameError, check_name, fold, hop_by_hop, is_hop_by_hop, is_respelled,
-    is_unvouched, nominations, scrub, unvouched,
+    is_unvouched, nominations, scrub,
 };
 pub use template::{Template, TemplateError};

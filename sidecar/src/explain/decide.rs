@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_auth::header::scrub::{hop_by_hop, scrub, unvouched};
+use tollgate_auth::header::scrub::{hop_by_hop, scrub};
 use tollgate_auth::policy::facts::Facts;
 use tollgate_auth::reason::Reason;
 use tollgate_auth::refusal::Refusal;
@@ -82,7 +82,6 @@ pub(super) fn decide(
     }
 
     scrub(&mut head.fields, &listener.managed);
-    unvouched(&mut head.fields);
     let facts = Facts {
         head,
         source: from,
@@ -117,7 +116,6 @@ pub(super) fn pass_on(
 ) -> Result<String, Refusal> {
     hop_by_hop(&mut head.fields);
     scrub(&mut head.fields, &listener.managed);
-    unvouched(&mut head.fields);
     let facts = Facts {
         head,
         source: from,

@@ -4,15 +4,17 @@
 //! some drop dots. So a header is an alias of a managed one if both are equal once reduced to lower-case
 //! letters and digits: `X-User-Id`, `X_User_Id`, `x.user.id`, `xuserid`.
 
+mod folded;
+mod unvouched;
+
 use std::cmp::Ordering;
 
 use tollgate_http::fields::{Fields, valid_name};
 
+use self::folded::{Folded, Marks, SHORT, folded};
+
 /// The prefix of Tollgate's own headers, folded: `x-tollgate-…`.
 const OWN: &[u8] = b"xtollgate";
-
-/// Folded names up to this length are looked up from a buffer on the stack.
-const SHORT: usize = 64;
 
 /// Reduces a name to its letters and digits, lower-cased.
 pub fn fold(name: &[u8]) -> String {
@@ -24,20 +26,12 @@ pub fn reads_alike(one: &[u8], other: &[u8]) -> bool {
     folded(one).eq(folded(other))
 }
 
-fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
-    name.iter()
-        .filter(|b| b.is_ascii_alphanumeric())
-        .map(u8::to_ascii_lowercase)
-}
-
 /// The names that are Tollgate's to write: what any route injects, and the `x-tollgate-` prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedNames {
     /// Folded, sorted, each once.
     names: Vec<Box<str>>,
-    /// A bit for each first character of a managed name. It tells most headers of a request apart from
-    /// managed ones before they are folded.
-    starts: u64,
+    marks: Marks,
 }
 
 impl ManagedNames {
@@ -50,24 +44,15 @@ impl ManagedNames {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let first = |n: &str| n.bytes().next().map_or(0, start_bit);
-        let starts = names
+        let marks = names
             .iter()
-            .fold(start_bit(OWN[0]), |bits, n| bits | first(n));
-        Self { names, starts }
+            .fold(Marks::NONE, |marks, n| marks.with(n.as_bytes()));
+        Self { names, marks }
     }
 
     /// Whether `name` is an alias of a managed name. Does not allocate.
     pub fn matches(&self, name: &[u8]) -> bool {
-        let mut buffer = [0; SHORT];
-        match beginning(name, self.starts, &mut buffer) {
-            Beginning::Other => false,
-            Beginning::Part(_) => self.matches_long(name),
-            Beginning::Whole(short) => {
-                let found = self.names.binary_search_by(|n| n.as_bytes().cmp(short));
-                short.starts_with(OWN) || found.is_ok()
-            }
-        }
+        self.hold(name, &Folded::of(name))
     }
 
     /// The managed names in their folded form, sorted; the prefix `x-tollgate-` goes without saying.
@@ -75,55 +60,25 @@ impl ManagedNames {
         self.names.iter().map(|n| &**n)
     }
 
-    fn matches_long(&self, name: &[u8]) -> bool {
-        begins(name, OWN) || self.names.iter().any(|n| folded(name).eq(n.bytes()))
-    }
-}
-
-/// A name, folded into a buffer on the stack.
-enum Beginning<'b> {
-    /// It begins with none of the bytes that were asked for.
-    Other,
-    /// All of it.
-    Whole(&'b [u8]),
-    /// As much as the buffer takes, and there is more.
-    Part(&'b [u8]),
-}
-
-/// Folds `name` if its first byte is one of `starts`: most names of a request are not read further.
-fn beginning<'b>(name: &[u8], starts: u64, buffer: &'b mut [u8; SHORT]) -> Beginning<'b> {
-    let mut rest = folded(name);
-    let Some(first) = rest.next().filter(|&b| starts & start_bit(b) != 0) else {
-        return Beginning::Other;
-    };
-    buffer[0] = first;
-    let mut length = 1;
-    for byte in rest {
-        if length == SHORT {
-            return Beginning::Part(buffer);
+    fn hold(&self, name: &[u8], short: &Folded) -> bool {
+        let bytes = short.bytes();
+        if bytes.starts_with(OWN) {
+            return true;
         }
-        buffer[length] = byte;
-        length += 1;
-    }
-    Beginning::Whole(&buffer[..length])
-}
-
-/// A bit for a folded byte: 0 to 25 for letters, 26 to 35 for digits.
-const fn start_bit(byte: u8) -> u64 {
-    1 << match byte {
-        b'0'..=b'9' => 26 + (byte - b'0'),
-        _ => byte.wrapping_sub(b'a') & 31,
+        if !short.is_whole {
+            return self.names.iter().any(|n| folded(name).eq(n.bytes()));
+        }
+        self.marks.may_hold(bytes)
+            && self
+                .names
+                .binary_search_by(|n| n.as_bytes().cmp(bytes))
+                .is_ok()
     }
 }
 
 /// Whether `name` is one of Tollgate's own, `x-tollgate-…` in whatever spelling. Does not allocate.
 pub fn is_own(name: &[u8]) -> bool {
-    begins(name, OWN)
-}
-
-/// Whether `name` begins with `prefix` once folded.
-fn begins(name: &[u8], prefix: &[u8]) -> bool {
-    folded(name).take(prefix.len()).eq(prefix.iter().copied())
+    folded(name).take(OWN.len()).eq(OWN.iter().copied())
 }
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), and those of HTTP/1.1's upgrade to
@@ -168,16 +123,19 @@ pub fn nominations(fields: &Fields) -> Vec<Box<[u8]>> {
     names
 }
 
-/// Removes hop-by-hop fields, every alias of a managed name, and what [`is_respelled`]. For request headers,
-/// and for trailers as well. Does not allocate, but for a client whose `Connection` names fields of its own
-/// choice.
+/// Removes what a client may not say to the API: hop-by-hop fields, every alias of a managed name, what
+/// [`is_respelled`] and what [`is_unvouched`]. Whoever vouches for a client says it anew, after this. Does not allocate,
+/// but for a client whose `Connection` names fields of its own choice.
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
     let mut nominated = nominated(fields).into_iter();
     fields.retain(|f| {
-        !nominated.next().unwrap_or(false)
-            && !is_hop_by_hop(&f.name)
-            && !managed.matches(&f.name)
-            && !is_respelled(&f.name)
+        if nominated.next().unwrap_or(false) || is_hop_by_hop(&f.name) {
+            return false;
+        }
+        let short = Folded::of(&f.name);
+        !managed.hold(&f.name, &short)
+            && !respelled(&f.name, &short)
+            && !unvouched::holds(&f.name, &short)
     });
 }
 
@@ -185,13 +143,16 @@ pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
 /// and yet reads like one: `Content_Length`, `Transfer.Encoding`, `C-ookie`. Whoever folds names behind us would take it
 /// for the field itself, which was read, checked or removed under its own name alone. Does not allocate.
 pub fn is_respelled(name: &[u8]) -> bool {
-    let mut buffer = [0; SHORT];
-    let Beginning::Whole(folded) = beginning(name, SPELLED_STARTS, &mut buffer) else {
-        return false;
-    };
-    SPELLED
-        .binary_search_by(|(known, _)| (*known).cmp(folded))
-        .is_ok_and(|at| !SPELLED[at].1.eq_ignore_ascii_case(name))
+    respelled(name, &Folded::of(name))
+}
+
+fn respelled(name: &[u8], short: &Folded) -> bool {
+    let bytes = short.bytes();
+    short.is_whole
+        && SPELLED_MARKS.may_hold(bytes)
+        && SPELLED
+            .binary_search_by(|(known, _)| (*known).cmp(bytes))
+            .is_ok_and(|at| !SPELLED[at].1.eq_ignore_ascii_case(name))
 }
 
 /// Folded, sorted; and how it is spelled.
@@ -215,13 +176,13 @@ const SPELLED: [(&[u8], &[u8]); 17] = [
     (b"upgrade", b"upgrade"),
 ];
 
-const SPELLED_STARTS: u64 = {
-    let (mut bits, mut at) = (0, 0);
+const SPELLED_MARKS: Marks = {
+    let (mut marks, mut at) = (Marks::NONE, 0);
     while at < SPELLED.len() {
-        bits |= start_bit(SPELLED[at].0[0]);
+        marks = marks.with(SPELLED[at].0);
         at += 1;
     }
-    bits
+    marks
 };
 
 /// For each field, in order, whether `Connection` names it; empty where it names nothing that would not be
@@ -280,17 +241,21 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether `name` is one of the fixed hop-by-hop fields; compared without case, not folded. For trailers
 /// and for configuration: [`hop_by_hop`] also removes what `Connection` names.
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    HOP_BY_HOP
-        .iter()
-        .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+    // Most names have another length than all of them.
+    HOP_BY_HOP_LENGTHS & 1_u64.checked_shl(name.len() as u32).unwrap_or(0) != 0
+        && HOP_BY_HOP
+            .iter()
+            .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
 }
 
-/// Removes every field that [`is_unvouched`].
-///
-/// For requests of peers that are not among the trusted forwarders; before anything is injected.
-pub fn unvouched(fields: &mut Fields) {
-    fields.retain(|f| !is_unvouched(&f.name));
-}
+const HOP_BY_HOP_LENGTHS: u64 = {
+    let (mut lengths, mut at) = (0, 0);
+    while at < HOP_BY_HOP.len() {
+        lengths |= 1 << HOP_BY_HOP[at].len();
+        at += 1;
+    }
+    lengths
+};
 
 /// Whether `name` is for a trusted proxy alone to say: where the client is (`Forwarded`, `X-Forwarded-*`,
 /// `X-Real-IP` and what content networks call it), by which host and scheme it came (`X-Host`,
@@ -301,109 +266,7 @@ pub fn unvouched(fields: &mut Fields) {
 /// edge), and `Proxy`, which CGI turns into `HTTP_PROXY` (CVE-2016-5385 and its kin). Names are folded as
 /// managed ones are. Does not allocate.
 pub fn is_unvouched(name: &[u8]) -> bool {
-    let mut buffer = [0; SHORT];
-    let (folded, is_whole) = match beginning(name, UNVOUCHED_STARTS, &mut buffer) {
-        Beginning::Other => return false,
-        Beginning::Whole(folded) => (folded, true),
-        Beginning::Part(folded) => (folded, false),
-    };
-    // No prefix begins with another one: only the last that is not behind the name can be one of it.
-    let before = UNVOUCHED_PREFIXES.partition_point(|prefix| *prefix <= folded);
-    (is_whole && UNVOUCHED.binary_search(&folded).is_ok())
-        || UNVOUCHED_PREFIXES[..before]
-            .last()
-            .is_some_and(|prefix| folded.starts_with(prefix))
-        || (folded[0] == b'x' && ends(name, b"originalpath"))
-}
-
-/// Folded, sorted.
-const UNVOUCHED: &[&[u8]] = &[
-    b"cfconnectingip",
-    b"cfconnectingipv6",
-    b"clientcert",
-    b"clientcertchain",
-    b"clientip",
-    b"cloudfrontvieweraddress",
-    b"fastlyclientip",
-    b"flyclientip",
-    b"forwarded",
-    b"forwardedfor",
-    b"frontendhttps",
-    b"proxy",
-    b"proxyclientip",
-    b"sslcert",
-    b"trueclientip",
-    b"wlproxyclientip",
-    b"xappengineuserip",
-    b"xarrclientcert",
-    b"xauthenticateduserid",
-    b"xazureclientip",
-    b"xazuresocketip",
-    b"xclientdn",
-    b"xclientip",
-    b"xclientverify",
-    b"xclusterclientip",
-    b"xcredentialidentifier",
-    b"xhost",
-    b"xhttpmethod",
-    b"xhttpmethodoverride",
-    b"xmethodoverride",
-    b"xoriginatingip",
-    b"xrealip",
-    b"xrewriteurl",
-    b"xscheme",
-    b"xurlscheme",
-    b"xwebauthuser",
-];
-
-/// Folded, sorted, none a prefix of another. `remoteuser` and its kin: what CGI gateways, Authelia and Kubernetes' front
-/// proxy call the user; `xauthrequest` oauth2-proxy, `xconsumer` Kong, `xmsclientprincipal` Azure.
-const UNVOUCHED_PREFIXES: &[&[u8]] = &[
-    b"remoteaddr",
-    b"remoteemail",
-    b"remotegroup",
-    b"remoteuser",
-    b"sslclient",
-    b"xamznmtls",
-    b"xauthrequest",
-    b"xclientcert",
-    b"xconsumer",
-    b"xenvoy",
-    b"xforwarded",
-    b"xmsclientprincipal",
-    b"xoriginal",
-    b"xremoteaddr",
-    b"xremoteextra",
-    b"xremotegroup",
-    b"xremoteip",
-    b"xremoteuser",
-    b"xsslcert",
-    b"xsslclient",
-    b"xtlsclient",
-];
-
-/// A bit for each first character of the two lists.
-const UNVOUCHED_STARTS: u64 = starts(UNVOUCHED) | starts(UNVOUCHED_PREFIXES);
-
-const fn starts(names: &[&[u8]]) -> u64 {
-    let (mut bits, mut at) = (0, 0);
-    while at < names.len() {
-        bits |= start_bit(names[at][0]);
-        at += 1;
-    }
-    bits
-}
-
-/// Whether `name` ends with `suffix` once folded.
-fn ends(name: &[u8], suffix: &[u8]) -> bool {
-    let backwards = name
-        .iter()
-        .rev()
-        .filter(|b| b.is_ascii_alphanumeric())
-        .map(u8::to_ascii_lowercase);
-    backwards
-        .take(suffix.len())
-        .eq(suffix.iter().rev().copied())
+    unvouched::holds(name, &Folded::of(name))
 }
 
 /// Why a name cannot be managed.

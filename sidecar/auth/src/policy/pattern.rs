@@ -127,6 +127,19 @@ impl PathMatch {
         }
     }
 
+    /// The [`key`](Self::key) of the exact path that a route which merges slashes sees where this one sees its own.
+    pub(super) fn merged_key(&self) -> Option<String> {
+        let Self::Exact(text) = self else { return None };
+        let mut merged = form(text);
+        if !merged.contains("//") {
+            return None;
+        }
+        while merged.contains("//") {
+            merged = merged.replace("//", "/");
+        }
+        Some(format!("exact {merged}"))
+    }
+
     /// A text that two patterns share if and only if they match the same paths equally specifically.
     pub(super) fn key(&self) -> String {
         match self {

@@ -22,6 +22,11 @@ pub struct Shadowed {
 /// listed) are not looked for.
 pub fn shadowed(routes: &[RouteMatch]) -> Vec<Shadowed> {
     let keys: Vec<Vec<Key>> = routes.iter().map(keys).collect();
+    let merged_key = |route: &RouteMatch| match route.normalization.merge_slashes {
+        true => None,
+        false => route.path.merged_key(),
+    };
+    let merged_keys: Vec<Option<String>> = routes.iter().map(merged_key).collect();
     let mut first: HashMap<&Key, usize> = HashMap::new();
     let mut found = Vec::new();
     for (route, own) in keys.iter().enumerate() {
@@ -31,7 +36,16 @@ pub fn shadowed(routes: &[RouteMatch]) -> Vec<Shadowed> {
                 let (pattern, method) = (key.0.clone(), key.1.clone());
                 first.get(&(pattern, method, slashes)).copied()
             });
-            by.min()
+            let by = by.min();
+            // One path with a run, and whoever sees it without: equally specific, so the first one takes it.
+            let merging = merged_keys[route].as_ref().and_then(|merged| {
+                let (host, _) = key.0.rsplit_once(" exact ")?;
+                let pattern = format!("{host} {merged}");
+                first
+                    .get(&(pattern, key.1.clone(), Slashes::Merged))
+                    .copied()
+            });
+            [by, merging].into_iter().flatten().min()
         };
         let taken: Option<Vec<usize>> = own.iter().map(taken).collect();
         match taken {
@@ -93,6 +107,7 @@ fn keys(route: &RouteMatch) -> Vec<Key> {
     };
     let slashes: &[Slashes] = match route.normalization.merge_slashes {
         true => &[Slashes::Single, Slashes::Merged],
+        false if route.path.merged_key().is_some() => &[Slashes::Runs],
         false if route.path.takes_runs() => &[Slashes::Single, Slashes::Runs],
         false => &[Slashes::Single],
     };
@@ -154,6 +169,26 @@ mod tests {
             .into_iter()
             .map(|one| (one.route, one.by, one.same))
             .collect()
+    }
+
+    /// `//` is `/` to a route that merges slashes, and both are exact.
+    #[test]
+    fn one_path_in_two_forms_is_taken_by_the_first() {
+        let merging = |path: &str| {
+            let mut route = route(&["a.test"], PathMatch::exact(path).unwrap(), &[]);
+            route.normalization.merge_slashes = true;
+            route
+        };
+        let literal = |path: &str| route(&["a.test"], PathMatch::exact(path).unwrap(), &[]);
+        let of = |routes: &[RouteMatch]| -> Vec<usize> {
+            shadowed(routes).iter().map(|one| one.route).collect()
+        };
+        assert_eq!(of(&[merging("/"), literal("//")]), [1]);
+        assert_eq!(of(&[merging("/a/b"), literal("//a///b")]), [1]);
+        assert!(of(&[literal("//"), merging("/")]).is_empty());
+        assert!(of(&[literal("/"), literal("//")]).is_empty());
+        assert!(of(&[merging("/b"), literal("//a")]).is_empty());
+        assert_eq!(of(&[literal("//"), literal("//")]), [1]);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use super::unvouched::{UNVOUCHED, UNVOUCHED_PREFIXES};
 use super::*;
 use proptest::prelude::*;
 
@@ -368,7 +369,7 @@ fn t38_t43_what_only_a_trusted_proxy_may_say() {
     let path = format!("X-{}-Original-Path", "a".repeat(2 * SHORT));
     fields.push(long, "v");
     fields.push(path, "v");
-    unvouched(&mut fields);
+    fields.retain(|field| !is_unvouched(&field.name));
     assert_eq!(
         field_names(&fields),
         [

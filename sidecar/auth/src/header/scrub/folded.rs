@@ -1,0 +1,98 @@
+//! Names reduced to letters and digits, as servers that fold them read them, and lists of such names.
+
+/// Names are folded up to this length.
+pub(super) const SHORT: usize = 64;
+
+/// What a byte folds to: a lower-case letter, a digit, or 0 for nothing.
+const FOLDS_TO: [u8; 256] = {
+    let (mut table, mut at) = ([0; 256], 0);
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_alphanumeric() {
+            table[at] = byte.to_ascii_lowercase();
+        }
+        at += 1;
+    }
+    table
+};
+
+/// All of a folded name, byte by byte.
+pub(super) fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter()
+        .map(|&byte| FOLDS_TO[usize::from(byte)])
+        .filter(|&byte| byte != 0)
+}
+
+/// The first [`SHORT`] bytes of a folded name, on the stack.
+pub(super) struct Folded {
+    bytes: [u8; SHORT],
+    length: usize,
+    /// There is no more of it.
+    pub(super) is_whole: bool,
+}
+
+impl Folded {
+    pub(super) fn of(name: &[u8]) -> Self {
+        let (mut bytes, mut length) = ([0; SHORT], 0);
+        for &byte in name {
+            let folded = FOLDS_TO[usize::from(byte)];
+            let Some(place) = bytes.get_mut(length) else {
+                if folded != 0 {
+                    return Self {
+                        bytes,
+                        length,
+                        is_whole: false,
+                    };
+                }
+                continue;
+            };
+            // Written over by the next byte if it is none.
+            *place = folded;
+            length += usize::from(folded != 0);
+        }
+        Self {
+            bytes,
+            length,
+            is_whole: true,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length.min(SHORT)]
+    }
+}
+
+/// A mark for each name of a list, by its length and three of its bytes: it tells most names apart from all of the list
+/// without a look at the list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks([u64; 4]);
+
+impl Marks {
+    /// None.
+    pub(super) const NONE: Self = Self([0; 4]);
+
+    /// With a folded name.
+    pub(super) const fn with(mut self, name: &[u8]) -> Self {
+        let mark = mark(name);
+        self.0[(mark >> 6) as usize] |= 1 << (mark & 63);
+        self
+    }
+
+    /// Whether the list may hold it.
+    pub(super) const fn may_hold(&self, folded: &[u8]) -> bool {
+        let mark = mark(folded);
+        self.0[(mark >> 6) as usize] & 1 << (mark & 63) != 0
+    }
+}
+
+const fn mark(name: &[u8]) -> u8 {
+    let length = name.len();
+    if length == 0 {
+        return 0;
+    }
+    (length as u8)
+        .wrapping_mul(37)
+        .wrapping_add(name[0].wrapping_mul(101))
+        .wrapping_add(name[length / 2].wrapping_mul(173))
+        .wrapping_add(name[length - 1].wrapping_mul(59))
+}
