@@ -67,6 +67,8 @@ pub(super) const ROOMS: &[Room] = &[
             "upstream",
             "kernel",
             "tollgate_auth",
+            // How long a field name may be: trailers are held to it as fields are.
+            "tollgate_http::fields",
             "tollgate_datapath",
         ],
     ),
