@@ -11,7 +11,7 @@ use tollgate_auth::header::assertion::Rules;
 use tollgate_auth::header::client_cert::Forward;
 use tollgate_auth::header::inject::InjectSet;
 use tollgate_auth::header::response::ResponseRules;
-use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_respelled, is_unvouched};
+use tollgate_auth::header::scrub::{ManagedNames, is_hop_by_hop, is_never_trailer};
 use tollgate_auth::policy::cors::Cors;
 use tollgate_auth::policy::matcher::RouteTable;
 use tollgate_auth::resource::{Offers, Resource};
@@ -269,11 +269,7 @@ fn listener(
         managed: Arc::clone(managed),
         // What a field may not say, a trailer may not say either (RFC 9110, section 6.5.1).
         trailers: Arc::new(move |name| {
-            managed_in_trailers.matches(name)
-                || credentials.matches(name)
-                || is_unvouched(name)
-                || is_respelled(name)
-                || is_hop_by_hop(name)
+            is_never_trailer(name) || managed_in_trailers.matches(name) || credentials.matches(name)
         }),
         forwarders: config.trusted_forwarders.clone(),
         trust_client_cert: config.trust_client_cert,

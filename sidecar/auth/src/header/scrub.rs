@@ -9,7 +9,7 @@ mod unvouched;
 
 use std::cmp::Ordering;
 
-use tollgate_http::fields::{Fields, valid_name};
+use tollgate_http::fields::{Fields, MAX_NAME, valid_name};
 
 use self::folded::{Folded, Marks, SHORT, folded};
 
@@ -256,6 +256,13 @@ const HOP_BY_HOP_LENGTHS: u64 = {
     }
     lengths
 };
+
+/// Whether a trailer of this name is passed on by no route: one that is longer than the name of a field may be, belongs to
+/// the connection, is for a trusted proxy to say, or [`is_respelled`]. What a field may not say, a trailer may not say
+/// either (RFC 9110, section 6.5.1). Does not allocate.
+pub fn is_never_trailer(name: &[u8]) -> bool {
+    name.len() > MAX_NAME || is_hop_by_hop(name) || is_unvouched(name) || is_respelled(name)
+}
 
 /// Whether `name` is for a trusted proxy alone to say: where the client is (`Forwarded`, `X-Forwarded-*`,
 /// `X-Real-IP` and what content networks call it), by which host and scheme it came (`X-Host`,

@@ -281,6 +281,25 @@ fn t36_trailers_are_scrubbed_like_headers() {
 }
 
 #[test]
+fn t36_a_trailer_says_no_more_than_a_field() {
+    let long = "a".repeat(MAX_NAME + 1);
+    for never in [
+        &*long,
+        "Transfer-Encoding",
+        "TE",
+        "x_forwarded_for",
+        "Client-Cert",
+        "Content_Length",
+        "h.ost",
+    ] {
+        assert!(is_never_trailer(never.as_bytes()), "{never}");
+    }
+    for passed in [&long[1..], "grpc-status", "x-checksum", "etag"] {
+        assert!(!is_never_trailer(passed.as_bytes()), "{passed}");
+    }
+}
+
+#[test]
 fn t38_t43_what_only_a_trusted_proxy_may_say() {
     let mut fields = request(
         &[
