@@ -8,7 +8,7 @@ use tollgate::config;
 use tollgate::config::lower::Checks;
 use tollgate_auth::header::assertion::Bind;
 
-use super::{ROUTE, WHOLE, mistake, valid};
+use super::{WHOLE, mistake, valid};
 
 const UPSTREAM: &str = "api: { endpoints: [127.0.0.1:9000] }";
 
@@ -69,28 +69,6 @@ fn assertions_that_cannot_be_meant_are_mistakes() {
     ] {
         mistake(UPSTREAM, &assertion(what), said);
     }
-}
-
-#[test]
-fn no_route_hides_behind_the_published_keys() {
-    let path = "/.well-known/tollgate/jwks.json";
-    let route = ROUTE.replace("path: /first", &format!("path: {{ exact: {path} }}"));
-    assert_ne!(route, ROUTE);
-    let source = WHOLE.replace(ROUTE, &route);
-    let with = |publish: bool| {
-        let published = format!("plaintext: true\n    publish_jwks: {publish}");
-        let source = source.replace("plaintext: true", &published);
-        config::parse(Path::new("t.yaml"), &source, CHECKS).map_err(|all| all.to_string())
-    };
-    let text = with(true).unwrap_err();
-    let said = format!(
-        "can never be reached: `publish_jwks` answers `{path}` under every host; remove one of them"
-    );
-    assert!(text.contains(&said), "{text}");
-    with(false).unwrap();
-    // One for more than this path is reached by the others.
-    let wider = WHOLE.replace("plaintext: true", "plaintext: true\n    publish_jwks: true");
-    config::parse(Path::new("t.yaml"), &wider, CHECKS).unwrap();
 }
 
 /// With these files and variables, and with `cluster:` as given.
