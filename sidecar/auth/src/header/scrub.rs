@@ -62,13 +62,13 @@ impl ManagedNames {
 
     fn hold(&self, name: &[u8], short: &Folded) -> bool {
         let bytes = short.bytes();
-        if bytes.starts_with(OWN) {
+        if bytes.first() == Some(&OWN[0]) && bytes.starts_with(OWN) {
             return true;
         }
         if !short.is_whole {
             return self.names.iter().any(|n| folded(name).eq(n.bytes()));
         }
-        self.marks.may_hold(bytes)
+        self.marks.may_hold(short)
             && self
                 .names
                 .binary_search_by(|n| n.as_bytes().cmp(bytes))
@@ -129,13 +129,15 @@ pub fn nominations(fields: &Fields) -> Vec<Box<[u8]>> {
 pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
     let mut nominated = nominated(fields).into_iter();
     fields.retain(|f| {
-        if nominated.next().unwrap_or(false) || is_hop_by_hop(&f.name) {
+        if nominated.next().unwrap_or(false) {
             return false;
         }
         let short = Folded::of(&f.name);
-        !managed.hold(&f.name, &short)
-            && !respelled(&f.name, &short)
-            && !unvouched::holds(&f.name, &short)
+        match spelling(&f.name, &short) {
+            // Nothing of these is managed or unvouched.
+            Some(is_right) => is_right && !is_hop_by_hop(&f.name),
+            None => !managed.hold(&f.name, &short) && !unvouched::holds(&f.name, &short),
+        }
     });
 }
 
@@ -143,19 +145,19 @@ pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
 /// and yet reads like one: `Content_Length`, `Transfer.Encoding`, `C-ookie`. Whoever folds names behind us would take it
 /// for the field itself, which was read, checked or removed under its own name alone. Does not allocate.
 pub fn is_respelled(name: &[u8]) -> bool {
-    respelled(name, &Folded::of(name))
+    spelling(name, &Folded::of(name)) == Some(false)
 }
 
-fn respelled(name: &[u8], short: &Folded) -> bool {
-    let bytes = short.bytes();
-    short.is_whole
-        && SPELLED_MARKS.may_hold(bytes)
-        && SPELLED
-            .binary_search_by(|(known, _)| (*known).cmp(bytes))
-            .is_ok_and(|at| !SPELLED[at].1.eq_ignore_ascii_case(name))
+/// Of a name that reads like one of [`SPELLED`]: whether it is spelled as that.
+fn spelling(name: &[u8], short: &Folded) -> Option<bool> {
+    if !short.is_whole || !SPELLED_MARKS.may_hold(short) {
+        return None;
+    }
+    let at = SPELLED.binary_search_by(|(known, _)| (*known).cmp(short.bytes()));
+    at.ok().map(|at| SPELLED[at].1.eq_ignore_ascii_case(name))
 }
 
-/// Folded, sorted; and how it is spelled.
+/// Folded, sorted; and how it is spelled. All of [`HOP_BY_HOP`] is in it.
 const SPELLED: [(&[u8], &[u8]); 17] = [
     (b"authorization", b"authorization"),
     (b"connection", b"connection"),

@@ -27,6 +27,7 @@ pub(super) fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
 pub(super) struct Folded {
     bytes: [u8; SHORT],
     length: usize,
+    mark: u8,
     /// There is no more of it.
     pub(super) is_whole: bool,
 }
@@ -34,26 +35,29 @@ pub(super) struct Folded {
 impl Folded {
     pub(super) fn of(name: &[u8]) -> Self {
         let (mut bytes, mut length) = ([0; SHORT], 0);
-        for &byte in name {
+        let (head, rest) = name.split_at(name.len().min(SHORT));
+        for &byte in head {
             let folded = FOLDS_TO[usize::from(byte)];
-            let Some(place) = bytes.get_mut(length) else {
-                if folded != 0 {
-                    return Self {
-                        bytes,
-                        length,
-                        is_whole: false,
-                    };
-                }
-                continue;
-            };
-            // Written over by the next byte if it is none.
-            *place = folded;
+            // Written over by the next byte if it is none. No more places are filled than bytes were read.
+            bytes[length % SHORT] = folded;
             length += usize::from(folded != 0);
         }
+        let mut is_whole = true;
+        for byte in folded(rest) {
+            match bytes.get_mut(length) {
+                Some(place) => *place = byte,
+                None => {
+                    is_whole = false;
+                    break;
+                }
+            }
+            length += 1;
+        }
         Self {
+            mark: mark(&bytes[..length.min(SHORT)]),
             bytes,
             length,
-            is_whole: true,
+            is_whole,
         }
     }
 
@@ -79,8 +83,8 @@ impl Marks {
     }
 
     /// Whether the list may hold it.
-    pub(super) const fn may_hold(&self, folded: &[u8]) -> bool {
-        let mark = mark(folded);
+    pub(super) const fn may_hold(&self, name: &Folded) -> bool {
+        let mark = name.mark;
         self.0[(mark >> 6) as usize] & 1 << (mark & 63) != 0
     }
 }

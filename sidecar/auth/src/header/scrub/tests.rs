@@ -118,6 +118,13 @@ fn lists_are_sorted_and_folded() {
         UNVOUCHED_PREFIXES.iter().find(|name| begins_another(name)),
         None
     );
+    for name in HOP_BY_HOP {
+        assert!(
+            SPELLED
+                .iter()
+                .any(|(_, spelled)| *spelled == name.as_bytes())
+        );
+    }
     assert!(SPELLED.windows(2).all(|pair| pair[0].0 < pair[1].0));
     for (folded, spelled) in SPELLED {
         assert_eq!(fold(spelled).as_bytes(), folded);

@@ -5,15 +5,17 @@ use super::folded::{Folded, Marks, folded};
 /// Whether a name is one of the lists here, or `X-…-Original-Path`. `short` is `name`, folded.
 pub(super) fn holds(name: &[u8], short: &Folded) -> bool {
     let bytes = short.bytes();
-    if short.is_whole && MARKS.may_hold(bytes) && UNVOUCHED.binary_search(&bytes).is_ok() {
+    if short.is_whole && MARKS.may_hold(short) && UNVOUCHED.binary_search(&bytes).is_ok() {
         return true;
     }
-    let first = bytes.first();
-    if !matches!(first, Some(b'r' | b's' | b'x')) {
+    let &[first, second, third, ..] = bytes else {
         return false;
-    }
-    if first == Some(&b'x') && ends(name, short, b"originalpath") {
+    };
+    if first == b'x' && ends(name, short, b"originalpath") {
         return true;
+    }
+    if PREFIX_MARKS & prefix_mark(first, second, third) == 0 {
+        return false;
     }
     // No prefix begins with another one: only the last that is not behind the name can be one of it.
     let before = UNVOUCHED_PREFIXES.partition_point(|prefix| *prefix <= bytes);
@@ -107,10 +109,21 @@ const MARKS: Marks = {
     marks
 };
 
-const _: () = {
-    let mut at = 0;
+/// A bit for the first three bytes of each prefix.
+const PREFIX_MARKS: u64 = {
+    let (mut bits, mut at) = (0, 0);
     while at < UNVOUCHED_PREFIXES.len() {
-        assert!(matches!(UNVOUCHED_PREFIXES[at][0], b'r' | b's' | b'x'));
+        let prefix = UNVOUCHED_PREFIXES[at];
+        bits |= prefix_mark(prefix[0], prefix[1], prefix[2]);
         at += 1;
     }
+    bits
 };
+
+const fn prefix_mark(first: u8, second: u8, third: u8) -> u64 {
+    let mixed = first
+        .wrapping_mul(31)
+        .wrapping_add(second.wrapping_mul(7))
+        .wrapping_add(third.wrapping_mul(13));
+    1 << (mixed & 63)
+}
