@@ -8,7 +8,7 @@ use tollgate_http::RequestHead;
 
 /// A request as its client may describe it. Whoever makes it has removed from the head what a client may not say:
 /// fields of the connection, managed names in any spelling, and what only a trusted proxy vouches for
-/// ([`crate::header::scrub`]). A rule reads what is left.
+/// ([`mod@crate::header::scrub`]). A rule reads what is left.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'r> {
     /// Method, host, path and fields.
