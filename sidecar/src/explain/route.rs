@@ -197,7 +197,9 @@ impl Page {
             return;
         };
         let passes = self.checks.iter().all(|check| check.reason.is_none());
-        if passes && question.brings_credentials() {
+        // Without credentials there is nothing to decide on, but for a public route that requires something of the request.
+        let asks_the_request = route.token.is_none() && !route.require.is_empty();
+        if passes && (question.brings_credentials() || asks_the_request) {
             let rule = route.require.expr.as_ref();
             if question.from.is_none() && rule.is_some_and(Expression::reads_connection) {
                 self.notes.push(format!(

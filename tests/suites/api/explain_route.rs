@@ -22,6 +22,9 @@ const TABLE: &str = r#"
       - { name: files, match: { path: /files }, token: none, path_normalization: { encoded_slash: keep }, upstream: api }
       - { name: shared, match: { path: /shared, methods: [POST] }, cors: { origins: ["https://shop.test"] }, upstream: api }
       - { name: passed, match: { path: /passed }, cors: forward, upstream: api }
+      - { name: near, match: { path: /near }, token: none, require: { expr: 'cidr("127.0.0.0/8").containsIP(source.address)' }, upstream: api }
+      - { name: far, match: { path: /far }, token: none, require: { expr: 'cidr("10.0.0.0/8").containsIP(source.address)' }, upstream: api }
+      - { name: level, match: { path: /level }, require: { expr: 'claims.sub == "alice" && request.path == "/level"' }, upstream: api }
       - { name: elsewhere, match: { hosts: [second.test] }, token: none, upstream: api }
 "#;
 
@@ -113,6 +116,9 @@ fn what_is_explained_is_what_happens() {
         "/scoped",
         "/open",
         "/maybe",
+        "/near",
+        "/far",
+        "/level",
         "/cookie",
         "/query",
         "/posts",
@@ -190,6 +196,23 @@ fn a_token_is_put_where_the_route_looks() {
     }
 }
 
+/// What a public route requires of the request is decided without credentials as well.
+#[test]
+fn a_request_that_no_credential_could_mend_is_told() {
+    let world = World::with(TABLE, "");
+    let said = |path: &str| {
+        let url = format!("https://api.test{path}");
+        let explanation = explain(&world, &json!({ "method": "GET", "url": url }));
+        (
+            explanation["passes"].as_bool(),
+            explanation["reason"].clone(),
+        )
+    };
+    assert_eq!(said("/near"), (Some(true), Value::Null));
+    assert_eq!(said("/far"), (Some(false), json!("policy_denied")));
+    assert_eq!(said("/level"), (Some(true), Value::Null));
+}
+
 #[test]
 fn hosts_and_listeners_are_told_apart() {
     let world = World::with(TABLE, "");
@@ -208,7 +231,7 @@ fn hosts_and_listeners_are_told_apart() {
         .map(|one| one["route"].clone())
         .collect();
     assert_eq!(routes[0], "elsewhere", "the most specific first");
-    assert_eq!(routes.len(), 13);
+    assert_eq!(routes.len(), 16);
 
     let (status, answer) = world.post(
         "/explain/route",
