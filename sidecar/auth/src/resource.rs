@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn only_ways_of_rfc_6750_are_told() {
+        let query = |name: &str| {
+            bearer_method(&TokenSource::Query {
+                name: name.to_owned(),
+            })
+        };
+        assert_eq!(query("access_token"), Some("query"));
+        assert_eq!((query("key"), query("access_token2")), (None, None));
+    }
+
+    #[test]
     fn documentation_is_a_page() {
         let resource = || Resource::parse("https://api.example.com").unwrap();
         for bad in [
