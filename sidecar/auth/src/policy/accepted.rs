@@ -125,6 +125,15 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn large_numbers_are_told_apart() {
+        let big = 1_u64 << 53;
+        let accepted = Accepted::new(vec![json!(big), json!("7")]);
+        assert_eq!(accepted.values().len(), 2);
+        assert!(accepted.meets(&json!(big)) && accepted.meets(&json!(big as f64)));
+        assert!(!accepted.meets(&json!(big + 1)) && !accepted.meets(&json!(7)));
+    }
+
     proptest! {
         #[test]
         fn it_answers_as_one_by_one(
