@@ -282,6 +282,31 @@ mod tests {
 
     /// The rule is the operator's and may be told; what a token or a request says is not.
     #[test]
+    fn t45_a_question_meets_what_is_asked_of_the_request_alone() {
+        let head = request(&[]);
+        let facts = Facts {
+            head: &head,
+            source: [192, 0, 2, 7].into(),
+            client: None,
+        };
+        let asked = |text: &str| {
+            let require = Requirement {
+                scopes: vec!["s".into()],
+                ..expr(text)
+            };
+            require.permit_request(&facts).map_err(|r| r.reason)
+        };
+        assert_eq!(asked("source.address == '192.0.2.7'"), Ok(()));
+        assert_eq!(
+            asked("source.address == '192.0.2.8'"),
+            Err(Reason::PolicyDenied)
+        );
+        assert_eq!(asked("claims.x == 1"), Ok(()), "nobody is named");
+        let nothing = Requirement::default();
+        assert_eq!(nothing.permit_request(&facts), Ok(()));
+    }
+
+    #[test]
     fn details_name_the_rule_and_no_value() {
         let secret =
             json!({"exp": 1, "aud": "a", "mail": "eve@secret.test", "list": ["secret"], "n": 4711});
