@@ -4,6 +4,7 @@
 //! some drop dots. So a header is an alias of a managed one if both are equal once reduced to lower-case
 //! letters and digits: `X-User-Id`, `X_User_Id`, `x.user.id`, `xuserid`.
 
+mod bloom;
 mod folded;
 mod unvouched;
 
@@ -11,7 +12,8 @@ use std::cmp::Ordering;
 
 use tollgate_http::fields::{Fields, MAX_NAME, valid_name};
 
-use self::folded::{Folded, Marks, SHORT, folded};
+use self::bloom::Bloom;
+use self::folded::{Folded, SHORT, folded};
 
 /// The prefix of Tollgate's own headers, folded: `x-tollgate-…`.
 const OWN: &[u8] = b"xtollgate";
@@ -31,7 +33,8 @@ pub fn reads_alike(one: &[u8], other: &[u8]) -> bool {
 pub struct ManagedNames {
     /// Folded, sorted, each once.
     names: Vec<Box<str>>,
-    marks: Marks,
+    /// Holds them, and what is removed whatever is managed.
+    bloom: Bloom,
 }
 
 impl ManagedNames {
@@ -44,10 +47,10 @@ impl ManagedNames {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let marks = names
+        let bloom = names
             .iter()
-            .fold(Marks::NONE, |marks, n| marks.with(n.as_bytes()));
-        Self { names, marks }
+            .fold(Bloom::LISTS, |bloom, n| bloom.with(n.as_bytes()));
+        Self { names, bloom }
     }
 
     /// Whether `name` is an alias of a managed name. Does not allocate.
@@ -62,14 +65,11 @@ impl ManagedNames {
 
     fn hold(&self, name: &[u8], short: &Folded) -> bool {
         let bytes = short.bytes();
-        if bytes.first() == Some(&OWN[0]) && bytes.starts_with(OWN) {
-            return true;
-        }
         if !short.is_whole {
-            return self.names.iter().any(|n| folded(name).eq(n.bytes()));
+            return bytes.starts_with(OWN) || self.names.iter().any(|n| folded(name).eq(n.bytes()));
         }
-        self.marks.may_hold(short)
-            && self
+        bytes.starts_with(OWN)
+            || self
                 .names
                 .binary_search_by(|n| n.as_bytes().cmp(bytes))
                 .is_ok()
@@ -132,13 +132,17 @@ pub fn scrub(fields: &mut Fields, managed: &ManagedNames) {
         if nominated.next().unwrap_or(false) {
             return false;
         }
-        let short = Folded::of(&f.name);
-        match spelling(&f.name, &short) {
-            // Nothing of these is managed or unvouched.
-            Some(is_right) => is_right && !is_hop_by_hop(&f.name),
-            None => !managed.hold(&f.name, &short) && !unvouched::holds(&f.name, &short),
-        }
+        !managed.bloom.may_hold(&f.name) || may_stay(&f.name, managed)
     });
+}
+
+fn may_stay(name: &[u8], managed: &ManagedNames) -> bool {
+    let short = Folded::of(name);
+    match spelling(name, &short) {
+        // Nothing of these is managed or unvouched.
+        Some(is_right) => is_right && !is_hop_by_hop(name),
+        None => !managed.hold(name, &short) && !unvouched::holds(name, &short),
+    }
 }
 
 /// Whether `name` is not one of the fields that say where a message ends, what its body is, whom it is for or who asks,
@@ -150,11 +154,12 @@ pub fn is_respelled(name: &[u8]) -> bool {
 
 /// Of a name that reads like one of [`SPELLED`]: whether it is spelled as that.
 fn spelling(name: &[u8], short: &Folded) -> Option<bool> {
-    if !short.is_whole || !SPELLED_MARKS.may_hold(short) {
+    if !short.is_whole {
         return None;
     }
-    let at = SPELLED.binary_search_by(|(known, _)| (*known).cmp(short.bytes()));
-    at.ok().map(|at| SPELLED[at].1.eq_ignore_ascii_case(name))
+    let mut all = SPELLED.iter();
+    let (_, spelled) = all.find(|(known, _)| *known == short.bytes())?;
+    Some(spelled.eq_ignore_ascii_case(name))
 }
 
 /// Folded, sorted; and how it is spelled. All of [`HOP_BY_HOP`] is in it.
@@ -177,15 +182,6 @@ const SPELLED: [(&[u8], &[u8]); 17] = [
     (b"transferencoding", b"transfer-encoding"),
     (b"upgrade", b"upgrade"),
 ];
-
-const SPELLED_MARKS: Marks = {
-    let (mut marks, mut at) = (Marks::NONE, 0);
-    while at < SPELLED.len() {
-        marks = marks.with(SPELLED[at].0);
-        at += 1;
-    }
-    marks
-};
 
 /// For each field, in order, whether `Connection` names it; empty where it names nothing that would not be
 /// removed in any case.

@@ -1,10 +1,10 @@
-//! Names reduced to letters and digits, as servers that fold them read them, and lists of such names.
+//! Names reduced to letters and digits, as servers that fold them read them.
 
 /// Names are folded up to this length.
 pub(super) const SHORT: usize = 64;
 
 /// What a byte folds to: a lower-case letter, a digit, or 0 for nothing.
-const FOLDS_TO: [u8; 256] = {
+pub(super) const FOLDS_TO: [u8; 256] = {
     let (mut table, mut at) = ([0; 256], 0);
     while at < 256 {
         let byte = at as u8;
@@ -27,7 +27,6 @@ pub(super) fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
 pub(super) struct Folded {
     bytes: [u8; SHORT],
     length: usize,
-    mark: u8,
     /// There is no more of it.
     pub(super) is_whole: bool,
 }
@@ -54,7 +53,6 @@ impl Folded {
             length += 1;
         }
         Self {
-            mark: mark(&bytes[..length.min(SHORT)]),
             bytes,
             length,
             is_whole,
@@ -64,39 +62,4 @@ impl Folded {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length.min(SHORT)]
     }
-}
-
-/// A mark for each name of a list, by its length and three of its bytes: it tells most names apart from all of the list
-/// without a look at the list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks([u64; 4]);
-
-impl Marks {
-    /// None.
-    pub(super) const NONE: Self = Self([0; 4]);
-
-    /// With a folded name.
-    pub(super) const fn with(mut self, name: &[u8]) -> Self {
-        let mark = mark(name);
-        self.0[(mark >> 6) as usize] |= 1 << (mark & 63);
-        self
-    }
-
-    /// Whether the list may hold it.
-    pub(super) const fn may_hold(&self, name: &Folded) -> bool {
-        let mark = name.mark;
-        self.0[(mark >> 6) as usize] & 1 << (mark & 63) != 0
-    }
-}
-
-const fn mark(name: &[u8]) -> u8 {
-    let length = name.len();
-    if length == 0 {
-        return 0;
-    }
-    (length as u8)
-        .wrapping_mul(37)
-        .wrapping_add(name[0].wrapping_mul(101))
-        .wrapping_add(name[length / 2].wrapping_mul(173))
-        .wrapping_add(name[length - 1].wrapping_mul(59))
 }

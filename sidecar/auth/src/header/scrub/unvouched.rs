@@ -1,28 +1,20 @@
 //! What only a trusted proxy may say.
 
-use super::folded::{Folded, Marks, folded};
+use super::folded::{Folded, folded};
 
 /// Whether a name is one of the lists here, or `X-…-Original-Path`. `short` is `name`, folded.
 pub(super) fn holds(name: &[u8], short: &Folded) -> bool {
     let bytes = short.bytes();
-    if short.is_whole && MARKS.may_hold(short) && UNVOUCHED.binary_search(&bytes).is_ok() {
-        return true;
-    }
-    let &[first, second, third, ..] = bytes else {
-        return false;
-    };
-    if first == b'x' && ends(name, short, b"originalpath") {
-        return true;
-    }
-    if PREFIX_MARKS & prefix_mark(first, second, third) == 0 {
-        return false;
-    }
     // No prefix begins with another one: only the last that is not behind the name can be one of it.
     let before = UNVOUCHED_PREFIXES.partition_point(|prefix| *prefix <= bytes);
-    UNVOUCHED_PREFIXES[..before]
-        .last()
-        .is_some_and(|prefix| bytes.starts_with(prefix))
+    let prefix = UNVOUCHED_PREFIXES[..before].last();
+    short.is_whole && UNVOUCHED.binary_search(&bytes).is_ok()
+        || prefix.is_some_and(|prefix| bytes.starts_with(prefix))
+        || bytes.first() == Some(&b'x') && ends(name, short, SUFFIX)
 }
+
+/// Of what begins with `x`: what Envoy and others call the path before it was rewritten.
+pub(super) const SUFFIX: &[u8] = b"originalpath";
 
 fn ends(name: &[u8], short: &Folded, suffix: &[u8]) -> bool {
     if short.is_whole {
@@ -99,31 +91,3 @@ pub(super) const UNVOUCHED_PREFIXES: &[&[u8]] = &[
     b"xsslclient",
     b"xtlsclient",
 ];
-
-const MARKS: Marks = {
-    let (mut marks, mut at) = (Marks::NONE, 0);
-    while at < UNVOUCHED.len() {
-        marks = marks.with(UNVOUCHED[at]);
-        at += 1;
-    }
-    marks
-};
-
-/// A bit for the first three bytes of each prefix.
-const PREFIX_MARKS: u64 = {
-    let (mut bits, mut at) = (0, 0);
-    while at < UNVOUCHED_PREFIXES.len() {
-        let prefix = UNVOUCHED_PREFIXES[at];
-        bits |= prefix_mark(prefix[0], prefix[1], prefix[2]);
-        at += 1;
-    }
-    bits
-};
-
-const fn prefix_mark(first: u8, second: u8, third: u8) -> u64 {
-    let mixed = first
-        .wrapping_mul(31)
-        .wrapping_add(second.wrapping_mul(7))
-        .wrapping_add(third.wrapping_mul(13));
-    1 << (mixed & 63)
-}
