@@ -6,6 +6,7 @@
 
 mod bloom;
 mod folded;
+mod spelled;
 mod unvouched;
 
 use std::cmp::Ordering;
@@ -14,9 +15,7 @@ use tollgate_http::fields::{Fields, MAX_NAME, valid_name};
 
 use self::bloom::Bloom;
 use self::folded::{Folded, SHORT, folded};
-
-/// The prefix of Tollgate's own headers, folded: `x-tollgate-…`.
-const OWN: &[u8] = b"xtollgate";
+use self::spelled::{OWN, SPELLED};
 
 /// Reduces a name to its letters and digits, lower-cased.
 pub fn fold(name: &[u8]) -> String {
@@ -161,27 +160,6 @@ fn spelling(name: &[u8], short: &Folded) -> Option<bool> {
     let (_, spelled) = all.find(|(known, _)| *known == short.bytes())?;
     Some(spelled.eq_ignore_ascii_case(name))
 }
-
-/// Folded, sorted; and how it is spelled. All of [`HOP_BY_HOP`] is in it.
-const SPELLED: [(&[u8], &[u8]); 17] = [
-    (b"authorization", b"authorization"),
-    (b"connection", b"connection"),
-    (b"contentencoding", b"content-encoding"),
-    (b"contentlength", b"content-length"),
-    (b"contenttype", b"content-type"),
-    (b"cookie", b"cookie"),
-    (b"expect", b"expect"),
-    (b"host", b"host"),
-    (b"http2settings", b"http2-settings"),
-    (b"keepalive", b"keep-alive"),
-    (b"proxyauthenticate", b"proxy-authenticate"),
-    (b"proxyauthorization", b"proxy-authorization"),
-    (b"proxyconnection", b"proxy-connection"),
-    (b"te", b"te"),
-    (b"trailer", b"trailer"),
-    (b"transferencoding", b"transfer-encoding"),
-    (b"upgrade", b"upgrade"),
-];
 
 /// For each field, in order, whether `Connection` names it; empty where it names nothing that would not be
 /// removed in any case.

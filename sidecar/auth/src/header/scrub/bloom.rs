@@ -1,8 +1,8 @@
 //! A glance at a name that tells most names apart from everything on the lists, without folding them.
 
 use super::folded::FOLDS_TO;
+use super::spelled::{OWN, SPELLED};
 use super::unvouched::{SUFFIX, UNVOUCHED, UNVOUCHED_PREFIXES};
-use super::{OWN, SPELLED};
 
 /// A Bloom filter with one hash, over folded names: it holds what the lists of this module hold, and whatever else it was
 /// given. What it does not hold is on none of them; what it may hold is looked at closely.
