@@ -17,6 +17,11 @@ pub const IPV4: usize = 20;
 /// Bytes of an IPv6 header.
 pub const IPV6: usize = 40;
 
+/// Bytes of a UDP and a GUE header without options.
+pub const GUE: usize = 12;
+/// The port that IANA assigned to GUE.
+pub const GUE_PORT: u16 = 6080;
+
 /// TTL of outer headers.
 const TTL: u8 = 64;
 
@@ -50,6 +55,10 @@ impl Backend {
     }
 }
 
+/// Which life of a backend number it is: odd while the number is in use, raised when it is given and when it is taken
+/// back. So what was noted of one backend is never taken for another one, or for a dead one.
+pub type Life = u16;
+
 /// How a packet is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -60,6 +69,39 @@ pub enum Kind {
     Ipip4 = 2,
     /// An IPv6 header is put before it (RFC 2473).
     Ipip6 = 3,
+    /// IPv4, UDP and GUE headers are put before it (draft-ietf-intarea-gue-09).
+    Gue4 = 4,
+    /// IPv6, UDP and GUE headers are put before it.
+    Gue6 = 5,
+}
+
+impl Kind {
+    /// The kind with this number, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::L2,
+            2 => Self::Ipip4,
+            3 => Self::Ipip6,
+            4 => Self::Gue4,
+            5 => Self::Gue6,
+            _ => return None,
+        })
+    }
+
+    /// Bytes that are put before the packet, the Ethernet header not counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn room(self) -> u8 {
+        (match self {
+            Self::L2 => 0,
+            Self::Ipip4 => IPV4,
+            Self::Ipip6 => IPV6,
+            Self::Gue4 => IPV4 + GUE,
+            Self::Gue6 => IPV6 + GUE,
+        }) as u8
+    }
 }
 
 /// The way out: one word, written last when an entry is filled and cleared first when it changes.
@@ -71,35 +113,39 @@ pub struct Out {
     pub mtu: u16,
     /// How the packet is changed.
     pub kind: Kind,
+    /// Number of the [tags](crate::tables::Tables::vlans) that the frame leaves with; 0: none.
+    pub vlan: u8,
 }
 
 impl Out {
     /// As the word of a [`Backend`].
     #[must_use]
     pub const fn pack(self) -> u64 {
-        self.ifindex as u64 | (self.mtu as u64) << 32 | (self.kind as u64) << 48
+        self.ifindex as u64
+            | (self.mtu as u64) << 32
+            | (self.kind as u64) << 48
+            | (self.vlan as u64) << 56
     }
 
     /// From the word of a [`Backend`]; `None` while the next hop is not known.
     #[inline(always)]
     #[must_use]
     pub const fn unpack(word: u64) -> Option<Self> {
-        let kind = match (word >> 48) as u8 {
-            1 => Kind::L2,
-            2 => Kind::Ipip4,
-            3 => Kind::Ipip6,
-            _ => return None,
+        let Some(kind) = Kind::from_number((word >> 48) as u8) else {
+            return None;
         };
         Some(Self {
             ifindex: word as u32,
             mtu: (word >> 32) as u16,
             kind,
+            vlan: (word >> 56) as u8,
         })
     }
 }
 
 /// An outer header as words. What depends on the packet is 0 in it: lengths, traffic class, flow label, the varying
-/// bits of the source. An IPv4 checksum field holds the sum over all the rest, folded, not complemented.
+/// bits of the source. An IPv4 checksum field holds the sum over all the rest, folded, not complemented. The last two
+/// bytes, which no header reaches, are the port of GUE as it loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header(pub [u64; 7]);
 
@@ -110,7 +156,7 @@ impl Header {
         Self::of(destination, source, [0; 2], &[])
     }
 
-    /// IPv4 around `inner` (IP protocol number of the packet inside: 4 or 41).
+    /// IPv4 around `inner` (IP protocol number of what is inside: 4 or 41, 17 for GUE).
     #[must_use]
     pub fn ipip4(destination: [u8; 6], source: [u8; 6], to: [u8; 4], inner: u8) -> Self {
         const DONT_FRAGMENT: u8 = 0x40;
@@ -123,7 +169,7 @@ impl Header {
         Self::of(destination, source, [0x08, 0x00], &ip)
     }
 
-    /// IPv6 around `inner` (IP protocol number of the packet inside: 4 or 41).
+    /// IPv6 around `inner` (IP protocol number of what is inside: 4 or 41, 17 for GUE).
     #[must_use]
     pub fn ipip6(destination: [u8; 6], source: [u8; 6], to: [u8; 16], inner: u8) -> Self {
         let mut ip = [0; IPV6];
@@ -132,6 +178,16 @@ impl Header {
         ip[24..40].copy_from_slice(&to);
         Self::of(destination, source, [0x86, 0xdd], &ip)
     }
+
+    /// An IPv4 or IPv6 header, made for [`UDP`](crate::service::UDP) inside, that a UDP and a GUE header follow, to this port.
+    #[must_use]
+    pub const fn gue(mut self, port: u16) -> Self {
+        self.0[6] |= (port.to_be() as u64) << Self::PORT;
+        self
+    }
+
+    /// Bit of the port in the last word.
+    pub const PORT: u32 = 48;
 
     fn of(destination: [u8; 6], source: [u8; 6], ethertype: [u8; 2], ip: &[u8]) -> Self {
         let mut bytes = [0_u8; 56];

@@ -8,6 +8,10 @@ pub struct Counter {
     pub packets: u64,
     /// Their IP lengths as they came in, without any outer header.
     pub bytes: u64,
+    /// TCP connections that were opened: SYNs, repeated ones among them.
+    pub flows: u64,
+    /// Always 0: an entry then begins at a multiple of its size, and is never on two cache lines.
+    pub reserved: u64,
 }
 
-const _: () = assert!(size_of::<Counter>() == 16);
+const _: () = assert!(size_of::<Counter>() == 32);

@@ -35,6 +35,16 @@ impl Flow {
         Self::V6(word as u64, (word >> 64) as u64, ports(source_port, port))
     }
 
+    /// The same client, whatever its port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client(self) -> Self {
+        match self {
+            Self::V4(source, _) => Self::V4(source, 0),
+            Self::V6(hi, lo, _) => Self::V6(hi, lo, 0),
+        }
+    }
+
     /// The flow's hash. Two multiplications for IPv4: one alone is too regular over sequential ports.
     #[inline(always)]
     #[must_use]

@@ -15,7 +15,7 @@ macro_rules! word {
             #[cfg(target_arch = "bpf")] core::cell::UnsafeCell<$int>,
         );
 
-        // SAFETY: never written on this target, and read by single aligned loads.
+        // SAFETY: read and written by single aligned loads and stores only.
         #[cfg(target_arch = "bpf")]
         unsafe impl Sync for $name {}
 
@@ -38,10 +38,16 @@ macro_rules! word {
                 return unsafe { self.0.get().read_volatile() };
             }
 
-            /// Writes the word, by one store; whoever sees it sees all earlier stores too.
-            #[cfg(not(target_arch = "bpf"))]
+            /// Writes the word, by one store; from user space whoever sees it sees all earlier stores too.
+            #[inline(always)]
             pub fn store(&self, value: $int) {
+                #[cfg(not(target_arch = "bpf"))]
                 self.0.store(value, core::sync::atomic::Ordering::Release);
+                // SAFETY: as in `load`; an aligned store of one word is atomic, and nobody has a plain reference to it.
+                #[cfg(target_arch = "bpf")]
+                unsafe {
+                    self.0.get().write_volatile(value);
+                };
             }
         }
     };
@@ -58,8 +64,15 @@ word!(
 
 #[cfg(feature = "user")]
 mod user {
-    use crate::counter::Counter;
+    use crate::{
+        counter::Counter,
+        pin::{Pin, PinKey},
+    };
 
-    // SAFETY: repr(C), two u64, no padding (asserted beside the type), every bit pattern valid.
+    // SAFETY: repr(C), four u64, no padding (asserted beside the type), every bit pattern valid.
     unsafe impl aya::Pod for Counter {}
+    // SAFETY: repr(C), a u64 and two u32, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for PinKey {}
+    // SAFETY: repr(C), two u32, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for Pin {}
 }

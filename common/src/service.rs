@@ -6,6 +6,10 @@ use crate::{flow::mix, limits::CELLS, pod::Word64};
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// IP protocol number of ICMP for IPv6.
+pub const ICMPV6: u8 = 58;
 
 /// A destination as the service table compares it: two address words and a tag, all as the packet's bytes load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,8 +18,76 @@ pub struct Key {
     pub hi: u64,
     /// Second half of an IPv6 address; the address of IPv4.
     pub lo: u64,
-    /// Port as loaded (network order), protocol in bits 16-23, family (4 or 6) in bits 24-31. Never 0.
+    /// Port as loaded (network order; 0: any), protocol in bits 16-23, [`Scope`] in bits 24-31. Never 0.
     pub tag: u32,
+}
+
+/// How much of an address counts, and of which family it is: 1 to 33 for the IPv4 prefixes of 0 to 32 bits, 127 to 255 for
+/// the IPv6 prefixes of 0 to 128.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(pub u8);
+
+impl Scope {
+    /// One IPv4 address.
+    pub const V4: Self = Self(33);
+    /// One IPv6 address.
+    pub const V6: Self = Self(255);
+    const V6_ZERO: u8 = 127;
+
+    /// The IPv4 addresses that share their first `bits` bits, at most 32.
+    #[must_use]
+    pub const fn v4(bits: u8) -> Self {
+        Self(1 + if bits > 32 { 32 } else { bits })
+    }
+
+    /// The IPv6 addresses that share their first `bits` bits, at most 128.
+    #[must_use]
+    pub const fn v6(bits: u8) -> Self {
+        Self(Self::V6_ZERO + if bits > 128 { 128 } else { bits })
+    }
+
+    /// Whether it is one of IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        self.0 < Self::V6_ZERO
+    }
+
+    /// Bits of the prefix.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        if self.is_v4() {
+            self.0.wrapping_sub(1)
+        } else {
+            self.0 - Self::V6_ZERO
+        }
+    }
+
+    /// The part of an address, given as [`Key`] has it, that counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, hi: u64, lo: u64) -> (u64, u64) {
+        let bits = self.bits();
+        if self.is_v4() {
+            return (0, lo & (leading(bits + 32) as u32).to_be() as u64);
+        }
+        let (first, second) = if bits < 64 {
+            (bits, 0)
+        } else {
+            (64, bits - 64)
+        };
+        (hi & leading(first).to_be(), lo & leading(second).to_be())
+    }
+}
+
+/// A number whose first `bits` bits of 64 are set.
+#[inline(always)]
+const fn leading(bits: u8) -> u64 {
+    match bits {
+        0 => 0,
+        bits => u64::MAX << ((64 - bits as u32) & 63),
+    }
 }
 
 impl Key {
@@ -26,7 +98,7 @@ impl Key {
         Self {
             hi: 0,
             lo: address as u64,
-            tag: tag(4, port, proto),
+            tag: tag(Scope::V4, port, proto),
         }
     }
 
@@ -37,7 +109,7 @@ impl Key {
         Self {
             hi,
             lo,
-            tag: tag(6, port, proto),
+            tag: tag(Scope::V6, port, proto),
         }
     }
 
@@ -49,6 +121,29 @@ impl Key {
             tag: self.tag & 0xff00_0000,
             ..self
         }
+    }
+
+    /// The key with another scope; the address is taken as it is.
+    #[must_use]
+    pub const fn within(self, scope: Scope) -> Self {
+        Self {
+            tag: self.tag & 0x00ff_ffff | (scope.0 as u32) << 24,
+            ..self
+        }
+    }
+
+    /// The protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn proto(self) -> u8 {
+        (self.tag >> 16) as u8
+    }
+
+    /// How much of its address counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        Scope((self.tag >> 24) as u8)
     }
 
     /// The two cells where a service of this key may stand. They may be equal.
@@ -66,8 +161,59 @@ impl Key {
     }
 }
 
-const fn tag(family: u8, port: u16, proto: u8) -> u32 {
-    port as u32 | (proto as u32) << 16 | (family as u32) << 24
+const fn tag(scope: Scope, port: u16, proto: u8) -> u32 {
+    port as u32 | (proto as u32) << 16 | (scope.0 as u32) << 24
+}
+
+/// What services have in common that are not one address with one port, as masks over a [`Key`]. Each shape in use costs a
+/// packet that is no exact service's a look into the table.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Shape {
+    /// The bits of [`Key::hi`] that count.
+    pub hi: Word64,
+    /// The bits of [`Key::lo`] that count.
+    pub lo: Word64,
+    /// The bits of [`Key::tag`] that count in the low half, the [`Scope`] in their place in the high one. 0: none.
+    pub tag: Word64,
+}
+
+const _: () = assert!(size_of::<Shape>() == 24);
+
+impl Shape {
+    /// No shape.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn zero() -> Self {
+        Self {
+            hi: Word64::zero(),
+            lo: Word64::zero(),
+            tag: Word64::zero(),
+        }
+    }
+
+    /// Makes it the shape of services whose scope is this, and whose port may be any.
+    pub fn set(&self, scope: Scope, any_port: bool) {
+        const PORT: u64 = 0xffff;
+        const PROTO: u64 = 0x00ff_0000;
+        let (hi, lo) = scope.of(u64::MAX, u64::MAX);
+        self.hi.store(hi);
+        self.lo.store(lo);
+        let counts = if any_port { PROTO } else { PROTO | PORT };
+        self.tag.store(counts | (scope.0 as u64) << 56);
+    }
+
+    /// The key of a service of this shape that would take packets to `key`; `None`: no shape.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(&self, key: &Key) -> Option<Key> {
+        let tag = self.tag.load();
+        (tag != 0).then(|| Key {
+            hi: key.hi & self.hi.load(),
+            lo: key.lo & self.lo.load(),
+            tag: key.tag & tag as u32 | (tag >> 32) as u32,
+        })
+    }
 }
 
 /// What is done with a packet to a service.
@@ -139,8 +285,45 @@ pub struct Cell {
     pub region: Word64,
     /// Of a steered service: the entry that counts it (low half) and the listener's number (high half).
     pub steer: Word64,
-    /// Always 0; room for flags.
-    pub reserved: [Word64; 2],
+    /// [`Region`] of the table before, which tells the flows from before where a slot says [`Slot::PREVIOUS`].
+    ///
+    /// [`Slot::PREVIOUS`]: crate::slot::Slot::PREVIOUS
+    pub previous: Word64,
+    /// [`About`].
+    pub about: Word64,
+}
+
+/// What else is known of a service, as one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its number, for what is counted by service: 1 to [`SERVICES`](crate::limits::SERVICES).
+    pub number: u16,
+    /// Whether a client's flows all go to one backend: the slot then follows from the address alone.
+    pub by_client: bool,
+    /// Second of the monotonic clock until which a datagram of an unknown flow goes where flows from before go.
+    pub settled_udp: u32,
+}
+
+impl About {
+    const BY_CLIENT: u64 = 1 << 16;
+
+    /// As the word of a [`Cell`].
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        let by_client = if self.by_client { Self::BY_CLIENT } else { 0 };
+        self.number as u64 | by_client | (self.settled_udp as u64) << 32
+    }
+
+    /// From the word of a [`Cell`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            number: word as u16,
+            by_client: word & Self::BY_CLIENT != 0,
+            settled_udp: (word >> 32) as u32,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Cell>() == 64);
@@ -157,7 +340,8 @@ impl Cell {
             seed: Word64::zero(),
             region: Word64::zero(),
             steer: Word64::zero(),
-            reserved: [const { Word64::zero() }; 2],
+            previous: Word64::zero(),
+            about: Word64::zero(),
         }
     }
 
@@ -168,5 +352,46 @@ impl Cell {
         let tag = self.tag.load();
         (tag as u32 == key.tag && self.lo.load() == key.lo && self.hi.load() == key.hi)
             .then_some((tag >> 32) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_keep_the_first_bits() {
+        let v4 = |bits| Scope::v4(bits).of(0, u64::from(u32::from_ne_bytes([203, 0, 113, 255])));
+        let is = |octets: [u8; 4]| (0, u64::from(u32::from_ne_bytes(octets)));
+        assert_eq!(v4(32), is([203, 0, 113, 255]));
+        assert_eq!(v4(25), is([203, 0, 113, 128]));
+        assert_eq!(v4(9), is([203, 0, 0, 0]));
+        assert_eq!(v4(0), is([0, 0, 0, 0]));
+        for bits in 0..=128_u8 {
+            let (hi, lo) = Scope::v6(bits).of(u64::MAX, u64::MAX);
+            let mask = u128::from_ne_bytes(
+                [hi.to_ne_bytes(), lo.to_ne_bytes()]
+                    .concat()
+                    .try_into()
+                    .unwrap_or([0; 16]),
+            );
+            let want = if bits == 0 {
+                0
+            } else {
+                u128::MAX << (128 - u32::from(bits))
+            };
+            assert_eq!(u128::from_be(mask), want, "{bits}");
+            assert_eq!(
+                (Scope::v6(bits).bits(), Scope::v6(bits).is_v4()),
+                (bits, false)
+            );
+        }
+        for bits in 0..=32 {
+            assert_eq!(
+                (Scope::v4(bits).bits(), Scope::v4(bits).is_v4()),
+                (bits, true)
+            );
+        }
+        assert_eq!((Scope::v4(32), Scope::v6(128)), (Scope::V4, Scope::V6));
     }
 }

@@ -14,13 +14,13 @@ pub enum Verdict {
     Sent = 3,
     /// To a backend by another interface.
     Redirected = 4,
-    /// A fragment to an address with forwarded services only: its ports are not known.
+    /// A later fragment to an address with forwarded services only, whose first one was not seen.
     Fragment = 5,
     /// The service has no backend that takes flows.
     NoBackend = 6,
     /// The backend's next hop is not known yet.
     NoNextHop = 7,
-    /// Longer than the way to the backend allows, the outer header included.
+    /// Longer than the way to the backend allows, the outer header included, and its sender was not told.
     TooBig = 8,
     /// To a service, but its lengths contradict each other or the frame.
     Malformed = 9,
@@ -28,6 +28,8 @@ pub enum Verdict {
     NoHeadroom = 10,
     /// Its TTL or hop limit does not allow to send it on.
     Expired = 11,
+    /// Too big, and turned into the ICMP message that tells its sender so (RFC 1191, RFC 8201).
+    TooBigTold = 12,
 }
 
 /// What the kernel is told to do with the packet.
@@ -45,7 +47,7 @@ pub enum Disposition {
 
 impl Verdict {
     /// All of them, each at the index of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NotOurs,
         Self::Options,
         Self::Listener,
@@ -58,7 +60,11 @@ impl Verdict {
         Self::Malformed,
         Self::NoHeadroom,
         Self::Expired,
+        Self::TooBigTold,
     ];
+
+    /// Room for verdicts where they are counted by service: as many as there are, and some for later ones.
+    pub const ROOM: usize = 16;
 
     /// The word for it in status and metrics.
     #[must_use]
@@ -76,6 +82,7 @@ impl Verdict {
             Self::Malformed => "malformed",
             Self::NoHeadroom => "no_headroom",
             Self::Expired => "expired",
+            Self::TooBigTold => "too_big_told",
         }
     }
 
@@ -85,7 +92,7 @@ impl Verdict {
     pub const fn disposition(self) -> Disposition {
         match self {
             Self::NotOurs | Self::Options | Self::Listener => Disposition::Pass,
-            Self::Sent => Disposition::Transmit,
+            Self::Sent | Self::TooBigTold => Disposition::Transmit,
             Self::Redirected => Disposition::Redirect,
             Self::Fragment
             | Self::NoBackend

@@ -1,21 +1,25 @@
 //! Every map, and what only maps and helpers can do.
 
+use core::ops::DerefMut;
+
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    helpers::bpf_redirect,
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect},
     macros::map,
-    maps::{Array, PerCpuArray, SockMap},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap},
     programs::SkLookupContext,
 };
 use tollgate_common::{
     counter::Counter,
-    limits::{BACKENDS, LISTENERS},
+    fragment::{Fragment, FragmentKey},
+    limits::{BACKENDS, FRAGMENTS as PIECES, LISTENERS, PINS as FLOWS, SERVICES},
+    pin::{Pin, PinKey},
     service::{Action, Key},
     tables::Tables,
     verdict::Verdict,
 };
 
-use crate::pipeline::Outcome;
+use crate::{look::Seen, memory::Memory, pipeline::Outcome};
 
 /// Services, backends, slots: written by user space through `mmap`.
 #[map]
@@ -25,13 +29,127 @@ static TABLES: Array<Tables> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
 
-/// Packets and bytes by backend entry.
+/// Packets that went to no backend, by service and [`Verdict`], [`Verdict::ROOM`] of them for each service.
+#[map]
+static DROPS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(((SERVICES + 1) * Verdict::ROOM) as u32, 0);
+
+/// Packets, bytes and connections by backend entry.
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(BACKENDS as u32, 0);
 
 /// The listeners' sockets by number.
 #[map]
 static SOCKETS: SockMap = SockMap::with_max_entries(LISTENERS as u32, 0);
+
+/// The backends of flows that began in moving slots. Memory is taken as they come, so a node where nothing moves has none.
+#[map]
+static PINS: HashMap<PinKey, Pin> = HashMap::with_max_entries(FLOWS as u32, BPF_F_NO_PREALLOC);
+
+/// Where the first fragments went; the packets that were longest silent are forgotten first.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
+    LruHashMap::with_max_entries(PIECES as u32, 0);
+
+/// What each CPU has done in this second: pins, ICMP messages.
+#[map]
+static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(2, 0);
+
+/// How often something was done in a second.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Rate {
+    second: u32,
+    count: u32,
+}
+
+/// Room for what a closer look sees.
+#[map]
+static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(1, 0);
+
+/// The maps as the pipeline's memory.
+#[derive(Clone, Copy)]
+pub struct Maps;
+
+impl Maps {
+    #[inline(always)]
+    fn within(index: u32, now: u32, limit: u32) -> bool {
+        let Some(rate) = RATES.get_ptr_mut(index) else {
+            return false;
+        };
+        // SAFETY: this CPU's own cell, and no program of this kind interrupts another on one CPU.
+        unsafe {
+            if (*rate).second != now {
+                (*rate).second = now;
+                (*rate).count = 0;
+            }
+            (*rate).count += 1;
+            (*rate).count <= limit
+        }
+    }
+}
+
+impl Memory for Maps {
+    #[inline(always)]
+    fn now(&mut self) -> u32 {
+        const NANOSECONDS: u64 = 1_000_000_000;
+        // SAFETY: takes nothing and returns a number.
+        (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32
+    }
+
+    #[inline(always)]
+    fn recall(&mut self, key: &PinKey, now: u32, opens: bool) -> Option<Pin> {
+        let pin = PINS.get_ptr_mut(key)?;
+        // SAFETY: a value of the map, which is freed only after a grace period (it is not preallocated). Two CPUs may
+        // write the same words at once: each is one aligned store, and either is right.
+        unsafe {
+            let mut backend = (&raw const (*pin).backend).read_volatile();
+            if !opens && backend & Pin::CONFIRMED == 0 {
+                backend |= Pin::CONFIRMED;
+                (&raw mut (*pin).backend).write_volatile(backend);
+            }
+            if (&raw const (*pin).seen).read_volatile() != now {
+                (&raw mut (*pin).seen).write_volatile(now);
+            }
+            Some(Pin { backend, seen: now })
+        }
+    }
+
+    #[inline(always)]
+    fn pin(&mut self, key: &PinKey, pin: Pin, replace: bool) -> bool {
+        let flags = if replace { BPF_ANY } else { BPF_NOEXIST };
+        PINS.insert(key, pin, u64::from(flags)).is_ok()
+    }
+
+    #[inline(always)]
+    fn may_pin(&mut self, now: u32, limit: u32) -> bool {
+        Self::within(0, now, limit)
+    }
+
+    #[inline(always)]
+    fn may_tell(&mut self, now: u32, limit: u32) -> bool {
+        Self::within(1, now, limit)
+    }
+
+    #[inline(always)]
+    fn piece(&mut self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: copied at once; an element that was replaced meanwhile gives another fragment's backend, and a
+        // fragment that went astray is no worse than a lost one.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn note_piece(&mut self, key: &FragmentKey, fragment: Fragment) {
+        // Without it the later ones are dropped, and counted.
+        let _noted = FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn seen(&mut self) -> Option<impl DerefMut<Target = Seen>> {
+        // SAFETY: this CPU's own cell, taken once for each packet; any bytes are a `Seen`.
+        SEEN.get_ptr_mut(0).map(|seen| unsafe { &mut *seen })
+    }
+}
 
 /// The tables. They are always there; the verifier wants to be told what else would happen.
 #[inline(always)]
@@ -53,7 +171,21 @@ pub fn count(outcome: &Outcome) {
         unsafe {
             (*cell).packets += 1;
             (*cell).bytes += u64::from(outcome.bytes);
+            (*cell).flows += u64::from(outcome.opens);
         }
+    }
+    if outcome.service != 0 {
+        drop_of(outcome.service, outcome.verdict as u32);
+    }
+}
+
+/// Counts what became of a packet for a service and went to none of its backends.
+#[inline(never)]
+fn drop_of(service: u16, verdict: u32) {
+    let index = u32::from(service) * Verdict::ROOM as u32 + verdict;
+    if let Some(cell) = DROPS.get_ptr_mut(index) {
+        // SAFETY: as above.
+        unsafe { *cell += 1 };
     }
 }
 

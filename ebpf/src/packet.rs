@@ -1,15 +1,35 @@
 //! A packet as the pipeline sees it: a bounded view of its first bytes, and room made before them.
 
+/// The farthest that [`Packet::at`] reads.
+pub const FAR: usize = 511;
+
 /// The bytes of one packet.
 pub trait Packet {
+    /// The same packet, for a function of its own: so the hot path can keep its view in registers.
+    type Again<'a>: Packet
+    where
+        Self: 'a;
+
+    /// The same packet.
+    fn again(&mut self) -> Self::Again<'_>;
+
     /// The first `N` bytes, if there are so many in the packet's linear part.
     fn head<const N: usize>(&self) -> Option<&[u8; N]>;
+
+    /// `N` bytes from `at` on, which is at most [`FAR`].
+    fn at<const N: usize>(&self, at: usize) -> Option<&[u8; N]>;
 
     /// The first `N` bytes, to be written.
     fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]>;
 
     /// Puts `by` bytes before the packet; what they hold is not defined. False: there is no room, nothing changed.
     fn grow(&mut self, by: u8) -> bool;
+
+    /// Takes the first `by` bytes away. False: they are not there, nothing changed.
+    fn shrink(&mut self, by: u8) -> bool;
+
+    /// Cuts the frame to its first `len` bytes. False: it has no more of them already, or the driver cannot; nothing changed.
+    fn cut(&mut self, len: u32) -> bool;
 
     /// Whether the frame is at least `len` bytes long, all its buffers counted.
     fn holds(&self, len: u32) -> bool;
@@ -32,6 +52,39 @@ macro_rules! load {
     };
 }
 
+/// A place in the frame, at most [`FAR`]: what is beyond is cut to it. On the BPF target the compiler must not know what it
+/// may be, or the verifier follows each way to it by itself.
+#[inline(always)]
+#[must_use]
+pub fn near(at: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    let at = {
+        let mut at = at;
+        // SAFETY: a register is copied to itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) at, options(pure, nomem, nostack)) };
+        at
+    };
+    at & FAR
+}
+
+/// The sum of the 16-bit words of the packet's bytes from `FROM` on, as [`checksum::sum`] has it.
+///
+/// [`checksum::sum`]: tollgate_common::checksum::sum
+#[inline(always)]
+#[must_use]
+pub fn sum_from<const FROM: usize, const N: usize>(bytes: &[u8; N]) -> u64 {
+    const { assert!(FROM <= N && (N - FROM).is_multiple_of(4)) };
+    let (mut sum, mut at) = (0, FROM);
+    while at < N {
+        // SAFETY: inside the array (asserted above when compiled); any bytes are an integer.
+        let word = unsafe { bytes.as_ptr().add(at).cast::<u32>().read_unaligned() };
+        // 32-bit words sum up to the same once they are folded (RFC 1071, section 2).
+        sum += u64::from(word);
+        at += 4;
+    }
+    sum
+}
+
 load!(u16_at, u16);
 load!(u32_at, u32);
 load!(u64_at, u64);
@@ -41,32 +94,107 @@ pub use frame::Frame;
 
 #[cfg(feature = "bpf")]
 mod frame {
-    use core::ffi::c_long;
+    use core::{ffi::c_long, marker::PhantomData};
 
     use aya_ebpf::{
-        EbpfContext as _,
-        helpers::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+        bindings::xdp_md,
+        helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
         programs::XdpContext,
     };
 
-    use super::Packet;
+    use super::{Packet, near};
 
-    /// A frame at the XDP hook.
-    pub struct Frame<'a>(&'a XdpContext);
+    /// A frame at the XDP hook. `ALONE`: it is seen by a function of its own, which reads where the frame begins and ends
+    /// anew. LLVM would have the caller read them and hand them over as numbers, which are no pointers to the verifier.
+    #[derive(Clone, Copy)]
+    pub struct Frame<'a, const ALONE: bool = false> {
+        // Not the reference itself: its target would have to stand in memory, on the stack, for all of the program.
+        ctx: *mut xdp_md,
+        run: PhantomData<&'a XdpContext>,
+    }
 
     impl<'a> Frame<'a> {
         /// The frame that this run of the program is about.
         #[inline(always)]
         pub fn new(ctx: &'a XdpContext) -> Self {
-            Self(ctx)
+            Self {
+                ctx: ctx.ctx,
+                run: PhantomData,
+            }
         }
     }
 
-    impl Packet for Frame<'_> {
+    impl<const ALONE: bool> Frame<'_, ALONE> {
+        #[inline(always)]
+        fn data(&self) -> usize {
+            // SAFETY: a field of the context that the kernel gave, and which lives as long as the run.
+            let data = unsafe { &raw const (*self.ctx).data };
+            // SAFETY: as above.
+            (if ALONE {
+                unsafe { data.read_volatile() }
+            } else {
+                unsafe { data.read() }
+            }) as usize
+        }
+
+        #[inline(always)]
+        fn data_end(&self) -> usize {
+            // SAFETY: as above.
+            let end = unsafe { &raw const (*self.ctx).data_end };
+            // SAFETY: as above.
+            (if ALONE {
+                unsafe { end.read_volatile() }
+            } else {
+                unsafe { end.read() }
+            }) as usize
+        }
+    }
+
+    impl<const ALONE: bool> Packet for Frame<'_, ALONE> {
+        type Again<'b>
+            = Frame<'b, true>
+        where
+            Self: 'b;
+
+        #[inline(always)]
+        fn again(&mut self) -> Frame<'_, true> {
+            Frame {
+                ctx: self.ctx,
+                run: PhantomData,
+            }
+        }
+
+        #[inline(always)]
+        fn at<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+            // What the verifier wants to see right here.
+            let data = self.data() + near(at);
+            if data + N > self.data_end() {
+                return None;
+            }
+            // SAFETY: as in `head`.
+            Some(unsafe { &*(data as *const [u8; N]) })
+        }
+
+        #[inline(always)]
+        fn shrink(&mut self, by: u8) -> bool {
+            // SAFETY: as in `grow`.
+            let moved: c_long = unsafe { bpf_xdp_adjust_head(self.ctx, i32::from(by)) };
+            moved == 0
+        }
+
+        #[inline(always)]
+        fn cut(&mut self, len: u32) -> bool {
+            // SAFETY: the context is the one that the kernel gave.
+            let total = unsafe { bpf_xdp_get_buff_len(self.ctx) };
+            let by = total as i64 - i64::from(len);
+            // SAFETY: as in `grow`.
+            by > 0 && unsafe { bpf_xdp_adjust_tail(self.ctx, -(by as i32)) } == 0
+        }
+
         #[inline(always)]
         fn head<const N: usize>(&self) -> Option<&[u8; N]> {
-            let data = self.0.data();
-            if data + N > self.0.data_end() {
+            let data = self.data();
+            if data + N > self.data_end() {
                 return None;
             }
             // SAFETY: N bytes from `data` on lie before `data_end` (checked above, and again by the verifier). The
@@ -76,8 +204,8 @@ mod frame {
 
         #[inline(always)]
         fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
-            let data = self.0.data();
-            if data + N > self.0.data_end() {
+            let data = self.data();
+            if data + N > self.data_end() {
                 return None;
             }
             // SAFETY: as in `head`; `&mut self` makes it the only view.
@@ -87,24 +215,25 @@ mod frame {
         #[inline(always)]
         fn grow(&mut self, by: u8) -> bool {
             // SAFETY: the context is the one that the kernel gave; a refused move leaves the packet as it was.
-            let moved: c_long = unsafe { bpf_xdp_adjust_head(self.0.ctx, -i32::from(by)) };
+            let moved: c_long = unsafe { bpf_xdp_adjust_head(self.ctx, -i32::from(by)) };
             moved == 0
         }
 
         #[inline(always)]
         fn holds(&self, len: u32) -> bool {
-            if self.0.data() + len as usize <= self.0.data_end() {
+            if self.data() + len as usize <= self.data_end() {
                 return true;
             }
             // Only a frame in several buffers, or a false length, comes here.
             // SAFETY: the context is the one that the kernel gave.
-            let total = unsafe { bpf_xdp_get_buff_len(self.0.as_ptr().cast()) };
+            let total = unsafe { bpf_xdp_get_buff_len(self.ctx) };
             u64::from(len) <= total
         }
 
         #[inline(always)]
         fn ingress(&self) -> u32 {
-            self.0.ingress_ifindex() as u32
+            // SAFETY: a field of the context that the kernel gave.
+            unsafe { (*self.ctx).ingress_ifindex }
         }
     }
 }
@@ -135,6 +264,16 @@ pub(crate) mod host {
     }
 
     impl Packet for Buffer {
+        type Again<'b> = &'b mut Self;
+
+        fn again(&mut self) -> &mut Self {
+            self
+        }
+
+        fn at<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+            self.frame().get(at..)?.first_chunk()
+        }
+
         fn head<const N: usize>(&self) -> Option<&[u8; N]> {
             self.frame().first_chunk()
         }
@@ -151,12 +290,67 @@ pub(crate) mod host {
             true
         }
 
+        fn shrink(&mut self, by: u8) -> bool {
+            let is_there = self.frame().len() >= usize::from(by);
+            self.start += if is_there { usize::from(by) } else { 0 };
+            is_there
+        }
+
+        fn cut(&mut self, len: u32) -> bool {
+            let is_longer = self.frame().len() > len as usize;
+            self.bytes.truncate(self.start + len as usize);
+            is_longer
+        }
+
         fn holds(&self, len: u32) -> bool {
             self.frame().len() >= len as usize
         }
 
         fn ingress(&self) -> u32 {
             1
+        }
+    }
+
+    impl Packet for &mut Buffer {
+        type Again<'b>
+            = &'b mut Buffer
+        where
+            Self: 'b;
+
+        fn again(&mut self) -> &mut Buffer {
+            self
+        }
+
+        fn at<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+            (**self).at(at)
+        }
+
+        fn head<const N: usize>(&self) -> Option<&[u8; N]> {
+            (**self).head()
+        }
+
+        fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+            (**self).head_mut()
+        }
+
+        fn grow(&mut self, by: u8) -> bool {
+            (**self).grow(by)
+        }
+
+        fn shrink(&mut self, by: u8) -> bool {
+            (**self).shrink(by)
+        }
+
+        fn cut(&mut self, len: u32) -> bool {
+            (**self).cut(len)
+        }
+
+        fn holds(&self, len: u32) -> bool {
+            (**self).holds(len)
+        }
+
+        fn ingress(&self) -> u32 {
+            (**self).ingress()
         }
     }
 }

@@ -2,7 +2,7 @@
 //! depends on the packet. The packet inside is not touched.
 
 use tollgate_common::{
-    backend::{Backend, ETHERNET, IPV4, IPV6, Kind, Out},
+    backend::{Backend, ETHERNET, GUE, Header, IPV4, IPV6, Kind, Out},
     checksum,
     flow::Flow,
     verdict::Verdict,
@@ -23,24 +23,45 @@ pub fn rewrite(
     out: Out,
     entropy: u32,
 ) -> Result<(), Verdict> {
-    // `l2` sends on the packet itself, so it counts as a hop (RFC 1812, section 5.3.1; RFC 8200, section 3): two nodes
-    // that name each other cannot loop for ever. A tunnel is one hop whose end is the backend.
-    let (room, least) = match out.kind {
-        Kind::L2 => (0, 2),
-        Kind::Ipip4 => (IPV4, 1),
-        Kind::Ipip6 => (IPV6, 1),
-    };
-    if segment.ttl < least {
+    // Each way checks by itself what it takes: the kind is looked at once.
+    match out.kind {
+        Kind::L2 => {
+            fits::<{ Kind::L2.room() }>(segment, out, 2)?;
+            l2(packet, segment, backend)
+        }
+        Kind::Ipip4 => {
+            fits::<{ Kind::Ipip4.room() }>(segment, out, 1)?;
+            around4::<IPIP4>(packet, segment, backend, entropy)
+        }
+        Kind::Ipip6 => {
+            fits::<{ Kind::Ipip6.room() }>(segment, out, 1)?;
+            around6::<IPIP6>(packet, segment, backend, entropy)
+        }
+        Kind::Gue4 => {
+            fits::<{ Kind::Gue4.room() }>(segment, out, 1)?;
+            around4::<GUE4>(packet, segment, backend, entropy)?;
+            gue::<{ ETHERNET + IPV4 }, GUE4>(packet, segment, backend, entropy)
+        }
+        Kind::Gue6 => {
+            fits::<{ Kind::Gue6.room() }>(segment, out, 1)?;
+            around6::<GUE6>(packet, segment, backend, entropy)?;
+            gue::<{ ETHERNET + IPV6 }, GUE6>(packet, segment, backend, entropy)
+        }
+    }
+}
+
+/// Whether the packet may go on with `ROOM` bytes before it. `l2` sends on the packet itself, so it counts as a hop (RFC
+/// 1812, section 5.3.1; RFC 8200, section 3): two nodes that name each other cannot loop for ever. A tunnel is one hop
+/// whose end is the backend.
+#[inline(always)]
+fn fits<const ROOM: u8>(segment: &Segment, out: Out, least_ttl: u8) -> Result<(), Verdict> {
+    if segment.ttl < least_ttl {
         return Err(Verdict::Expired);
     }
-    if u32::from(segment.len) + room as u32 > u32::from(out.mtu) {
+    if u32::from(segment.len) + u32::from(ROOM) > u32::from(out.mtu) {
         return Err(Verdict::TooBig);
     }
-    match out.kind {
-        Kind::L2 => l2(packet, segment, backend),
-        Kind::Ipip4 => ipip4(packet, segment, backend, entropy),
-        Kind::Ipip6 => ipip6(packet, segment, backend, entropy),
-    }
+    Ok(())
 }
 
 #[inline(always)]
@@ -63,8 +84,15 @@ fn l2(packet: &mut impl Packet, segment: &Segment, backend: &Backend) -> Result<
     Ok(())
 }
 
+/// Lengths of the frame's new head.
+const IPIP4: usize = ETHERNET + IPV4;
+const IPIP6: usize = ETHERNET + IPV6;
+const GUE4: usize = IPIP4 + GUE;
+const GUE6: usize = IPIP6 + GUE;
+
+/// Puts an IPv4 header before the packet, and room for what else the head of `N` bytes holds.
 #[inline(always)]
-fn ipip4(
+fn around4<const N: usize>(
     packet: &mut impl Packet,
     segment: &Segment,
     backend: &Backend,
@@ -73,13 +101,11 @@ fn ipip4(
     const CLASS: u32 = 56; // bit of byte 15 in word 1
     const SOURCE: u32 = 32; // bit of bytes 28-29 in word 3
 
-    if !packet.grow(IPV4 as u8) {
+    if !packet.grow((N - ETHERNET) as u8) {
         return Err(Verdict::NoHeadroom);
     }
-    let head = packet
-        .head_mut::<{ ETHERNET + IPV4 }>()
-        .ok_or(Verdict::NoHeadroom)?;
-    let len = u64::from((segment.len + IPV4 as u16).to_be());
+    let head = packet.head_mut::<N>().ok_or(Verdict::NoHeadroom)?;
+    let len = u64::from((segment.len + (N - ETHERNET) as u16).to_be());
     let source = u64::from(entropy & 0xffff);
     let partial = word(backend, 3);
     let sum = (partial & 0xffff) + len + (u64::from(segment.class) << 8) + source;
@@ -97,8 +123,9 @@ fn ipip4(
     Ok(())
 }
 
+/// The same with an IPv6 header.
 #[inline(always)]
-fn ipip6(
+fn around6<const N: usize>(
     packet: &mut impl Packet,
     segment: &Segment,
     backend: &Backend,
@@ -109,15 +136,13 @@ fn ipip6(
     const LENGTH: u32 = 16; // bit of bytes 18-19 in word 2
     const SOURCE: u32 = 16; // bit of bytes 34-37 in word 4
 
-    if !packet.grow(IPV6 as u8) {
+    if !packet.grow((N - ETHERNET) as u8) {
         return Err(Verdict::NoHeadroom);
     }
-    let head = packet
-        .head_mut::<{ ETHERNET + IPV6 }>()
-        .ok_or(Verdict::NoHeadroom)?;
+    let head = packet.head_mut::<N>().ok_or(Verdict::NoHeadroom)?;
     let class = u64::from(segment.class);
     let label = u64::from(entropy >> 16); // the lower 16 bits of the flow label (RFC 6438)
-    let len = u64::from(segment.len.to_be());
+    let len = u64::from((segment.len + (N - ETHERNET - IPV6) as u16).to_be());
 
     put64(head, 0, word(backend, 0));
     put64(
@@ -131,6 +156,33 @@ fn ipip6(
     put64(head, 40, word(backend, 5));
     put32(head, 48, word(backend, 6) as u32);
     put16(head, 52, (word(backend, 6) >> 32) as u16);
+    Ok(())
+}
+
+/// Writes the UDP and GUE headers at `AT`, whose room is there. The UDP checksum is none, as tunnels may have it with
+/// IPv6 too (RFC 6935, section 5): the packet inside has its own.
+#[inline(always)]
+fn gue<const AT: usize, const N: usize>(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    backend: &Backend,
+    entropy: u32,
+) -> Result<(), Verdict> {
+    /// Source ports are ephemeral ones (RFC 6335, section 6).
+    const EPHEMERAL: u16 = 0xc000;
+    const IPV4_INSIDE: u64 = 4 << 8;
+    const IPV6_INSIDE: u64 = 41 << 8;
+
+    let head = packet.head_mut::<N>().ok_or(Verdict::NoHeadroom)?;
+    let from = u64::from((EPHEMERAL | entropy as u16).to_be());
+    let to = word(backend, 6) >> Header::PORT;
+    let len = u64::from((segment.len + GUE as u16).to_be());
+    put64(head, AT, from | to << 16 | len << 32);
+    let inside = match segment.flow {
+        Flow::V4(..) => IPV4_INSIDE,
+        Flow::V6(..) => IPV6_INSIDE,
+    };
+    put32(head, AT + 8, inside as u32);
     Ok(())
 }
 

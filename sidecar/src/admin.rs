@@ -29,6 +29,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE};
+use tollgate_datapath::FlowQuestion;
+
 use crate::explain::RouteQuestion;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
@@ -47,6 +49,8 @@ pub struct Handles {
     pub explain: Box<dyn Fn(Question) -> Result<Value, String> + Send + Sync>,
     /// Explains which route a request takes; what is wrong with the question, if it is.
     pub explain_route: Box<dyn Fn(RouteQuestion) -> Reply<Result<Value, String>> + Send + Sync>,
+    /// Explains where a client's packets go.
+    pub explain_flow: Box<dyn Fn(FlowQuestion) -> Reply<Result<Value, String>> + Send + Sync>,
     /// The metrics text.
     pub metrics: Box<dyn Fn() -> Reply<String> + Send + Sync>,
     /// The keys of assertions as a JWK set.
@@ -214,6 +218,7 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
             },
             (&Method::POST, "/explain") => explain(&handles, request).await,
             (&Method::POST, "/explain/route") => explain_route(&handles, request).await,
+            (&Method::POST, "/explain/flow") => explain_flow(&handles, request).await,
             (&Method::POST, "/drain") => {
                 (handles.drain)();
                 json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
@@ -233,6 +238,13 @@ async fn explain(handles: &Handles, request: Request<Incoming>) -> Answer {
 async fn explain_route(handles: &Handles, request: Request<Incoming>) -> Answer {
     match question(request, "{\"method\": …, \"url\": …}").await {
         Ok(question) => explained((handles.explain_route)(question).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn explain_flow(handles: &Handles, request: Request<Incoming>) -> Answer {
+    match question(request, "{\"client\": …, \"destination\": …, \"udp\": …}").await {
+        Ok(question) => explained((handles.explain_flow)(question).await),
         Err(refused) => refused,
     }
 }

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tollgate_auth::token::cache::VerdictCache;
+use tollgate_datapath::FlowQuestion;
 
 use crate::admin::{self, Handles};
 use crate::client::Client;
@@ -417,11 +418,21 @@ impl Inner {
     }
 }
 
+async fn explain_flow(inner: &Inner, question: FlowQuestion) -> Result<serde_json::Value, String> {
+    let kernel = inner
+        .kernel
+        .as_ref()
+        .ok_or_else(|| "this daemon has no `datapath`".to_owned())?;
+    let explanation = kernel.explain(question).await?;
+    serde_json::to_value(explanation).map_err(|error| error.to_string())
+}
+
 fn handles(inner: &Arc<Inner>) -> Handles {
     // Weak: the admin interface does not keep a daemon alive that has ended.
     let weak = Arc::downgrade(inner);
     let with = move || Weak::upgrade(&weak);
-    let (status, reload, drain, explain, route, metrics, jwks, unready) = (
+    let (status, reload, drain, explain, route, flow, metrics, jwks, unready) = (
+        with.clone(),
         with.clone(),
         with.clone(),
         with.clone(),
@@ -471,6 +482,13 @@ fn handles(inner: &Arc<Inner>) -> Handles {
             Box::pin(async move {
                 let inner = inner.ok_or_else(|| "the daemon has ended".to_owned())?;
                 inner.explain_route(&question).await
+            })
+        }),
+        explain_flow: Box::new(move |question| {
+            let inner = flow();
+            Box::pin(async move {
+                let inner = inner.ok_or_else(|| "the daemon has ended".to_owned())?;
+                explain_flow(&inner, question).await
             })
         }),
         metrics: Box::new(move || {

@@ -1,6 +1,10 @@
 //! The bodies of commands that are more than a question to the daemon.
 
+mod ask;
 pub mod explain;
+pub mod flow;
 pub mod mint;
 mod paper;
 pub mod route;
+
+pub use ask::Failure;

@@ -14,7 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use tokio::sync::{mpsc, oneshot};
 use tollgate_datapath::model::Model;
-use tollgate_datapath::{Config, Datapath, Status};
+use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, Status};
 
 /// How often next hops are looked at: a backend that got another MAC address is reached again within this.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -42,6 +42,10 @@ enum Order {
     Rest,
     Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
     Status(oneshot::Sender<()>),
+    Explain(
+        FlowQuestion,
+        oneshot::Sender<Result<FlowExplanation, String>>,
+    ),
 }
 
 /// A handle to the thread. The datapath itself stays in the kernel when this is dropped: plain L4 services go on.
@@ -56,6 +60,7 @@ impl std::fmt::Debug for Order {
         f.write_str(match self {
             Self::Apply(..) => "Apply",
             Self::Status(_) => "Status",
+            Self::Explain(..) => "Explain",
             Self::Rest => "Rest",
         })
     }
@@ -119,6 +124,21 @@ impl Kernel {
         let _ = self.orders.send(Order::Rest).await.is_ok();
     }
 
+    /// Where a client's packets go, and why.
+    ///
+    /// # Errors
+    ///
+    /// What is asked cannot be.
+    pub async fn explain(&self, question: FlowQuestion) -> Result<FlowExplanation, String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || "the datapath's thread has ended".to_owned();
+        self.orders
+            .send(Order::Explain(question, answer))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
     /// The counters and states of this moment.
     pub async fn status(&self) -> Option<Arc<Status>> {
         let (answer, answered) = oneshot::channel();
@@ -174,6 +194,9 @@ async fn serve(
                     }
                     status.store(Some(Arc::new(datapath.status())));
                     let _ = answer.send(done).is_ok();
+                }
+                Some(Order::Explain(question, answer)) => {
+                    let _ = answer.send(datapath.explain(&question)).is_ok();
                 }
                 Some(Order::Status(answer)) => {
                     status.store(Some(Arc::new(datapath.status())));
@@ -231,12 +254,18 @@ impl Collector for Figures {
             .map(|(label, packets)| (vec![("verdict", label.to_string())], *packets))
             .collect();
         family("datapath_packets", "Packets by verdict", &verdicts)?;
-        let mut packets = Vec::new();
-        let mut bytes = Vec::new();
+        let (mut packets, mut bytes, mut flows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut drops = Vec::new();
         for service in &status.services {
             let name = || vec![("service", service.name.clone())];
             packets.push((name(), service.packets));
             bytes.push((name(), service.bytes));
+            flows.push((name(), service.flows));
+            for (verdict, count) in &service.drops {
+                let mut labels = name();
+                labels.push(("verdict", (*verdict).to_owned()));
+                drops.push((labels, *count));
+            }
         }
         family(
             "datapath_service_packets",
@@ -244,8 +273,19 @@ impl Collector for Figures {
             &packets,
         )?;
         family("datapath_service_bytes", "Bytes for a service", &bytes)?;
+        family(
+            "datapath_service_connections",
+            "TCP connections opened to a service",
+            &flows,
+        )?;
+        family(
+            "datapath_service_undelivered_packets",
+            "Packets for a service that went to none of its backends, by verdict",
+            &drops,
+        )?;
         packets.clear();
         bytes.clear();
+        flows.clear();
         for service in &status.services {
             for backend in &service.backends {
                 let labels = || {
@@ -256,12 +296,18 @@ impl Collector for Figures {
                 };
                 packets.push((labels(), backend.packets));
                 bytes.push((labels(), backend.bytes));
+                flows.push((labels(), backend.flows));
             }
         }
         family(
             "datapath_backend_packets",
             "Packets sent to a backend",
             &packets,
+        )?;
+        family(
+            "datapath_backend_connections",
+            "TCP connections opened to a backend",
+            &flows,
         )?;
         family("datapath_backend_bytes", "Bytes sent to a backend", &bytes)
     }

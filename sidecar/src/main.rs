@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
+use tollgate_datapath::footprint::Footprint;
 use tracing::Level;
 
 #[global_allocator]
@@ -56,6 +57,11 @@ enum Command {
     Route {
         #[command(subcommand)]
         command: RouteCommand,
+    },
+    /// Flows: which backend a client's packets go to, and why.
+    Flow {
+        #[command(subcommand)]
+        command: FlowCommand,
     },
     /// What the running daemon does.
     #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
@@ -114,6 +120,17 @@ enum RouteCommand {
     Explain(cli::route::Args),
 }
 
+#[derive(Debug, Subcommand)]
+enum FlowCommand {
+    /// Explains a flow: its service and slot, the backend of its packets, and why that one.
+    #[command(
+        after_help = "Exit codes: 0 its packets arrive somewhere; 1 no service takes them, or no backend; 2 not explained: usage,\n\
+                      configuration, no daemon.\n\n\
+                      Example:\n  tollgate flow explain 198.51.100.7:40000 203.0.113.20:5432/tcp"
+    )]
+    Explain(cli::flow::Args),
+}
+
 #[derive(Debug, Args)]
 struct Daemon {
     /// The daemon's admin socket.
@@ -145,6 +162,9 @@ fn main() -> ExitCode {
         Command::Route {
             command: RouteCommand::Explain(args),
         } => block_on(explained(cli::route::run(&args))),
+        Command::Flow {
+            command: FlowCommand::Explain(args),
+        } => block_on(explained(cli::flow::run(&args))),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
@@ -261,10 +281,35 @@ fn check(path: &Path) -> ExitCode {
                     one.routes.len(),
                 ));
             }
+            if let Some(datapath) = &config.datapath {
+                text.push_str(&memory(&Footprint::of(&datapath.model)));
+            }
             say(&text);
             ExitCode::SUCCESS
         }
     }
+}
+
+/// What the datapath takes of the kernel's memory, and of its capacities.
+fn memory(footprint: &Footprint) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / MIB);
+    let mut text = format!(
+        "\ndatapath: {} for tables, {} a CPU for counters; up to {} for pins of flows while slots move\n  \
+         slots {} of {}, backends {} of {}",
+        mib(footprint.tables),
+        mib(footprint.counters),
+        mib(footprint.pins),
+        footprint.slots,
+        footprint.most_slots,
+        footprint.backends,
+        footprint.most_backends,
+    );
+    for one in &footprint.services {
+        let (slots, bytes) = (one.slots, one.bytes as f64 / 1024.0);
+        text.push_str(&format!("\n  {}: {slots} slots, {bytes:.0} KiB", one.name));
+    }
+    text
 }
 
 async fn status(socket: &Path, json: bool) -> ExitCode {
@@ -389,6 +434,18 @@ fn summary(status: &Value) -> String {
             word(&one["deliver"]),
             word(&one["packets"]),
         );
+        let moving = &one["slots"]["moving"];
+        if moving.as_u64().is_some_and(|moving| moving > 0) {
+            let count = word(&one["slots"]["count"]);
+            let _ = writeln!(
+                text,
+                "         {} of {count} slots are moving",
+                word(moving)
+            );
+        }
+        for (verdict, packets) in one["drops"].as_object().into_iter().flatten() {
+            let _ = writeln!(text, "         {verdict:<16} {} packets", word(packets));
+        }
         for backend in list(&one["backends"]) {
             let _ = writeln!(
                 text,
@@ -420,7 +477,7 @@ fn clock_line(clock: &Value, ahead: f64) -> String {
     )
 }
 
-async fn explained(verdict: impl Future<Output = Result<bool, cli::explain::Failure>>) -> ExitCode {
+async fn explained(verdict: impl Future<Output = Result<bool, cli::Failure>>) -> ExitCode {
     match verdict.await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

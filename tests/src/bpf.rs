@@ -1,15 +1,19 @@
 //! Programs under test: loaded without pins, fed with packets by `BPF_PROG_TEST_RUN`, their tables filled by the
 //! product's own code with next hops of the test's choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use aya::{TestRun as _, programs::TestRunOptions};
 use tollgate::demo::lab::missing_rights;
-use tollgate_common::verdict::Verdict;
+use tollgate_common::{
+    pin::{Pin, PinKey},
+    verdict::Verdict,
+};
 use tollgate_datapath::{
+    maps::{Pinned, second},
     model::Model,
     object::Object,
-    reconcile::{Applied, Effects, Hops, State},
+    reconcile::{Applied, Effects, Hops, Settled, State},
 };
 
 /// What XDP programs answer (linux/bpf.h).
@@ -45,12 +49,22 @@ pub struct Ran {
     pub frame: Vec<u8>,
 }
 
-struct Nothing;
+/// The pins of the loaded programs; nothing else has to be done, for no packet is under way between two runs.
+struct Pins<'a>(&'a mut Pinned);
 
-impl Effects for Nothing {
+impl Effects for Pins<'_> {
     fn reset(&mut self, _: u16) {}
+    fn reset_drops(&mut self, _: u16) {}
     fn forget(&mut self, _: u32) {}
     fn grace(&mut self) {}
+
+    fn now(&self) -> u32 {
+        second()
+    }
+
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
+        self.0.retain(keep).expect("the pins")
+    }
 }
 
 impl Bench {
@@ -61,6 +75,7 @@ impl Bench {
             panic!("this test loads eBPF programs: {missing}");
         }
         let object = Object::load(None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        object.tables.sign();
         Self {
             state: State::read(&object.tables),
             object,
@@ -70,8 +85,9 @@ impl Bench {
     /// Makes the tables say what the model means.
     pub fn apply(&mut self, model: &Model, hops: &Hops) -> Applied {
         let Self { object, state } = self;
+        let Object { tables, pinned, .. } = object;
         state
-            .apply(&object.tables, model, hops, &mut Nothing)
+            .apply(tables, model, hops, &mut Pins(pinned))
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -125,6 +141,41 @@ impl Bench {
             verdict,
             frame: frame_out,
         }
+    }
+
+    /// Sends a frame through the XDP program and looks at nothing but the answer and the frame's new destination: for
+    /// many frames.
+    pub fn glance(&mut self, frame: &[u8]) -> (u32, [u8; 6]) {
+        let mut out = [0; 512];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let program = self.object.xdp().expect("the XDP program");
+        let result = program.test_run(options).expect("a test run");
+        let [a, b, c, d, e, f, ..] = out;
+        (result.return_value, [a, b, c, d, e, f])
+    }
+
+    /// A round of what the daemon does every few seconds; all flows may be silent for so many seconds.
+    pub fn settle(&mut self, idle: u32) -> Settled {
+        let Self { object, state } = self;
+        let Object { tables, pinned, .. } = object;
+        state.settle(tables, &mut Pins(pinned), |_| idle)
+    }
+
+    /// The flows that are pinned.
+    pub fn pins(&mut self) -> HashSet<PinKey> {
+        let mut pins = HashSet::new();
+        let all = self.object.pinned.retain(|key, _| pins.insert(*key));
+        assert_eq!(all.expect("the pins"), pins.len());
+        pins
+    }
+
+    /// Starts as a new daemon would, from what the tables say.
+    pub fn restart(&mut self) {
+        self.state = State::read(&self.object.tables);
     }
 
     fn verdicts(&self) -> BTreeMap<Verdict, u64> {

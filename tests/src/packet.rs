@@ -31,6 +31,23 @@ pub fn frame(source: IpAddr, port: u16, vip: Vip, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The first frame of a TCP connection to a service: a SYN.
+#[must_use]
+pub fn opening(source: IpAddr, port: u16, vip: Vip) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(CLIENT_MAC, NODE_MAC);
+    let ip = match (source, vip.ip) {
+        (IpAddr::V4(source), IpAddr::V4(vip)) => ethernet.ipv4(source.octets(), vip.octets(), 61),
+        (IpAddr::V6(source), IpAddr::V6(vip)) => ethernet.ipv6(source.octets(), vip.octets(), 61),
+        _ => panic!("{source} and {vip} are of different families"),
+    };
+    let mut frame = Vec::new();
+    ip.tcp(port, vip.port, 7, 65_000)
+        .syn()
+        .write(&mut frame, b"")
+        .expect("a frame");
+    frame
+}
+
 /// A frame around an IP packet that somebody else has made.
 #[must_use]
 pub fn around(ethertype: EtherType, packet: &[u8]) -> Vec<u8> {

@@ -9,7 +9,7 @@ fn tollgate_xdp(ctx: XdpContext) -> u32 {
     let Some(tables) = maps::tables() else {
         return xdp_action::XDP_PASS;
     };
-    let outcome = pipeline::ingress(&mut Frame::new(&ctx), tables);
+    let outcome = pipeline::ingress(&mut Frame::new(&ctx), tables, maps::Maps);
     maps::count(&outcome); // the only exit: each packet is counted exactly once
     match outcome.verdict.disposition() {
         Disposition::Pass => xdp_action::XDP_PASS,

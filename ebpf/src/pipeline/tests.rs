@@ -12,7 +12,7 @@ use tollgate_common::{
 };
 
 use super::*;
-use crate::packet::host::Buffer;
+use crate::{memory::host::Table, packet::host::Buffer};
 
 const ROOM: usize = 256;
 const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -29,6 +29,7 @@ fn tables(tables: &'static Tables, header: Header, kind: Kind, mtu: u16) -> &'st
             ifindex: 1,
             mtu,
             kind,
+            vlan: 0,
         }
         .pack(),
     );
@@ -148,7 +149,7 @@ proptest! {
                 before[15] = class << 4;
             }
             let mut packet = Buffer::new(&before, ROOM);
-            let outcome = ingress(&mut packet, tables);
+            let outcome = ingress(&mut packet, tables, &Table::new(0));
             prop_assert_eq!(outcome.verdict, Verdict::Sent);
             prop_assert_eq!((outcome.entry, usize::from(outcome.bytes)), (1, before.len() - 14));
             let (protocol, len, carried) = outer(packet.frame());
@@ -168,7 +169,7 @@ proptest! {
         let tables = tables(&TABLES, Header::l2(NEXT, NODE), Kind::L2, 1500);
         let before = frame(source, port, b"hello");
         let mut packet = Buffer::new(&before, ROOM);
-        prop_assert_eq!(ingress(&mut packet, tables).verdict, Verdict::Sent);
+        prop_assert_eq!(ingress(&mut packet, tables, &Table::new(0)).verdict, Verdict::Sent);
         prop_assert_eq!(&packet.frame()[..12], &[NEXT, NODE].concat()[..]);
         prop_assert_eq!(&packet.frame()[12..], &one_hop_on(&before)[12..]);
     }
@@ -178,7 +179,7 @@ proptest! {
         static TABLES: Tables = Tables::zero();
         let tables = tables(&TABLES, Header::l2(NEXT, NODE), Kind::L2, 1500);
         let mut packet = Buffer::new(&bytes, 0);
-        let outcome = ingress(&mut packet, tables);
+        let outcome = ingress(&mut packet, tables, &Table::new(0));
         if !matches!(outcome.verdict, Verdict::Sent) {
             prop_assert_eq!(packet.frame(), &bytes[..]);
         }
@@ -210,7 +211,8 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
         100,
     );
     let source = IpAddr::from([198, 51, 100, 7]);
-    let verdict = |frame: &[u8], room| ingress(&mut Buffer::new(frame, room), tables).verdict;
+    let verdict =
+        |frame: &[u8], room| ingress(&mut Buffer::new(frame, room), tables, &Table::new(0)).verdict;
 
     let fits = frame(source, 5000, &[0; 40]);
     assert_eq!(verdict(&fits, 20), Verdict::Sent);

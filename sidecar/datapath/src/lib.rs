@@ -4,11 +4,20 @@
 //! on while no daemon runs, and the next one adopts it.
 #![deny(unsafe_code)]
 
-use std::{collections::HashSet, os::fd::BorrowedFd, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    os::fd::BorrowedFd,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 pub mod attach;
 pub mod config;
+mod effects;
 mod error;
+pub mod explain;
+pub mod flow;
+pub mod footprint;
 #[expect(
     unsafe_code,
     reason = "shared memory is mapped in this one file; the rest sees atomics"
@@ -27,6 +36,7 @@ pub mod tables;
 pub use attach::{AttachError, Attached};
 pub use config::{Announce, Config, XdpMode};
 pub use error::{ApplyError, DownError, OpenError, RegisterError};
+pub use explain::{FlowExplanation, FlowQuestion};
 pub use netlink::NetlinkError;
 pub use object::ObjectError;
 pub use pins::PinsError;
@@ -36,15 +46,18 @@ pub use stats::Status;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use maps::{Counters, Mapping, Sockets};
+use effects::{Kernel, grace};
+use explain::Known;
+use maps::Mapping;
 use model::{Deliver, Model};
 use neighbours::Ways;
 use netlink::{Device, Netlink};
 use object::Object;
 use pins::{Lock, Pins};
-use reconcile::{Effects, State};
+use reconcile::State;
 use routes::{There, Wanted};
-use stats::{BackendStatus, ListenerStatus, ServiceStatus};
+use stats::{BackendStatus, FlowsStatus, ListenerStatus, ServiceStatus};
+use tollgate_common::service::Key;
 
 /// What [`down`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -65,6 +78,7 @@ pub struct Datapath {
     state: State,
     model: Model,
     ways: Ways,
+    flows: FlowsStatus,
     registered: HashSet<String>,
     attached: Vec<Attached>,
     adopted: bool,
@@ -116,6 +130,7 @@ impl Datapath {
             object,
             model: Model::default(),
             ways,
+            flows: FlowsStatus::default(),
             registered: HashSet::new(),
             attached: Vec::new(),
             adopted: found == Found::SameLayout,
@@ -256,6 +271,19 @@ impl Datapath {
         } = self;
         let (tables, mut effects) = Kernel::of(object);
         state.refresh(tables, &ways.hops, &mut effects);
+        let idle: HashMap<Key, u32> = self
+            .model
+            .services
+            .iter()
+            .map(|one| (tables::key(one.vip), one.connection_idle.as_secs() as u32))
+            .collect();
+        let settled = state.settle(tables, &mut effects, |key| {
+            idle.get(&key).copied().unwrap_or(u32::MAX)
+        });
+        (self.flows.moving, self.flows.left) = (settled.moving, settled.left);
+        if let Some(pins) = settled.pins {
+            self.flows.pins = pins;
+        }
         let attached = self.attached_of(&devices);
         let wanted = Wanted::of(&self.model, self.config.announce, &attached);
         routes::restore(&netlink, &wanted, &devices).await
@@ -281,7 +309,42 @@ impl Datapath {
                 .into_iter()
                 .map(|(verdict, n)| (verdict.label(), n))
                 .collect(),
+            flows: FlowsStatus {
+                since: self.object.tables.made.load(),
+                ..self.flows
+            },
         }
+    }
+
+    /// Where a client's packets go, and why.
+    ///
+    /// # Errors
+    /// What is asked cannot be.
+    pub fn explain(&self, question: &FlowQuestion) -> Result<FlowExplanation, String> {
+        let known = Known {
+            tables: &self.object.tables,
+            model: &self.model,
+            pin: &|key| {
+                self.object.pinned.get(key).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "a pin was not read");
+                    None
+                })
+            },
+            now: maps::second(),
+        };
+        let mut explanation = known.explain(question)?;
+        let is_moving = explanation.slot.as_ref().is_some_and(|slot| slot.moving);
+        let made = UNIX_EPOCH + Duration::from_secs(self.object.tables.made.load());
+        let age = made.elapsed().unwrap_or_default();
+        let idle = self.model.services.iter().map(|one| one.connection_idle);
+        if is_moving && idle.max().is_some_and(|idle| age < idle) {
+            let note = format!(
+                "no history from before {} s ago: a flow that began earlier, on another node, while the slot moved there, is not known here",
+                age.as_secs()
+            );
+            explanation.notes.push(note);
+        }
+        Ok(explanation)
     }
 
     /// The tables as the kernel sees them.
@@ -369,6 +432,16 @@ impl Datapath {
         devices.iter().filter(named).cloned().collect()
     }
 
+    fn drops(&self, service: Key) -> BTreeMap<&'static str, u64> {
+        let number = self.state.number(service).unwrap_or(0);
+        let drops = self.object.counters.drops(number).unwrap_or_else(|error| {
+            tracing::warn!(%error, number, "the drops of a service were not read");
+            Default::default()
+        });
+        let labelled = drops.into_iter().map(|(verdict, n)| (verdict.label(), n));
+        labelled.collect()
+    }
+
     fn service(&self, service: &model::Service) -> ServiceStatus {
         let key = tables::key(service.vip);
         let count = |owner| {
@@ -400,6 +473,7 @@ impl Datapath {
                     drain: backend.drain,
                     packets: counter.packets,
                     bytes: counter.bytes,
+                    flows: counter.flows,
                     next_hop: self
                         .ways
                         .words
@@ -423,6 +497,9 @@ impl Datapath {
             deliver: service.deliver.word(),
             packets: counters.iter().map(|(_, counter)| counter.packets).sum(),
             bytes: counters.iter().map(|(_, counter)| counter.bytes).sum(),
+            flows: counters.iter().map(|(_, counter)| counter.flows).sum(),
+            drops: self.drops(key),
+            slots: self.state.slots(&self.object.tables, key),
             backends: backends.collect(),
             listener,
         }
@@ -490,49 +567,5 @@ impl Found {
             }
             _ => Self::OtherLayout,
         }
-    }
-}
-
-/// The effects on the kernel's own maps.
-struct Kernel<'a> {
-    counters: &'a mut Counters,
-    sockets: &'a mut Sockets,
-}
-
-impl<'a> Kernel<'a> {
-    /// And the tables beside them.
-    fn of(object: &'a mut Object) -> (&'a Mapping, Self) {
-        let Object {
-            tables,
-            counters,
-            sockets,
-            ..
-        } = object;
-        (tables, Self { counters, sockets })
-    }
-}
-
-impl Effects for Kernel<'_> {
-    fn reset(&mut self, entry: u16) {
-        if let Err(error) = self.counters.reset(entry) {
-            tracing::warn!(%error, entry, "a counter was not reset; it goes on from its last value");
-        }
-    }
-
-    fn forget(&mut self, listener: u32) {
-        // EINVAL: no socket stood there.
-        let _cleared = self.sockets.clear(listener);
-    }
-
-    fn grace(&mut self) {
-        grace();
-    }
-}
-
-/// Waits until no packet is being processed that may have seen what was before.
-fn grace() {
-    if maps::grace().is_err() {
-        // Many times as long as a packet takes.
-        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -7,15 +7,23 @@ use std::{
     ops::Deref,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     ptr::NonNull,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{MapData, MapError, PerCpuArray, SockMap};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, SockMap};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use tollgate_common::{
     counter::Counter,
     limits::LAYOUT,
-    tables::{MAGIC, Tables},
+    pin::{Pin, PinKey},
+    tables::{Guards, MAGIC, Tables},
     verdict::Verdict,
+};
+
+/// The flood guards: what a new flow costs the slow way, times so many, is a small part of a CPU's second.
+const GUARDS: Guards = Guards {
+    pins: 65_536,
+    icmp: 1_000,
 };
 
 /// The tables in memory: the kernel's, or some of our own to try things on.
@@ -65,10 +73,15 @@ impl Mapping {
         self.magic.load() == MAGIC && self.layout.load() == u64::from(LAYOUT)
     }
 
-    /// Says what the bytes of this new map mean.
+    /// Says what the bytes of this map mean, if it is new.
     pub fn sign(&self) {
-        self.layout.store(u64::from(LAYOUT));
-        self.magic.store(MAGIC);
+        self.guards.store(GUARDS.pack());
+        if !self.is_of_this_layout() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            self.made.store(now.map_or(0, |now| now.as_secs()));
+            self.layout.store(u64::from(LAYOUT));
+            self.magic.store(MAGIC);
+        }
     }
 }
 
@@ -109,14 +122,20 @@ pub fn grace() -> nix::Result<()> {
 pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,
     entries: PerCpuArray<MapData, Counter>,
+    drops: PerCpuArray<MapData, u64>,
 }
 
 impl Counters {
     pub(crate) fn new(
         verdicts: PerCpuArray<MapData, u64>,
         entries: PerCpuArray<MapData, Counter>,
+        drops: PerCpuArray<MapData, u64>,
     ) -> Self {
-        Self { verdicts, entries }
+        Self {
+            verdicts,
+            entries,
+            drops,
+        }
     }
 
     /// Packets by verdict, over all CPUs.
@@ -142,7 +161,38 @@ impl Counters {
         Ok(values.iter().fold(Counter::default(), |sum, one| Counter {
             packets: sum.packets.wrapping_add(one.packets),
             bytes: sum.bytes.wrapping_add(one.bytes),
+            flows: sum.flows.wrapping_add(one.flows),
+            reserved: 0,
         }))
+    }
+
+    /// Packets for a service that went to none of its backends, by verdict, over all CPUs; those of which there were any.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn drops(&self, service: u16) -> Result<BTreeMap<Verdict, u64>, MapError> {
+        let mut drops = BTreeMap::new();
+        for verdict in Verdict::ALL {
+            let count = self.drops.get(&drop_index(service, verdict as usize), 0)?;
+            let count: u64 = count.iter().sum();
+            if count > 0 {
+                drops.insert(verdict, count);
+            }
+        }
+        Ok(drops)
+    }
+
+    /// Lets what a service drops be counted from zero: its number goes to another one.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn reset_drops(&mut self, service: u16) -> Result<(), MapError> {
+        for verdict in 0..Verdict::ROOM {
+            let index = drop_index(service, verdict);
+            let cpus = self.drops.get(&index, 0)?.len();
+            self.drops.set(index, per_cpu(vec![0; cpus])?, 0)?;
+        }
+        Ok(())
     }
 
     /// Lets an entry count from zero: its number goes to another backend.
@@ -151,15 +201,77 @@ impl Counters {
     /// The map's.
     pub fn reset(&mut self, id: u16) -> Result<(), MapError> {
         let cpus = self.entries.get(&u32::from(id), 0)?.len();
-        let zero = vec![Counter::default(); cpus];
-        let zero = aya::maps::PerCpuValues::try_from(zero).map_err(|io_error| {
-            MapError::SyscallError(aya::sys::SyscallError {
-                call: "possible CPUs",
-                io_error,
-            })
-        })?;
+        let zero = per_cpu(vec![Counter::default(); cpus])?;
         self.entries.set(u32::from(id), zero, 0)
     }
+}
+
+fn drop_index(service: u16, verdict: usize) -> u32 {
+    u32::from(service) * Verdict::ROOM as u32 + verdict as u32
+}
+
+fn per_cpu<T: aya::Pod>(values: Vec<T>) -> Result<aya::maps::PerCpuValues<T>, MapError> {
+    aya::maps::PerCpuValues::try_from(values).map_err(|io_error| {
+        MapError::SyscallError(aya::sys::SyscallError {
+            call: "possible CPUs",
+            io_error,
+        })
+    })
+}
+
+/// The pins.
+pub struct Pinned(HashMap<MapData, PinKey, Pin>);
+
+impl Pinned {
+    pub(crate) fn new(map: HashMap<MapData, PinKey, Pin>) -> Self {
+        Self(map)
+    }
+
+    /// A flow's pin.
+    ///
+    /// # Errors
+    /// The map's; one that is not there is none.
+    pub fn get(&self, key: &PinKey) -> Result<Option<Pin>, MapError> {
+        match self.0.get(key, 0) {
+            Ok(pin) => Ok(Some(pin)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes out what is not to be kept; returns how many are left. Pins that come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn retain(
+        &mut self,
+        mut keep: impl FnMut(&PinKey, &Pin) -> bool,
+    ) -> Result<usize, MapError> {
+        let (mut gone, mut left) = (Vec::new(), 0);
+        for pin in self.0.iter() {
+            let (key, pin) = pin?;
+            if keep(&key, &pin) {
+                left += 1;
+            } else {
+                gone.push(key);
+            }
+        }
+        for key in gone {
+            match self.0.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Second of the monotonic clock, as packets see it (`bpf_ktime_get_coarse_ns`).
+#[must_use]
+pub fn second() -> u32 {
+    use nix::time::{ClockId, clock_gettime};
+    // It fails only for clocks that do not exist.
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_sec() as u32)
 }
 
 /// The listeners' sockets, by number.

@@ -2,12 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    str::FromStr,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use tollgate_common::limits::{BACKENDS_PER_SERVICE, LISTENER_NAME, SERVICES};
+
+mod vip;
+
+pub use vip::{Proto, Vip, VipError};
 
 /// Everything that the datapath is to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,26 +28,26 @@ pub struct Service {
     pub vip: Vip,
     /// Where its packets go.
     pub deliver: Deliver,
+    /// Which flows go to one backend.
+    pub affinity: Affinity,
+    /// For how long a flow may be silent and still keep its backend when its slot moved.
+    pub connection_idle: Duration,
 }
 
-/// A virtual address, with port and protocol: `203.0.113.10:443/tcp`, `[2001:db8::1]:443/tcp`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Vip {
-    /// The address.
-    pub ip: IpAddr,
-    /// The port, 1 to 65535.
-    pub port: u16,
-    /// The protocol.
-    pub proto: Proto,
-}
+/// For how long flows of services that say nothing else may be silent.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
+/// The least and the most that they may say: the pins of silent flows take room.
+pub const CONNECTION_IDLES: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Proto {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
+/// Which flows go to one backend for certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each flow by itself.
+    #[default]
+    Flow,
+    /// All flows of a client's address.
+    Client,
 }
 
 /// Where the packets of a service go.
@@ -54,6 +57,8 @@ pub enum Deliver {
     Listener(String),
     /// To backends, inside an IP header of their own.
     Ipip(Vec<Backend>),
+    /// To backends, inside IP, UDP and GUE headers.
+    Gue(Vec<Backend>),
     /// To backends on the same segment, by new MAC addresses.
     L2(Vec<Backend>),
 }
@@ -65,7 +70,7 @@ pub struct Backend {
     pub address: IpAddr,
     /// Its share, relative to the others', 1 to 1000.
     pub weight: u32,
-    /// Takes no flows. In this version also the flows that it has are dealt anew.
+    /// Takes no new flows, and keeps those that it has.
     pub drain: bool,
 }
 
@@ -76,6 +81,7 @@ impl Deliver {
         match self {
             Self::Listener(_) => "listener",
             Self::Ipip(_) => "ipip",
+            Self::Gue(_) => "gue",
             Self::L2(_) => "l2",
         }
     }
@@ -85,7 +91,7 @@ impl Deliver {
     pub fn backends(&self) -> &[Backend] {
         match self {
             Self::Listener(_) => &[],
-            Self::Ipip(backends) | Self::L2(backends) => backends,
+            Self::Ipip(backends) | Self::Gue(backends) | Self::L2(backends) => backends,
         }
     }
 }
@@ -107,9 +113,17 @@ pub enum ModelError {
 /// Why a service cannot be done, whatever its name is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceError {
-    /// Port 0.
-    #[error("the VIP {0} has no port; name one, 1 to 65535")]
-    NoPort(Vip),
+    /// Too much at once.
+    #[error(
+        "the VIP {0} is a prefix of fewer than {1} bits; name the networks that the service is for"
+    )]
+    WidePrefix(Vip, u8),
+    /// Not a prefix's first address.
+    #[error("the VIP {0} is no prefix, for bits are set behind its length; write {1}")]
+    InsidePrefix(Vip, Vip),
+    /// The pins of silent flows would fill the table.
+    #[error("`connection_idle` of {0:?} is out of range; allowed are 1 s to 24 h")]
+    ConnectionIdle(Duration),
     /// Clients cannot send to it.
     #[error("the VIP {0} cannot be balanced: {1}")]
     Vip(Vip, Unfit),
@@ -228,9 +242,25 @@ impl Model {
 }
 
 impl Service {
+    /// A service that says nothing else.
+    #[must_use]
+    pub const fn new(name: String, vip: Vip, deliver: Deliver) -> Self {
+        Self {
+            name,
+            vip,
+            deliver,
+            affinity: Affinity::Flow,
+            connection_idle: CONNECTION_IDLE,
+        }
+    }
+
     fn check(&self) -> Result<(), ServiceError> {
         self.vip.check()?;
         self.deliver.check(self.vip)?;
+        let (least, most) = CONNECTION_IDLES;
+        if !(least..=most).contains(&self.connection_idle) {
+            return Err(ServiceError::ConnectionIdle(self.connection_idle));
+        }
         let mut seen = HashSet::new();
         for backend in self.deliver.backends() {
             backend.check()?;
@@ -244,13 +274,25 @@ impl Service {
 }
 
 impl Vip {
+    /// The shortest prefixes that are taken: a mistyped one must not take the whole network.
+    const LEAST_V4: u8 = 8;
+    const LEAST_V6: u8 = 16;
+
     /// Whether clients can send to it.
     ///
     /// # Errors
-    /// [`ServiceError::NoPort`], [`ServiceError::Vip`].
+    /// [`ServiceError::WidePrefix`], [`ServiceError::InsidePrefix`], [`ServiceError::Vip`].
     pub fn check(self) -> Result<(), ServiceError> {
-        if self.port == 0 {
-            return Err(ServiceError::NoPort(self));
+        let least = match self.ip {
+            IpAddr::V4(_) => Self::LEAST_V4,
+            IpAddr::V6(_) => Self::LEAST_V6,
+        };
+        if self.bits < least {
+            return Err(ServiceError::WidePrefix(self, least));
+        }
+        let first = self.first();
+        if first != self.ip {
+            return Err(ServiceError::InsidePrefix(self, Self { ip: first, ..self }));
         }
         Unfit::check(self.ip).map_err(|why| ServiceError::Vip(self, why))
     }
@@ -282,7 +324,7 @@ impl Deliver {
     /// # Errors
     /// [`ServiceError::OwnBackend`], [`ServiceError::Family`].
     pub fn takes(&self, vip: Vip, backend: IpAddr) -> Result<(), ServiceError> {
-        if backend == vip.ip {
+        if vip.covers(backend) {
             return Err(ServiceError::OwnBackend(backend));
         }
         if matches!(self, Self::L2(_)) && backend.is_ipv4() != vip.ip.is_ipv4() {
@@ -303,66 +345,6 @@ impl Backend {
             return Err(ServiceError::Weight(self.address, self.weight));
         }
         Ok(())
-    }
-}
-
-/// Why a text is not a [`Vip`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VipError {
-    /// No protocol.
-    #[error("`{0}` lacks its protocol; write it as 203.0.113.10:443/tcp or [2001:db8::1]:443/tcp")]
-    NoProtocol(String),
-    /// Not `tcp` or `udp`.
-    #[error("`{0}` is no protocol for a service; write /tcp or /udp")]
-    Protocol(String),
-    /// Not an address with a port.
-    #[error(
-        "`{0}` is not an address with a port; write it as 203.0.113.10:443 or [2001:db8::1]:443"
-    )]
-    Address(String),
-    /// Port 0.
-    #[error("port 0 would mean any port, which is not available in this version; name the port")]
-    AnyPort,
-}
-
-impl FromStr for Vip {
-    type Err = VipError;
-
-    fn from_str(text: &str) -> Result<Self, VipError> {
-        let (address, proto) = text
-            .rsplit_once('/')
-            .ok_or_else(|| VipError::NoProtocol(text.to_owned()))?;
-        let proto = match proto {
-            "tcp" => Proto::Tcp,
-            "udp" => Proto::Udp,
-            other => return Err(VipError::Protocol(other.to_owned())),
-        };
-        let address: SocketAddr = address
-            .parse()
-            .map_err(|_| VipError::Address(address.to_owned()))?;
-        if address.port() == 0 {
-            return Err(VipError::AnyPort);
-        }
-        Ok(Self {
-            ip: address.ip(),
-            port: address.port(),
-            proto,
-        })
-    }
-}
-
-impl fmt::Display for Vip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", SocketAddr::new(self.ip, self.port), self.proto)
-    }
-}
-
-impl fmt::Display for Proto {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
     }
 }
 

@@ -15,6 +15,8 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
+use tollgate_common::tag::Tags;
+
 use crate::{
     model::{Deliver, Model},
     netlink::{self, Device, Netlink, NetlinkError, neighbour_of, route_address},
@@ -40,6 +42,10 @@ pub(crate) struct Ways {
 /// The way to one backend by the routing table.
 struct Way {
     device: Device,
+    /// Index of the device that frames leave by: of a VLAN device the one below it.
+    out: u32,
+    /// What they are tagged with there.
+    tags: Tags,
     via: IpAddr,
     mtu: u16,
 }
@@ -127,10 +133,11 @@ pub(crate) async fn resolve(
         match (neighbour, way.device.mac) {
             (Neighbour::Known(destination), Some(source)) => {
                 let hop = NextHop {
-                    ifindex: way.device.index,
+                    ifindex: way.out,
                     source,
                     destination,
                     mtu: way.mtu,
+                    tags: way.tags,
                 };
                 ways.hops.insert(search.backend, hop);
             }
@@ -271,8 +278,26 @@ fn way_of(route: &RouteMessage, backend: IpAddr, devices: &[Device]) -> Result<W
         return Err(format!("{} is not an Ethernet device", device.name));
     }
     let mtu = mtu.min(device.mtu).min(u32::from(u16::MAX)) as u16;
+    let (mut out, mut tags) = (device, Tags::NONE);
+    while let Some((below, tag)) = out.vlan {
+        if tags.len() == 8 {
+            return Err(format!("{} is in more than two VLANs", device.name));
+        }
+        tags = tags.within(tag);
+        out = devices
+            .iter()
+            .find(|device| device.index == below)
+            .ok_or_else(|| {
+                format!(
+                    "the device below {} is in another network namespace",
+                    device.name
+                )
+            })?;
+    }
     Ok(Way {
         device: device.clone(),
+        out: out.index,
+        tags,
         via,
         mtu,
     })
@@ -347,6 +372,7 @@ mod tests {
             source: [0; 6],
             destination: old,
             mtu: 1500,
+            tags: Tags::NONE,
         };
         let known = Neighbour::Known;
         for (first, now, before, judged) in [

@@ -8,11 +8,16 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol},
-        link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+        link::{
+            InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+            VlanProtocol, XdpAttached,
+        },
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType},
     },
 };
+
+use tollgate_common::tag::Tags;
 
 use crate::config::XdpMode;
 
@@ -92,6 +97,8 @@ pub struct Device {
     pub xdp: Option<XdpMode>,
     /// The kernel's number of that program.
     pub program: Option<u32>,
+    /// Of a VLAN device: the device that its frames leave by, and the tag that they get.
+    pub vlan: Option<(u32, Tags)>,
 }
 
 /// A conversation with the kernel, in the network namespace of the thread that began it.
@@ -192,7 +199,9 @@ fn device(link: &LinkMessage) -> Option<Device> {
         mtu: 0,
         xdp: None,
         program: None,
+        vlan: None,
     };
+    let (mut below, mut tag) = (None, None);
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
@@ -207,10 +216,29 @@ fn device(link: &LinkMessage) -> Option<Device> {
                     _ => None,
                 });
             }
+            LinkAttribute::Link(index) => below = Some(*index),
+            LinkAttribute::LinkInfo(info) => {
+                tag = info.iter().find_map(|one| match one {
+                    LinkInfo::Data(InfoData::Vlan(data)) => vlan_tag(data),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
+    device.vlan = below.zip(tag);
     (!device.name.is_empty()).then_some(device)
+}
+
+fn vlan_tag(data: &[InfoVlan]) -> Option<Tags> {
+    let id = data.iter().find_map(|one| match one {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })?;
+    let is_provider = data
+        .iter()
+        .any(|one| matches!(one, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)));
+    Some(Tags::one(if is_provider { Tags::S } else { Tags::C }, id))
 }
 
 fn mode(xdp: &LinkXdp) -> Option<XdpMode> {
@@ -246,14 +274,9 @@ pub(crate) fn is_our_address(message: &AddressMessage) -> bool {
         && has(&|one| matches!(one, AddressAttribute::Flags(flags) if flags.contains(shape)))
 }
 
-/// Whether a route is one that we made: in the local table, of one host, to the loopback.
+/// Whether a route is one that we made: in the local table, to the loopback.
 pub(crate) fn is_our_route(route: &RouteMessage) -> bool {
     let header = &route.header;
-    let len = match header.address_family {
-        AddressFamily::Inet => 32,
-        AddressFamily::Inet6 => 128,
-        _ => return false,
-    };
     let mut table = u32::from(header.table);
     let mut device = None;
     for attribute in &route.attributes {
@@ -266,7 +289,10 @@ pub(crate) fn is_our_route(route: &RouteMessage) -> bool {
     }
     header.protocol == RouteProtocol::Other(PROTOCOL)
         && header.kind == RouteType::Local
-        && header.destination_prefix_length == len
+        && matches!(
+            header.address_family,
+            AddressFamily::Inet | AddressFamily::Inet6
+        )
         && table == u32::from(TABLE_LOCAL)
         && device == Some(LOOPBACK)
 }
@@ -307,15 +333,16 @@ pub(crate) fn route_address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// The destination of a route.
-pub(crate) fn destination_of(route: &RouteMessage) -> Option<IpAddr> {
-    route
+/// The destination of a route, and the bits of its prefix.
+pub(crate) fn destination_of(route: &RouteMessage) -> Option<(IpAddr, u8)> {
+    let address = route
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
             RouteAttribute::Destination(address) => route_address(address),
             _ => None,
-        })
+        })?;
+    Some((address, route.header.destination_prefix_length))
 }
 
 /// The devices of this thread's network namespace.

@@ -4,13 +4,16 @@ use std::{io, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Map, MapError, PerCpuArray, SockMap},
+    maps::{HashMap, Map, MapError, PerCpuArray, SockMap},
     programs::{Program, ProgramError, SkLookup, Xdp},
 };
 
-use tollgate_common::counter::Counter;
+use tollgate_common::{
+    counter::Counter,
+    pin::{Pin, PinKey},
+};
 
-use crate::maps::{Counters, Mapping, Sockets};
+use crate::maps::{Counters, Mapping, Pinned, Sockets};
 
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
@@ -23,7 +26,17 @@ pub const XDP: &str = "tollgate_xdp";
 /// Name of the sk_lookup program inside the object.
 pub const SK_LOOKUP: &str = "tollgate_steer";
 /// The maps inside the object; the pins have the same names, in lower case.
-pub const MAPS: [&str; 4] = ["TABLES", "VERDICTS", "COUNTERS", "SOCKETS"];
+pub const MAPS: [&str; 9] = [
+    "TABLES",
+    "VERDICTS",
+    "COUNTERS",
+    "DROPS",
+    "SOCKETS",
+    "PINS",
+    "FRAGMENTS",
+    "RATES",
+    "SEEN",
+];
 
 /// Why the object was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +95,8 @@ pub struct Object {
     pub counters: Counters,
     /// The listeners' sockets.
     pub sockets: Sockets,
+    /// The backends of flows that began in moving slots.
+    pub pinned: Pinned,
 }
 
 impl Object {
@@ -120,7 +135,9 @@ impl Object {
             counters: Counters::new(
                 take::<PerCpuArray<_, u64>>(&mut ebpf, "VERDICTS")?,
                 take::<PerCpuArray<_, Counter>>(&mut ebpf, "COUNTERS")?,
+                take::<PerCpuArray<_, u64>>(&mut ebpf, "DROPS")?,
             ),
+            pinned: Pinned::new(take::<HashMap<_, PinKey, Pin>>(&mut ebpf, "PINS")?),
             sockets: Sockets::new(take::<SockMap<_>>(&mut ebpf, "SOCKETS")?),
             ebpf,
         })

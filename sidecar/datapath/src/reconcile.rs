@@ -3,32 +3,37 @@
 //! First what nothing points at yet (backend entries, regions of slots, moved cells), then what points (slots, the
 //! services' words), last what is not wanted any more; and numbers are given anew only after [`Effects::grace`].
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tollgate_common::{
-    limits::{BACKENDS, LISTENERS, SLOTS},
-    service::{Action, Key, Region},
+    backend::Kind,
+    service::{About, Action, Key, Region, Scope},
     tables::Tables,
 };
 
 use crate::{
-    model::{Deliver, Model, ModelError, Service},
+    model::{Affinity, Deliver, Model, Service, Vip},
+    stats::SlotsStatus,
     tables::{self, cuckoo, maglev},
 };
 
 mod allot;
+mod error;
 mod record;
+mod settle;
+mod shapes;
+mod slots;
 mod write;
 
-use allot::{Listeners, Numbers, Pool};
+use allot::{Listeners, Numbers, Pool, ServiceNumbers};
+pub use error::PlanError;
 pub use record::Hops;
 pub(crate) use record::{Owner, owners};
-use record::{Placed, kind_of, owner};
+use record::{Placed, owner};
+pub use settle::Settled;
+use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
-use write::{copy_cell, next_hop, write_cell, write_entries, write_owner, write_slots};
+use write::{copy_cell, next_hop, write_cell, write_entries, write_owner};
 
 /// What had to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,31 +46,8 @@ pub struct Applied {
     pub removed: usize,
     /// Slots that name another backend than before, those of new tables not counted.
     pub moved: usize,
-}
-
-/// Why nothing was done: everything is as it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The model itself.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// No number is left.
-    #[error("all {BACKENDS} backend entries are taken; move services to another node")]
-    NoEntry,
-    /// No room is left in the pool.
-    #[error(
-        "service `{0}`: no {1} slots in one piece are left of {SLOTS} ({table}); let services have fewer backends, or move some to another node",
-        table = maglev::SIZES
-    )]
-    NoSlots(String, u32),
-    /// No cell.
-    #[error("service `{0}`: the service table has no place for {1}; move it to another node")]
-    NoCell(String, crate::model::Vip),
-    /// No number is left.
-    #[error(
-        "all {LISTENERS} listener numbers are taken, and `{0}` has none; take listeners out first, then put this one in"
-    )]
-    NoListener(String),
+    /// Slots that will in later steps.
+    pub left: usize,
 }
 
 /// What is known about the tables, without reading them again.
@@ -76,15 +58,20 @@ pub struct State {
     services: HashMap<Key, Placed>,
     entries: HashMap<Owner, u16>,
     listeners: Listeners,
+    /// Tables that are changed in steps, and what their slots shall say in the end.
+    steps: HashMap<Key, Vec<u16>>,
     /// Whether the entries are those of a model, not a predecessor's.
     applied: bool,
+    /// Second at which the pins were last looked through.
+    swept: u32,
 }
 
 /// What shall be, worked out before anything is written.
 struct Plan {
     services: BTreeMap<(u64, u64, u32), (Key, Placed)>,
-    /// New tables: where, and what the slots say.
-    slots: Vec<(Region, Vec<u16>)>,
+    /// What the slots of services shall say.
+    slots: Vec<(Key, Placed, Vec<u16>)>,
+    shapes: [Vec<(Scope, bool)>; 2],
     fresh: Vec<(Owner, u16)>,
     stale: Vec<(Owner, u16)>,
     cells: Vec<(Vec<cuckoo::Move>, Key, usize)>,
@@ -130,6 +117,11 @@ impl State {
                         Action::Steer => cell.steer.load(),
                         Action::Forward | Action::Fragments => 0,
                     },
+                    previous: match action {
+                        Action::Forward => Region::unpack(cell.previous.load()),
+                        Action::Steer | Action::Fragments => Region::default(),
+                    },
+                    about: About::unpack(cell.about.load()),
                 },
             );
         }
@@ -148,7 +140,7 @@ impl State {
                 owner.address_lo.load(),
                 (tag >> 40) as u8,
             );
-            let backend = address.zip(kind_of((tag >> 32) as u8));
+            let backend = address.zip(Kind::from_number((tag >> 32) as u8));
             state.entries.insert(Owner { service, backend }, id as u16);
         }
         state
@@ -165,7 +157,11 @@ impl State {
         hops: &Hops,
         effects: &mut impl Effects,
     ) -> Result<Applied, PlanError> {
-        let plan = self.plan(model)?;
+        let mut plan = self.plan(model)?;
+        if !self.applied {
+            // A predecessor may have settled a slot and not come to its pins. They must not be there when it moves again.
+            settle::sweep(tables, &self.services, effects, |_| u32::MAX);
+        }
         let kept: Vec<_> = self
             .entries
             .iter()
@@ -175,6 +171,7 @@ impl State {
         for (owner, id) in &plan.fresh {
             effects.reset(*id);
             write_owner(tables, owner, *id);
+            live(tables, *id, true);
         }
         let each = plan
             .fresh
@@ -184,19 +181,37 @@ impl State {
         write_entries(tables, each, hops, effects);
         plan.listeners.write(tables);
 
-        let live: HashSet<u32> = self
-            .services
-            .values()
-            .map(|placed| placed.region.base)
-            .collect();
-        let mut moved = 0;
-        for (region, ids) in &plan.slots {
-            let changed = write_slots(tables, *region, ids);
-            moved += if live.contains(&region.base) {
-                changed
-            } else {
-                0
+        let now = effects.now();
+        let dead: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
+        let (mut moved, mut left) = (0, 0);
+        self.steps.clear();
+        for (key, placed, wanted) in &mut plan.slots {
+            let change = Change {
+                tables,
+                region: placed.region,
+                wanted,
+                dead: &dead,
+                now,
             };
+            let before = self.services.get(key).map(|placed| placed.region);
+            if before != Some(placed.region) {
+                if placed.previous.len > 0 {
+                    placed.about.settled_udp = now + UDP_MEMORY;
+                }
+                change.fill(placed.previous.len > 0);
+            } else {
+                let written = change.write(wanted.len().div_ceil(STEP));
+                moved += written.changed;
+                left += written.left;
+                if written.moving > 0 {
+                    placed.about.settled_udp = now + UDP_MEMORY;
+                }
+                if written.left > 0 {
+                    self.steps.insert(*key, std::mem::take(wanted));
+                }
+            }
+            slots::bury(tables, placed.previous, &dead);
+            plan.services.insert(order(*key), (*key, *placed));
         }
         for (moves, key, cell) in &plan.cells {
             for step in moves {
@@ -220,6 +235,7 @@ impl State {
                 write_cell(&tables.cells[cell], *key, placed, false);
             }
         }
+        shapes::write(tables, &plan.shapes);
 
         let mut cuckoo = plan.cuckoo;
         for key in self.services.keys() {
@@ -231,6 +247,7 @@ impl State {
         }
         effects.grace(); // numbers, cells and regions that went may be given anew after this
         for (owner, id) in &plan.stale {
+            live(tables, *id, false);
             tables.owners[usize::from(*id)].tag.store(0);
             tables.backends[usize::from(*id)].out.store(0);
             self.entries.remove(owner);
@@ -240,7 +257,20 @@ impl State {
             added: plan.fresh.len(),
             removed: plan.stale.len(),
             moved,
+            left,
         };
+        for (key, placed) in plan.services.values() {
+            if !self.services.contains_key(key) {
+                effects.reset_drops(placed.about.number);
+            }
+        }
+        let had_more = self.regions().any(|region| {
+            let mut now = plan
+                .services
+                .values()
+                .flat_map(|(_, placed)| placed.regions());
+            !now.any(|one| one == region)
+        });
         self.entries.extend(plan.fresh);
         self.services = plan.services.into_values().collect();
         self.cuckoo = cuckoo;
@@ -250,6 +280,10 @@ impl State {
         }
         self.listeners.write(tables);
         self.applied = true;
+        if had_more {
+            // The slots that went may be another service's next time: no pin of theirs may be left then.
+            settle::sweep(tables, &self.services, effects, |_| u32::MAX);
+        }
         Ok(applied)
     }
 
@@ -269,6 +303,38 @@ impl State {
         }
     }
 
+    /// Takes the next step of each change that is applied in steps, and settles the slots whose flows from before were
+    /// silent for longer than `idle` says, in seconds, of their service. Before the first model does nothing.
+    pub fn settle(
+        &mut self,
+        tables: &Tables,
+        effects: &mut impl Effects,
+        idle: impl Fn(Key) -> u32,
+    ) -> Settled {
+        if !self.applied {
+            return Settled::default();
+        }
+        let now = effects.now();
+        let Self {
+            steps,
+            services,
+            cuckoo,
+            ..
+        } = self;
+        settle::step(tables, steps, services, cuckoo, now);
+        let mut all = settle::settle(tables, services, cuckoo, now, &idle);
+        all.left = steps.len();
+        if all.settled > 0 {
+            // Whoever has seen a slot moving may make a pin still.
+            effects.grace();
+        }
+        if all.settled > 0 || all.moving > 0 && now.saturating_sub(self.swept) >= settle::SWEEP {
+            self.swept = now;
+            all.pins = Some(settle::sweep(tables, services, effects, idle));
+        }
+        all
+    }
+
     /// Whether a model was applied.
     #[must_use]
     pub const fn is_applied(&self) -> bool {
@@ -280,7 +346,10 @@ impl State {
     pub fn hops(&self, tables: &Tables) -> Hops {
         let hop = |(owner, id): (&Owner, &u16)| {
             let (address, _) = owner.backend?;
-            Some((address, next_hop(&tables.backends[usize::from(*id)])?))
+            Some((
+                address,
+                next_hop(tables, &tables.backends[usize::from(*id)])?,
+            ))
         };
         self.entries.iter().filter_map(hop).collect()
     }
@@ -304,6 +373,29 @@ impl State {
         Ok(number)
     }
 
+    /// The number of a service, by which its drops are counted.
+    pub(crate) fn number(&self, service: Key) -> Option<u16> {
+        Some(self.services.get(&service)?.about.number)
+    }
+
+    /// The slots of a forwarded service.
+    pub(crate) fn slots(&self, tables: &Tables, service: Key) -> Option<SlotsStatus> {
+        let placed = self.services.get(&service)?;
+        if placed.action != Action::Forward {
+            return None;
+        }
+        let Region { base, len } = placed.region;
+        let moving = (base..base + len).filter(|slot| tables.slot(*slot).is_moving());
+        Some(SlotsStatus {
+            count: len,
+            moving: moving.count() as u32,
+        })
+    }
+
+    fn regions(&self) -> impl Iterator<Item = Region> {
+        self.services.values().flat_map(Placed::regions)
+    }
+
     /// The entry of a service's backend, or the one that counts a steered service.
     pub(crate) fn entry(&self, owner: &Owner) -> Option<u16> {
         self.entries.get(owner).copied()
@@ -314,6 +406,7 @@ impl State {
         let mut plan = Plan {
             services: BTreeMap::new(),
             slots: Vec::new(),
+            shapes: shapes::of(model)?,
             fresh: Vec::new(),
             stale: Vec::new(),
             cells: Vec::new(),
@@ -321,7 +414,14 @@ impl State {
             listeners: self.listeners.clone(),
         };
         let mut numbers = Numbers::new(self.entries.values().copied());
-        let mut pool = Pool::new(self.services.values().map(|placed| placed.region));
+        let mut pool = Pool::new(self.regions());
+        let keys: HashSet<Key> = model
+            .services
+            .iter()
+            .map(|one| tables::key(one.vip))
+            .collect();
+        let kept = self.services.iter().filter(|(key, _)| keys.contains(*key));
+        let mut services = ServiceNumbers::new(kept.map(|(_, placed)| placed.about.number));
         let mut wanted = HashSet::new();
         for service in &model.services {
             let key = tables::key(service.vip);
@@ -338,8 +438,16 @@ impl State {
                 wanted.insert(owner);
                 ids.insert(owner, id);
             }
-            let before = self.services.get(&key).map(|placed| placed.region);
-            let placed = plan.service(service, key, before, &ids, &mut pool)?;
+            let before = self.services.get(&key);
+            let about = About {
+                number: match before {
+                    Some(placed) => placed.about.number,
+                    None => services.take().unwrap_or_default(),
+                },
+                by_client: service.affinity == Affinity::Client,
+                settled_udp: before.map_or(0, |placed| placed.about.settled_udp),
+            };
+            let placed = plan.service(service, (key, about), before, &ids, &mut pool)?;
             plan.place(service, key, placed)?;
         }
         plan.mark_addresses(model)?;
@@ -357,8 +465,8 @@ impl Plan {
     fn service(
         &mut self,
         service: &Service,
-        key: Key,
-        before: Option<Region>,
+        (key, about): (Key, About),
+        before: Option<&Placed>,
         ids: &HashMap<Owner, u16>,
         pool: &mut Pool,
     ) -> Result<Placed, PlanError> {
@@ -378,27 +486,39 @@ impl Plan {
                 action: Action::Steer,
                 region: Region::default(),
                 steer: u64::from(counter) | u64::from(number) << 32,
+                previous: Region::default(),
+                about,
             });
         }
         let len = maglev::slots_for(service.deliver.backends().len());
-        let table = maglev::table(&members(service, key, ids), len);
-        let region = if table.is_empty() {
-            Region::default()
-        } else {
-            let region = match before {
-                Some(region) if region.len == len => region,
-                _ => pool
+        let mut table = maglev::table(&members(service, key, ids), len);
+        // Everybody drains: flows from before go on, new ones are refused.
+        table.resize(len as usize, 0);
+        let before = before.filter(|placed| placed.action == Action::Forward);
+        let (region, previous) = match before {
+            _ if len == 0 => (Region::default(), Region::default()),
+            Some(placed) if placed.region.len == len => (placed.region, placed.previous),
+            _ => {
+                let region = pool
                     .take(len)
-                    .ok_or_else(|| PlanError::NoSlots(service.name.clone(), len))?,
-            };
-            self.slots.push((region, table));
-            region
+                    .ok_or_else(|| PlanError::NoSlots(service.name.clone(), len))?;
+                (
+                    region,
+                    before.map(|placed| placed.region).unwrap_or_default(),
+                )
+            }
         };
-        Ok(Placed {
+        let placed = Placed {
             action: Action::Forward,
             region,
             steer: 0,
-        })
+            previous,
+            about,
+        };
+        if len > 0 {
+            self.slots.push((key, placed, table));
+        }
+        Ok(placed)
     }
 
     fn place(&mut self, service: &Service, key: Key, placed: Placed) -> Result<(), PlanError> {
@@ -415,23 +535,34 @@ impl Plan {
 
     /// The addresses whose fragments cannot be for the stack.
     fn mark_addresses(&mut self, model: &Model) -> Result<(), PlanError> {
-        let steered: HashSet<IpAddr> = model
+        let steered: Vec<Vip> = model
             .services
             .iter()
             .filter(|service| matches!(service.deliver, Deliver::Listener(_)))
-            .map(|service| service.vip.ip)
+            .map(|service| service.vip)
             .collect();
         for service in &model.services {
-            if !steered.contains(&service.vip.ip) {
+            if !steered.iter().any(|vip| vip.shares_addresses(service.vip)) {
                 let placed = Placed {
                     action: Action::Fragments,
                     region: Region::default(),
                     steer: 0,
+                    previous: Region::default(),
+                    about: About::default(),
                 };
                 self.place(service, tables::key(service.vip).address(), placed)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Begins a life of a number, or ends it.
+fn live(tables: &Tables, id: u16, lives: bool) {
+    let word = &tables.lives[usize::from(id)];
+    let life = word.load();
+    if (life & 1 == 1) != lives {
+        word.store(life.wrapping_add(1));
     }
 }
 

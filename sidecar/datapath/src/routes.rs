@@ -52,7 +52,7 @@ pub enum RoutesError {
 /// What shall be: local routes, and IPv6 addresses that interfaces answer for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    local: BTreeSet<IpAddr>,
+    local: BTreeSet<(IpAddr, u8)>,
     /// By interface index: as a proxy entry, as an address.
     proxied: BTreeSet<(u32, Ipv6Addr)>,
     owned: BTreeSet<(u32, Ipv6Addr)>,
@@ -65,10 +65,11 @@ impl Wanted {
             let ip = service.vip.ip;
             let steered = matches!(service.deliver, Deliver::Listener(_));
             if steered || announce == Announce::Neighbour {
-                wanted.local.insert(ip);
+                wanted.local.insert((ip, service.vip.bits));
             }
             let IpAddr::V6(ip) = ip else { continue };
-            if announce == Announce::Neighbour {
+            // The kernel answers neighbour solicitations for addresses only, not for prefixes.
+            if announce == Announce::Neighbour && service.vip.is_one() {
                 for device in attached {
                     let place = if forwards(&device.name) {
                         &mut wanted.proxied
@@ -85,7 +86,7 @@ impl Wanted {
 
 /// What the kernel has, read once for each time that it is compared with what shall be.
 pub(crate) struct There {
-    routes: Vec<(IpAddr, RouteMessage)>,
+    routes: Vec<((IpAddr, u8), RouteMessage)>,
     proxies: BTreeMap<(u32, Ipv6Addr), NeighbourMessage>,
     owned: BTreeMap<(u32, Ipv6Addr), AddressMessage>,
     /// The addresses that others gave, by interface index.
@@ -136,7 +137,7 @@ impl There {
             if index == LOOPBACK {
                 continue;
             }
-            if let Some(service) = services.find(|service| service.vip.ip == address) {
+            if let Some(service) = services.find(|service| service.vip.covers(address)) {
                 let owner = devices.iter().find(|device| device.index == index);
                 return Err(RoutesError::HostAddress {
                     service: service.name.clone(),
@@ -162,9 +163,9 @@ impl There {
             Err(error) if first.is_ok() => first = Err(error),
             Err(_) => {}
         };
-        for &address in &wanted.local {
-            if !self.routes.iter().any(|(there, _)| *there == address) {
-                note(add_route(netlink, address).await);
+        for &prefix in &wanted.local {
+            if !self.routes.iter().any(|(there, _)| *there == prefix) {
+                note(add_route(netlink, prefix).await);
             }
         }
         for &(index, address) in &wanted.proxied {
@@ -187,11 +188,12 @@ impl There {
         wanted: &Wanted,
     ) -> Result<usize, NetlinkError> {
         let mut removed = 0;
-        for (address, route) in self.routes {
-            if !wanted.local.contains(&address) {
+        for (prefix, route) in self.routes {
+            if !wanted.local.contains(&prefix) {
+                let (address, bits) = prefix;
                 let gone = netlink.handle.route().del(route).execute().await;
                 ignore(gone, nix::libc::ESRCH, || {
-                    format!("the route to {address} was not removed")
+                    format!("the route to {address}/{bits} was not removed")
                 })?;
                 removed += 1;
             }
@@ -239,10 +241,11 @@ pub(crate) async fn restore(
     Ok(())
 }
 
-async fn add_route(netlink: &Netlink, address: IpAddr) -> Result<(), NetlinkError> {
-    let added = netlink.handle.route().add(local_route(address));
+async fn add_route(netlink: &Netlink, prefix: (IpAddr, u8)) -> Result<(), NetlinkError> {
+    let added = netlink.handle.route().add(local_route(prefix));
+    let (address, bits) = prefix;
     ignore(added.execute().await, nix::libc::EEXIST, || {
-        format!("the local route to {address} was not added")
+        format!("the local route to {address}/{bits} was not added")
     })
 }
 
@@ -275,7 +278,7 @@ async fn add_address(netlink: &Netlink, index: u32, address: Ipv6Addr) -> Result
     })
 }
 
-fn local_route(address: IpAddr) -> RouteMessage {
+fn local_route((address, bits): (IpAddr, u8)) -> RouteMessage {
     macro_rules! route {
         ($family:ty, $address:expr, $len:expr) => {
             RouteMessageBuilder::<$family>::new()
@@ -289,8 +292,8 @@ fn local_route(address: IpAddr) -> RouteMessage {
         };
     }
     match address {
-        IpAddr::V4(address) => route!(Ipv4Addr, address, 32),
-        IpAddr::V6(address) => route!(Ipv6Addr, address, 128),
+        IpAddr::V4(address) => route!(Ipv4Addr, address, bits),
+        IpAddr::V6(address) => route!(Ipv6Addr, address, bits),
     }
 }
 

@@ -15,6 +15,22 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by what became of them, since the maps were made.
     pub verdicts: BTreeMap<&'static str, u64>,
+    /// What is remembered of flows.
+    pub flows: FlowsStatus,
+}
+
+/// What is remembered of flows.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct FlowsStatus {
+    /// Second of Unix time since which changes are remembered. A flow that began before, on another node, and comes here
+    /// while its slot moves there is not known: it gets the backend that new flows get.
+    pub since: u64,
+    /// Slots of all services that move: their flows may differ in their backend.
+    pub moving: usize,
+    /// Slots that begin to move in the next steps of a large change.
+    pub left: usize,
+    /// Flows that are pinned to a backend, when they were last counted.
+    pub pins: usize,
 }
 
 /// One service.
@@ -24,7 +40,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// Its address, port and protocol.
     pub vip: String,
-    /// `listener`, `ipip` or `l2`.
+    /// `listener`, `ipip`, `gue` or `l2`.
     pub deliver: &'static str,
     /// The listener, where one is named, and whether its socket is registered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,8 +49,24 @@ pub struct ServiceStatus {
     pub packets: u64,
     /// Their IP lengths.
     pub bytes: u64,
+    /// TCP connections that were opened: SYNs, repeated ones among them.
+    pub flows: u64,
+    /// Packets that went to none of its backends, by what became of them; those of which there were any.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// Its slots, and how many of them move. Of a forwarded service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<SlotsStatus>,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
+}
+
+/// The slots of a forwarded service.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct SlotsStatus {
+    /// How many there are.
+    pub count: u32,
+    /// How many of them move.
+    pub moving: u32,
 }
 
 /// The listener of a steered service.
@@ -55,12 +87,14 @@ pub struct BackendStatus {
     pub id: u16,
     /// Its weight.
     pub weight: u32,
-    /// Whether it is out of the table.
+    /// Whether it takes no new flows.
     pub drain: bool,
     /// Packets that were sent to it.
     pub packets: u64,
     /// Their IP lengths as they came in.
     pub bytes: u64,
+    /// TCP connections that were opened there.
+    pub flows: u64,
     /// Where its packets go next, or why nowhere.
     pub next_hop: String,
 }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use tollgate_common::{
-    backend::{Header, Kind, Out},
+    backend::{GUE_PORT, Header, Kind, Out},
     flow::Flow,
-    service::{Key, TCP, UDP},
+    service::{Key, Scope, TCP, UDP},
+    tag::Tags,
 };
 
 use crate::model::{Proto, Vip};
@@ -28,21 +29,38 @@ pub struct NextHop {
     pub destination: [u8; 6],
     /// Largest IP packet on that way.
     pub mtu: u16,
+    /// The tags that frames leave with there.
+    pub tags: Tags,
 }
 
-/// The backend entry for a backend behind a next hop: the header's words, and the word of the way out.
+/// The backend entry for a backend behind a next hop, whose tags have the number `vlan`: the header's words, and the word
+/// of the way out.
 #[must_use]
-pub fn entry(vip: IpAddr, kind: Kind, backend: IpAddr, hop: Option<&NextHop>) -> ([u64; 7], u64) {
+pub fn entry(
+    vip: IpAddr,
+    kind: Kind,
+    backend: IpAddr,
+    hop: Option<&NextHop>,
+    vlan: u8,
+) -> ([u64; 7], u64) {
     let Some(hop) = hop else { return ([0; 7], 0) };
     let inner = if vip.is_ipv4() {
         IPV4_INSIDE
     } else {
         IPV6_INSIDE
     };
+    let inner = match kind {
+        Kind::Gue4 | Kind::Gue6 => UDP,
+        Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => inner,
+    };
     let header = match (kind, backend) {
         (Kind::L2, _) => Header::l2(hop.destination, hop.source),
         (_, IpAddr::V4(to)) => Header::ipip4(hop.destination, hop.source, to.octets(), inner),
         (_, IpAddr::V6(to)) => Header::ipip6(hop.destination, hop.source, to.octets(), inner),
+    };
+    let header = match kind {
+        Kind::Gue4 | Kind::Gue6 => header.gue(GUE_PORT),
+        Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => header,
     };
     (
         header.0,
@@ -50,6 +68,7 @@ pub fn entry(vip: IpAddr, kind: Kind, backend: IpAddr, hop: Option<&NextHop>) ->
             ifindex: hop.ifindex,
             mtu: hop.mtu,
             kind,
+            vlan,
         }
         .pack(),
     )
@@ -63,10 +82,17 @@ pub fn key(vip: Vip) -> Key {
         Proto::Udp => UDP,
     };
     let (hi, lo, family) = words(vip.ip);
-    match family {
-        4 => Key::v4(lo as u32, vip.port.to_be(), proto),
-        _ => Key::v6(hi, lo, vip.port.to_be(), proto),
-    }
+    let (key, scope) = match family {
+        4 => (
+            Key::v4(lo as u32, vip.port.to_be(), proto),
+            Scope::v4(vip.bits),
+        ),
+        _ => (
+            Key::v6(hi, lo, vip.port.to_be(), proto),
+            Scope::v6(vip.bits),
+        ),
+    };
+    key.within(scope)
 }
 
 /// The flow of a connection to a service, as the kernel side sees it. `None`: the families differ.

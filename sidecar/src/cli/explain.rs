@@ -2,17 +2,18 @@
 
 pub mod page;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate_auth::token::explain::Explanation;
 
+use super::ask::{self, Failure};
 use crate::app::CHECKS;
 use crate::client::Client;
 use crate::cluster::Secret;
 use crate::reload::Carried;
-use crate::{admin, clock, config, explain};
+use crate::{clock, config, explain};
 
 /// What is asked.
 #[derive(clap::Args)]
@@ -45,17 +46,6 @@ impl std::fmt::Debug for Args {
     }
 }
 
-/// Why there is no explanation.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The configuration, or the question, is wrong.
-    #[error("{0}")]
-    Usage(String),
-    /// What is needed cannot be had.
-    #[error("{0}")]
-    Missing(String),
-}
-
 /// A token on a command line is at most this long; longer ones are refused everywhere.
 const MAX_INPUT: u64 = 200 * 1024;
 
@@ -68,15 +58,13 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
     let token = input(&args.token)?;
     let explanation = match &args.config {
         Some(path) => offline(path, args.issuer.as_deref(), &token).await?,
-        None => live(&args.admin, args.issuer.as_deref(), &token).await?,
-    };
-    match print(&explanation, args.json) {
-        // Whoever closed it (`| head`) has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Missing(format!("cannot write: {error}")))
+        None => {
+            let question = json!({ "token": token, "issuer": args.issuer });
+            ask::daemon(&args.admin, "/explain", &question).await?
         }
-        Ok(()) | Err(_) => Ok(explanation.accepted),
-    }
+    };
+    ask::print(&explanation, args.json, page::render)?;
+    Ok(explanation.accepted)
 }
 
 /// A token of the command line, or of standard input for `-`.
@@ -101,25 +89,6 @@ fn read(input: impl Read) -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn live(socket: &Path, issuer: Option<&str>, token: &str) -> Result<Explanation, Failure> {
-    let question = json!({ "token": token, "issuer": issuer });
-    let (status, answer) = admin::client::post(socket, "/explain", &question)
-        .await
-        .map_err(|error| Failure::Missing(error.to_string()))?;
-    let told = |answer: &Value| match answer["error"].as_str() {
-        Some(why) => why.to_owned(),
-        None => format!("the daemon answered {status}"),
-    };
-    if !status.is_success() {
-        return Err(Failure::Usage(told(&answer)));
-    }
-    serde_json::from_value(answer).map_err(|error| {
-        Failure::Missing(format!(
-            "the daemon's answer is not understood, it may be of another version: {error}"
-        ))
-    })
-}
-
 /// The daemon's own way from a file to keys, in this process, until each issuer that matters has tried once.
 async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explanation, Failure> {
     let mut config = config::load(path, CHECKS).map_err(|all| Failure::Usage(all.to_string()))?;
@@ -140,18 +109,6 @@ async fn offline(path: &Path, only: Option<&str>, token: &str) -> Result<Explana
         issuer.tried().await;
     }
     explain::token(&issuers, only, token, explain::moment()).map_err(Failure::Usage)
-}
-
-fn print(explanation: &Explanation, json: bool) -> io::Result<()> {
-    let text = if json {
-        serde_json::to_string_pretty(explanation)? + "\n"
-    } else {
-        page::render(explanation)
-    };
-    // Takes the colours out where nobody would see them: no terminal, NO_COLOR.
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 #[cfg(test)]

@@ -2,19 +2,17 @@
 
 pub mod page;
 
-use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::explain::{Failure, input};
+use super::ask::{self, Failure};
+use super::explain::input;
 use crate::app::{CHECKS, place};
 use crate::client::Client;
 use crate::cluster::Secret;
 use crate::explain::{RouteExplanation, RouteQuestion, moment, route};
 use crate::reload::Carried;
-use crate::{admin, clock, config};
+use crate::{clock, config};
 
 /// What is asked.
 #[derive(clap::Args)]
@@ -83,35 +81,10 @@ pub async fn run(args: &Args) -> Result<bool, Failure> {
     };
     let explanation = match &args.config {
         Some(path) => offline(path, &question).await?,
-        None => live(&args.admin, &question).await?,
+        None => ask::daemon(&args.admin, "/explain/route", &question).await?,
     };
-    match print(&explanation, args.json) {
-        // Whoever closed it (`| head`) has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Missing(format!("cannot write: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(explanation.passes),
-    }
-}
-
-async fn live(socket: &Path, question: &RouteQuestion) -> Result<RouteExplanation, Failure> {
-    let asked =
-        serde_json::to_value(question).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (status, answer) = admin::client::post(socket, "/explain/route", &asked)
-        .await
-        .map_err(|error| Failure::Missing(error.to_string()))?;
-    let told = |answer: &Value| match answer["error"].as_str() {
-        Some(why) => why.to_owned(),
-        None => format!("the daemon answered {status}"),
-    };
-    if !status.is_success() {
-        return Err(Failure::Usage(told(&answer)));
-    }
-    serde_json::from_value(answer).map_err(|error| {
-        Failure::Missing(format!(
-            "the daemon's answer is not understood, it may be of another version: {error}"
-        ))
-    })
+    ask::print(&explanation, args.json, page::render)?;
+    Ok(explanation.passes)
 }
 
 /// The daemon's own way from a file to routes, in this process; to keys only where there are credentials to verify.
@@ -129,18 +102,6 @@ async fn offline(path: &Path, question: &RouteQuestion) -> Result<RouteExplanati
         }
     }
     route(&snapshot, &places, question, moment()).map_err(Failure::Usage)
-}
-
-fn print(explanation: &RouteExplanation, json: bool) -> io::Result<()> {
-    let text = if json {
-        serde_json::to_string_pretty(explanation)? + "\n"
-    } else {
-        page::render(explanation)
-    };
-    // Takes the colours out where nobody would see them: no terminal, NO_COLOR.
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 #[cfg(test)]

@@ -411,7 +411,7 @@ pub(crate) struct RawService {
     pub(crate) vip: Field<String>,
     pub(crate) deliver: Field<RawDeliver>,
     pub(crate) backends: List<RawBackend>,
-    pub(crate) connection_idle: Field<Later>,
+    pub(crate) connection_idle: Field<String>,
     pub(crate) affinity: Field<RawAffinity>,
     pub(crate) health: Field<Later>,
     pub(crate) allow_host_address: Field<bool>,

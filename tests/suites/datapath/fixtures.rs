@@ -109,11 +109,7 @@ pub(crate) fn model() -> (Model, Hops) {
     for family in FAMILIES {
         let mut add = |last, rest: &str, deliver| {
             let vip = vip(family, last, rest);
-            services.push(Service {
-                name: vip.to_string(),
-                vip,
-                deliver,
-            });
+            services.push(Service::new(vip.to_string(), vip, deliver));
         };
         add(1, "443/tcp", Deliver::Listener("edge".to_owned()));
         add(2, "80/tcp", Deliver::Ipip(at(family.backend(21))));
@@ -130,6 +126,7 @@ pub(crate) fn model() -> (Model, Hops) {
                 source: NODE_MAC,
                 destination: NEXT_MAC,
                 mtu: MTU,
+                tags: tollgate_common::tag::Tags::NONE,
             };
             hops.insert(family.backend(last), hop);
         }

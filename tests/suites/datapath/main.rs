@@ -11,7 +11,9 @@
 mod agreement;
 mod budget;
 mod fixtures;
+mod history;
 mod life;
+mod picking;
 mod room;
 mod routes;
 mod steer;

@@ -78,16 +78,16 @@ pub(crate) fn model() -> Model {
         .collect();
     Model {
         services: vec![
-            Service {
-                name: "api".into(),
-                vip: "203.0.113.10:443/tcp".parse().unwrap(),
-                deliver: Deliver::Listener("edge".into()),
-            },
-            Service {
-                name: "database".into(),
-                vip: "203.0.113.20:5432/tcp".parse().unwrap(),
-                deliver: Deliver::Ipip(backends),
-            },
+            Service::new(
+                "api".into(),
+                "203.0.113.10:443/tcp".parse().unwrap(),
+                Deliver::Listener("edge".into()),
+            ),
+            Service::new(
+                "database".into(),
+                "203.0.113.20:5432/tcp".parse().unwrap(),
+                Deliver::Ipip(backends),
+            ),
         ],
     }
 }

@@ -37,11 +37,11 @@ fn service(vip: &str, deliver: fn(Vec<Backend>) -> Deliver, backends: &[&str]) -
         weight: 1,
         drain: false,
     });
-    Service {
-        name: vip.to_owned(),
-        vip: vip.parse().unwrap(),
-        deliver: deliver(backends.collect()),
-    }
+    Service::new(
+        vip.to_owned(),
+        vip.parse().unwrap(),
+        deliver(backends.collect()),
+    )
 }
 
 /// What status says of each backend's next hop.
@@ -86,14 +86,12 @@ fn nothing_of_others_is_removed_or_taken_for_ours() {
     };
     inside(&room.host.ns, || async {
         for foreign in [
-            // Our number in other tables, of other types, prefixes and devices.
+            // Our number in other tables, of other types and devices.
             format!("route add 198.51.100.0/24 dev {UPLINK} proto 137"),
             "route add local 203.0.113.91 dev lo table 100 proto 137".to_owned(),
             "route add local 203.0.113.92 dev lo table 1000 proto 137".to_owned(),
-            "route add local 203.0.113.96/28 dev lo table local proto 137".to_owned(),
             format!("route add local 203.0.113.93 dev {UPLINK} table local proto 137"),
             "route add blackhole 203.0.113.94 table local proto 137".to_owned(),
-            "-6 route add local 2001:db8:1::/64 dev lo table local proto 137".to_owned(),
             "-6 route add local 2001:db8::91 dev lo table 100 proto 137".to_owned(),
             // Our shape, of other makers.
             "route add local 203.0.113.95 dev lo table local proto 84".to_owned(),

@@ -110,21 +110,25 @@ fn close(listener: TcpListener) {
 }
 
 fn model() -> Model {
-    let steered = |name: &str, ip| Service {
-        name: name.to_owned(),
-        vip: format!("{}/tcp", SocketAddr::new(ip, 443)).parse().unwrap(),
-        deliver: Deliver::Listener("edge".to_owned()),
+    let steered = |name: &str, ip| {
+        Service::new(
+            name.to_owned(),
+            format!("{}/tcp", SocketAddr::new(ip, 443)).parse().unwrap(),
+            Deliver::Listener("edge".to_owned()),
+        )
     };
-    let forwarded = |name: &str, ip, address: IpAddr| Service {
-        name: name.to_owned(),
-        vip: format!("{}/tcp", SocketAddr::new(ip, 5432))
-            .parse()
-            .unwrap(),
-        deliver: Deliver::Ipip(vec![Backend {
-            address,
-            weight: 1,
-            drain: false,
-        }]),
+    let forwarded = |name: &str, ip, address: IpAddr| {
+        Service::new(
+            name.to_owned(),
+            format!("{}/tcp", SocketAddr::new(ip, 5432))
+                .parse()
+                .unwrap(),
+            Deliver::Ipip(vec![Backend {
+                address,
+                weight: 1,
+                drain: false,
+            }]),
+        )
     };
     Model {
         services: vec![
@@ -298,10 +302,12 @@ fn nobody_else_gets_a_connection_while_addresses_come_and_go() {
     let full = Model {
         services: vips
             .iter()
-            .map(|ip| Service {
-                name: ip.to_string(),
-                vip: format!("{ip}:443/tcp").parse().unwrap(),
-                deliver: Deliver::Listener("edge".to_owned()),
+            .map(|ip| {
+                Service::new(
+                    ip.to_string(),
+                    format!("{ip}:443/tcp").parse().unwrap(),
+                    Deliver::Listener("edge".to_owned()),
+                )
             })
             .collect(),
     };

@@ -101,6 +101,7 @@ pub(super) const ROOMS: &[Room] = &[
             "telemetry",
             "body",
             "tollgate_datapath::Status",
+            "tollgate_datapath::FlowQuestion",
             "tollgate_datapath::stats",
         ],
     ),

@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 fn backend(address: &str, weight: u32) -> Backend {
@@ -10,11 +12,7 @@ fn backend(address: &str, weight: u32) -> Backend {
 
 /// What is wrong with one service.
 fn check(vip: &str, deliver: Deliver) -> Result<(), ServiceError> {
-    let service = Service {
-        name: "s".into(),
-        vip: vip.parse().unwrap(),
-        deliver,
-    };
+    let service = Service::new("s".into(), vip.parse().unwrap(), deliver);
     let model = Model {
         services: vec![service],
     };
@@ -39,7 +37,7 @@ fn a_vip_reads_as_it_is_written() {
         VipError::Protocol(_)
     ));
     assert!(matches!(error("2001:db8::1:443/tcp"), VipError::Address(_)));
-    assert!(matches!(error("203.0.113.10:0/tcp"), VipError::AnyPort));
+    assert!(matches!(error("203.0.113.10:0/tcp"), VipError::PortZero));
 }
 
 #[test]
@@ -78,10 +76,12 @@ fn what_no_map_expresses_is_refused() {
             Err(ServiceError::OwnBackend([192, 0, 2, 1].into()))
         );
     }
-    let service = |name: &str| Service {
-        name: name.into(),
-        vip: "192.0.2.1:80/tcp".parse().unwrap(),
-        deliver: Deliver::Ipip(Vec::new()),
+    let service = |name: &str| {
+        Service::new(
+            name.into(),
+            "192.0.2.1:80/tcp".parse().unwrap(),
+            Deliver::Ipip(Vec::new()),
+        )
     };
     let model = Model {
         services: vec![service("a"), service("b")],

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_common::{
-    limits::{BACKENDS, LISTENER_NAME, LISTENERS, SLOTS},
+    limits::{BACKENDS, LISTENER_NAME, LISTENERS, SERVICES, SLOTS},
     pod::Word64,
     service::Region,
     tables::Tables,
@@ -31,6 +31,32 @@ impl Numbers {
             self.next += 1;
             if self.taken.insert(id) {
                 return Some(id);
+            }
+        }
+        None
+    }
+}
+
+/// The services' own numbers. Not more than there are services, so there is always one.
+pub(super) struct ServiceNumbers {
+    taken: BTreeSet<u16>,
+    next: u16,
+}
+
+impl ServiceNumbers {
+    pub(super) fn new(taken: impl Iterator<Item = u16>) -> Self {
+        Self {
+            taken: taken.collect(),
+            next: 1,
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<u16> {
+        while usize::from(self.next) <= SERVICES {
+            let number = self.next;
+            self.next += 1;
+            if self.taken.insert(number) {
+                return Some(number);
             }
         }
         None
@@ -121,7 +147,7 @@ impl Listeners {
             .iter()
             .filter_map(|service| match &service.deliver {
                 Deliver::Listener(name) => Some(name.as_str()),
-                Deliver::Ipip(_) | Deliver::L2(_) => None,
+                Deliver::Ipip(_) | Deliver::Gue(_) | Deliver::L2(_) => None,
             })
             .collect();
         let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.0)

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use tollgate_common::{
     backend::Kind,
-    service::{Action, Key, Region},
+    service::{About, Action, Key, Region},
 };
 
 use crate::{
@@ -31,6 +31,19 @@ pub(crate) struct Placed {
     pub(crate) region: Region,
     /// [`Cell::steer`](tollgate_common::service::Cell::steer).
     pub(crate) steer: u64,
+    /// [`Cell::previous`](tollgate_common::service::Cell::previous).
+    pub(crate) previous: Region,
+    /// [`Cell::about`](tollgate_common::service::Cell::about).
+    pub(crate) about: About,
+}
+
+impl Placed {
+    /// Where the service's slots are.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = Region> + use<> {
+        [self.region, self.previous]
+            .into_iter()
+            .filter(|region| region.len > 0)
+    }
 }
 
 /// The entries that a service needs.
@@ -41,7 +54,7 @@ pub(crate) fn owners(service: &Service) -> Vec<Owner> {
             service: key,
             backend: None,
         }],
-        Deliver::Ipip(_) | Deliver::L2(_) => service
+        Deliver::Ipip(_) | Deliver::Gue(_) | Deliver::L2(_) => service
             .deliver
             .backends()
             .iter()
@@ -54,21 +67,13 @@ pub(crate) fn owners(service: &Service) -> Vec<Owner> {
 pub(crate) fn owner(service: &Service, key: Key, address: IpAddr) -> Owner {
     let kind = match (&service.deliver, address) {
         (Deliver::L2(_), _) => Kind::L2,
+        (Deliver::Gue(_), IpAddr::V4(_)) => Kind::Gue4,
+        (Deliver::Gue(_), IpAddr::V6(_)) => Kind::Gue6,
         (_, IpAddr::V4(_)) => Kind::Ipip4,
         (_, IpAddr::V6(_)) => Kind::Ipip6,
     };
     Owner {
         service: key,
         backend: Some((address, kind)),
-    }
-}
-
-/// The kind with this number, if there is one.
-pub(crate) const fn kind_of(number: u8) -> Option<Kind> {
-    match number {
-        1 => Some(Kind::L2),
-        2 => Some(Kind::Ipip4),
-        3 => Some(Kind::Ipip6),
-        _ => None,
     }
 }

@@ -1,10 +1,14 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
+
+use tollgate_common::pin::{Pin, PinKey};
 
 use super::*;
 use crate::{maps::Mapping, model::Backend, tables::NextHop};
 
 #[derive(Default)]
 struct Record {
+    now: u32,
+    pins: Vec<(PinKey, Pin)>,
     reset: Vec<u16>,
     forgotten: Vec<u32>,
     graces: usize,
@@ -13,6 +17,17 @@ struct Record {
 impl Effects for Record {
     fn reset(&mut self, entry: u16) {
         self.reset.push(entry);
+    }
+
+    fn reset_drops(&mut self, _: u16) {}
+
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
+        self.pins.retain(|(key, pin)| keep(key, pin));
+        self.pins.len()
     }
 
     fn forget(&mut self, listener: u32) {
@@ -80,6 +95,7 @@ fn hops(services: &[Service]) -> Hops {
         source: [2; 6],
         destination: [4; 6],
         mtu: 1500,
+        tags: tollgate_common::tag::Tags::NONE,
     };
     services
         .iter()
@@ -99,11 +115,7 @@ fn backends(last: impl IntoIterator<Item = u8>) -> Vec<Backend> {
 }
 
 fn service(vip: &str, deliver: Deliver) -> Service {
-    Service {
-        name: vip.to_owned(),
-        vip: vip.parse().unwrap(),
-        deliver,
-    }
+    Service::new(vip.to_owned(), vip.parse().unwrap(), deliver)
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The writes, each in an order in which a packet sees the old or the new.
 
+use std::net::IpAddr;
+
 use tollgate_common::{
-    backend::{Backend, Out},
+    backend::{Backend, Kind, Out},
     flow,
-    service::{Action, Cell, Key, Region},
-    slot::Slot,
+    pin::{Pin, PinKey},
+    service::{Action, Cell, Key},
     tables::Tables,
+    tag::Tags,
 };
 
 use super::record::{Hops, Owner, Placed};
@@ -15,6 +18,12 @@ use crate::tables::{self, NextHop};
 pub trait Effects {
     /// Lets a counter start from zero.
     fn reset(&mut self, entry: u16);
+    /// Lets what a service drops be counted from zero.
+    fn reset_drops(&mut self, service: u16);
+    /// Second of the monotonic clock, as packets see it.
+    fn now(&self) -> u32;
+    /// Forgets the pins that are not to be kept; returns how many are left.
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize;
     /// Takes a listener's socket out: its number goes to another one.
     fn forget(&mut self, listener: u32);
     /// Returns when no packet is being processed that may have seen the tables as they were.
@@ -33,9 +42,13 @@ pub(super) fn write_cell(cell: &Cell, key: Key, placed: &Placed, fresh: bool) {
     // way that has seen the action before this one.
     match placed.action {
         Action::Steer => cell.steer.store(placed.steer),
-        Action::Forward => cell.region.store(placed.region.pack()),
+        Action::Forward => {
+            cell.previous.store(placed.previous.pack());
+            cell.region.store(placed.region.pack());
+        }
         Action::Fragments => {}
     }
+    cell.about.store(placed.about.pack());
     cell.tag.store(tag);
 }
 
@@ -46,6 +59,8 @@ pub(super) fn copy_cell(from: &Cell, to: &Cell) {
     to.seed.store(from.seed.load());
     to.region.store(from.region.load());
     to.steer.store(from.steer.load());
+    to.previous.store(from.previous.load());
+    to.about.store(from.about.load());
     to.tag.store(from.tag.load());
 }
 
@@ -79,7 +94,7 @@ pub(super) fn write_entries<'a>(
     let mut changes = Vec::new();
     for (owner, id) in entries {
         let entry = &tables.backends[usize::from(*id)];
-        if let Some(change) = Change::of(owner, entry, hops) {
+        if let Some(change) = Change::of(tables, owner, entry, hops) {
             changes.push((entry, change));
         }
     }
@@ -115,11 +130,12 @@ struct Change {
 }
 
 impl Change {
-    fn of(owner: &Owner, entry: &Backend, hops: &Hops) -> Option<Self> {
+    fn of(tables: &Tables, owner: &Owner, entry: &Backend, hops: &Hops) -> Option<Self> {
         let (address, kind) = owner.backend?;
         let service = owner.service;
-        let vip = tables::address(service.hi, service.lo, (service.tag >> 24) as u8)?;
-        let (header, out) = tables::entry(vip, kind, address, hops.get(&address));
+        let family = if service.scope().is_v4() { 4 } else { 6 };
+        let vip = tables::address(service.hi, service.lo, family)?;
+        let (header, out) = way(tables, vip, kind, address, hops.get(&address));
         let differing = entry.header.iter().zip(header);
         let words = differing.filter(|(word, wanted)| word.load() != *wanted);
         let words = if out == 0 { 0 } else { words.count() } + usize::from(entry.out.load() != out);
@@ -127,8 +143,31 @@ impl Change {
     }
 }
 
+/// What an entry says for a next hop. Its tags get a number, which stays theirs; where all numbers are taken the next hop
+/// is as good as unknown.
+fn way(
+    tables: &Tables,
+    vip: IpAddr,
+    kind: Kind,
+    backend: IpAddr,
+    hop: Option<&NextHop>,
+) -> ([u64; 7], u64) {
+    let tags = hop.map_or(Tags::NONE, |hop| hop.tags);
+    if tags.is_empty() {
+        return tables::entry(vip, kind, backend, hop, 0);
+    }
+    let mut numbers = (0..=u8::MAX).zip(&tables.vlans).skip(1);
+    match numbers.find(|(_, word)| word.load() == 0 || word.load() == tags.0) {
+        Some((number, word)) => {
+            word.store(tags.0);
+            tables::entry(vip, kind, backend, hop, number)
+        }
+        None => tables::entry(vip, kind, backend, None, 0),
+    }
+}
+
 /// The next hop that an entry says; `None`: none.
-pub(super) fn next_hop(entry: &Backend) -> Option<NextHop> {
+pub(super) fn next_hop(tables: &Tables, entry: &Backend) -> Option<NextHop> {
     let out = Out::unpack(entry.out.load())?;
     let [a, b] = [0, 1].map(|word| entry.header[word].load().to_le_bytes());
     Some(NextHop {
@@ -136,19 +175,6 @@ pub(super) fn next_hop(entry: &Backend) -> Option<NextHop> {
         source: [a[6], a[7], b[0], b[1], b[2], b[3]],
         destination: [a[0], a[1], a[2], a[3], a[4], a[5]],
         mtu: out.mtu,
+        tags: tables.tags(out.vlan),
     })
-}
-
-/// Writes a table of slots, and says how many of them were others.
-pub(super) fn write_slots(tables: &Tables, region: Region, ids: &[u16]) -> usize {
-    let base = region.base as usize;
-    let mut changed = 0;
-    for (slot, id) in tables.slots[base..base + ids.len()].iter().zip(ids) {
-        let wanted = Slot::settled(*id).0;
-        if slot.load() != wanted {
-            slot.store(wanted);
-            changed += 1;
-        }
-    }
-    changed
 }

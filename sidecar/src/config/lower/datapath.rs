@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use tollgate_datapath::model::{Backend, Deliver, Model, Service, ServiceError, Vip};
+use tollgate_datapath::model::{
+    Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, Deliver, Model, Service, ServiceError,
+    Vip,
+};
 use tollgate_datapath::{Announce, Config, XdpMode};
 
 use super::context::{Context, check_name, items, lacks_items, set};
@@ -82,14 +85,13 @@ fn service(
     raw: &RawService,
     listeners: &[ListenerConfig],
 ) -> Option<Service> {
-    cx.not_yet("connection_idle", raw.connection_idle.as_ref());
     cx.not_yet("health", raw.health.as_ref());
-    if let Some((at, RawAffinity::Client)) = set(raw.affinity.as_ref()) {
-        cx.report(
-            at,
-            "`affinity: client` is not available in this version; use `flow`",
-        );
-    }
+    let connection_idle = cx.duration(
+        "connection_idle",
+        raw.connection_idle.as_ref(),
+        CONNECTION_IDLE,
+        CONNECTION_IDLES,
+    );
     if let Some((at, true)) = set(raw.allow_host_address.as_ref()) {
         cx.report(
             at,
@@ -131,10 +133,11 @@ fn service(
         }
         (_, RawDeliver::L2) => Deliver::L2(backends),
         (_, RawDeliver::Ipip) => Deliver::Ipip(backends),
-        (at, RawDeliver::Gue | RawDeliver::Nat) => {
+        (_, RawDeliver::Gue) => Deliver::Gue(backends),
+        (at, RawDeliver::Nat) => {
             cx.report(
                 at,
-                "`deliver: gue` and `nat` are not available in this version; use `ipip` or `l2`",
+                "`deliver: nat` is not available in this version; use `ipip`, `gue` or `l2`",
             );
             return None;
         }
@@ -152,6 +155,11 @@ fn service(
         name: name?.1.clone(),
         vip: vip?.1,
         deliver,
+        affinity: match set(raw.affinity.as_ref()) {
+            None | Some((_, RawAffinity::Flow)) => Affinity::Flow,
+            Some((_, RawAffinity::Client)) => Affinity::Client,
+        },
+        connection_idle,
     })
 }
 

@@ -1,0 +1,114 @@
+//! A packet that is too long for the way to its backend becomes the ICMP message that tells its sender how long it may
+//! be (RFC 1191, section 4; RFC 8201; RFC 4443, section 3.2).
+
+use tollgate_common::{
+    backend::{ETHERNET, IPV4, IPV6},
+    checksum,
+    service::{ICMP, ICMPV6},
+};
+
+use crate::packet::{Packet, sum_from, u32_at, u64_at};
+
+/// As many bytes of the packet are quoted: its headers, and more than the eight bytes of payload that senders look for.
+/// A constant number, for the checksum; the packet is longer, or it would not be too big.
+pub const QUOTE: usize = 128;
+
+const ICMP_HEADER: usize = 8;
+const TTL: u8 = 64;
+const V4_FRAME: usize = ETHERNET + IPV4 + ICMP_HEADER + QUOTE;
+const V6_FRAME: usize = ETHERNET + IPV6 + ICMP_HEADER + QUOTE;
+
+/// Turns an IPv4 packet into the message, from the address that it was sent to. `None`: it is no longer what it was.
+#[inline(always)]
+pub fn v4(packet: &mut impl Packet, mtu: u16) -> Option<()> {
+    const UNREACHABLE: u8 = 3;
+    const FRAGMENTATION_NEEDED: u8 = 4;
+
+    let head = packet.head::<{ ETHERNET + IPV4 }>()?;
+    let (to, from) = (u32_at::<26, _>(head), u32_at::<30, _>(head));
+    let ethernet = Ethernet::of(packet)?;
+    packet.cut((ETHERNET + QUOTE) as u32).then_some(())?;
+    packet.grow((IPV4 + ICMP_HEADER) as u8).then_some(())?;
+
+    let frame = packet.head_mut::<V4_FRAME>()?;
+    ethernet.put_back(&mut frame[..ETHERNET], [0x08, 0x00]);
+    let mut ip = [0; IPV4];
+    (ip[0], ip[8], ip[9]) = (0x45, TTL, ICMP);
+    ip[2..4].copy_from_slice(&((V4_FRAME - ETHERNET) as u16).to_be_bytes());
+    ip[12..16].copy_from_slice(&from.to_le_bytes());
+    ip[16..20].copy_from_slice(&to.to_le_bytes());
+    let sum = !checksum::fold(sum_from::<0, _>(&ip));
+    ip[10..12].copy_from_slice(&sum.to_le_bytes());
+    frame[ETHERNET..ETHERNET + IPV4].copy_from_slice(&ip);
+    put_icmp::<{ ETHERNET + IPV4 }, _>(frame, UNREACHABLE, FRAGMENTATION_NEEDED, u32::from(mtu));
+    let sum = !checksum::fold(sum_from::<{ ETHERNET + IPV4 }, _>(frame));
+    frame[36..38].copy_from_slice(&sum.to_le_bytes());
+    Some(())
+}
+
+/// The same of IPv6.
+#[inline(always)]
+pub fn v6(packet: &mut impl Packet, mtu: u16) -> Option<()> {
+    const PACKET_TOO_BIG: u8 = 2;
+    const LENGTH: u16 = (ICMP_HEADER + QUOTE) as u16;
+
+    let head = packet.head::<{ ETHERNET + IPV6 }>()?;
+    let to = [u64_at::<22, _>(head), u64_at::<30, _>(head)];
+    let from = [u64_at::<38, _>(head), u64_at::<46, _>(head)];
+    let ethernet = Ethernet::of(packet)?;
+    packet.cut((ETHERNET + QUOTE) as u32).then_some(())?;
+    packet.grow((IPV6 + ICMP_HEADER) as u8).then_some(())?;
+
+    let frame = packet.head_mut::<V6_FRAME>()?;
+    ethernet.put_back(&mut frame[..ETHERNET], [0x86, 0xdd]);
+    frame[14..18].copy_from_slice(&[0x60, 0, 0, 0]);
+    frame[18..20].copy_from_slice(&LENGTH.to_be_bytes());
+    (frame[20], frame[21]) = (ICMPV6, TTL);
+    frame[22..30].copy_from_slice(&from[0].to_le_bytes());
+    frame[30..38].copy_from_slice(&from[1].to_le_bytes());
+    frame[38..46].copy_from_slice(&to[0].to_le_bytes());
+    frame[46..54].copy_from_slice(&to[1].to_le_bytes());
+    put_icmp::<{ ETHERNET + IPV6 }, _>(frame, PACKET_TOO_BIG, 0, u32::from(mtu));
+    // With the pseudo-header (RFC 8200, section 8.1): the addresses stand right before.
+    let pseudo = u64::from(LENGTH.to_be()) + u64::from(u16::from(ICMPV6).to_be());
+    let sum = !checksum::fold(sum_from::<22, _>(frame) + pseudo);
+    frame[56..58].copy_from_slice(&sum.to_le_bytes());
+    Some(())
+}
+
+/// The addresses of a frame, to be sent back.
+struct Ethernet {
+    destination: [u8; 6],
+    source: [u8; 6],
+}
+
+impl Ethernet {
+    #[inline(always)]
+    fn of(packet: &impl Packet) -> Option<Self> {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l] = packet.head::<12>()?;
+        Some(Self {
+            destination: [a, b, c, d, e, f],
+            source: [g, h, i, j, k, l],
+        })
+    }
+
+    #[inline(always)]
+    fn put_back(&self, head: &mut [u8], ethertype: [u8; 2]) {
+        head[..6].copy_from_slice(&self.source);
+        head[6..12].copy_from_slice(&self.destination);
+        head[12..14].copy_from_slice(&ethertype);
+    }
+}
+
+/// The header, its checksum 0 still.
+#[inline(always)]
+fn put_icmp<const AT: usize, const N: usize>(frame: &mut [u8; N], kind: u8, code: u8, rest: u32) {
+    (frame[AT], frame[AT + 1], frame[AT + 2], frame[AT + 3]) = (kind, code, 0, 0);
+    frame[AT + 4..AT + 8].copy_from_slice(&rest.to_be_bytes());
+}
+
+/// The longest packet that can be quoted so was longer than this, and so is every one that is too big: no way is
+/// narrower than what IPv4 promises (RFC 791, section 3.2), less the outer headers.
+const _: () = assert!(QUOTE <= 576 - (IPV6 + 12));
+const _: () =
+    assert!((V4_FRAME - ETHERNET - IPV4).is_multiple_of(4) && (V6_FRAME - 22).is_multiple_of(4));

@@ -1,0 +1,257 @@
+//! Which backend a flow gets, and why: the rules of the kernel side said once more, plainly and without it.
+//!
+//! For people (`tollgate flow explain`), and for tests that hold both sides against each other and against what is promised.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use tollgate_common::{
+    flow::Hash,
+    pin::{Pin, PinKey},
+    service::{About, Action, Cell, Region},
+    slot::Slot,
+    tables::{Guards, Tables},
+};
+
+use crate::{
+    model::{Proto, Vip},
+    tables,
+};
+
+/// A packet, as far as picking is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packet {
+    /// Where it comes from.
+    pub source: SocketAddr,
+    /// Where it goes; of the same family.
+    pub destination: SocketAddr,
+    /// Its protocol.
+    pub proto: Proto,
+    /// Whether it opens a TCP connection: a SYN. Means nothing with UDP.
+    pub opens: bool,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picked {
+    /// No service takes it.
+    NotOurs,
+    /// The listener of this number takes it.
+    Listener(u32),
+    /// The backend of this number takes it; 0: there is none.
+    Backend(Backend),
+}
+
+/// The backend that takes a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its number; 0: none.
+    pub id: u16,
+    /// The slot's place in the pool, and how many slots the service has.
+    pub slot: u32,
+    /// What the slot says.
+    pub says: Slot,
+    /// Why this one.
+    pub why: Why,
+}
+
+/// Why a flow gets its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The slot does not move: all its flows have one backend.
+    Settled,
+    /// The flow began while the slot moved, and was pinned then.
+    Pinned,
+    /// The flow begins now: it goes where new flows go, and is pinned.
+    Begins,
+    /// The flow begins now, and there was no room for a pin: it goes where flows from before go.
+    NoRoom,
+    /// The flow began before the slot moved.
+    Before,
+    /// The flow began before the service had this number of slots.
+    PreviousTable,
+    /// The flow's backend is gone.
+    Gone,
+    /// A datagram of a flow that nobody knows, soon after the change: it may be an old one, and is pinned.
+    MayBeOld,
+    /// Nobody takes new flows, or nobody at all.
+    Nobody,
+}
+
+/// Where pins are.
+pub trait Pins {
+    /// The pin of a flow.
+    fn get(&self, key: &PinKey) -> Option<Pin>;
+
+    /// Makes a pin; over one that is there if `replace`. False: there is no room, or there is one.
+    fn add(&mut self, key: &PinKey, pin: Pin, replace: bool) -> bool;
+
+    /// Notes that a packet of a pinned flow was seen at second `now`, other than a first one if `goes_on`.
+    fn note(&mut self, key: &PinKey, now: u32, goes_on: bool);
+}
+
+/// Pins in memory, so many at most.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// The pins.
+    pub pins: HashMap<PinKey, Pin>,
+    /// How many there may be.
+    pub room: usize,
+}
+
+impl Pins for Table {
+    fn get(&self, key: &PinKey) -> Option<Pin> {
+        self.pins.get(key).copied()
+    }
+
+    fn add(&mut self, key: &PinKey, pin: Pin, replace: bool) -> bool {
+        let is_there = self.pins.contains_key(key);
+        let may = if is_there {
+            replace
+        } else {
+            self.pins.len() < self.room
+        };
+        if may {
+            self.pins.insert(*key, pin);
+        }
+        may
+    }
+
+    fn note(&mut self, key: &PinKey, now: u32, goes_on: bool) {
+        if let Some(pin) = self.pins.get_mut(key) {
+            pin.seen = now;
+            if goes_on {
+                pin.backend |= Pin::CONFIRMED;
+            }
+        }
+    }
+}
+
+/// What becomes of a packet at second `now` of the monotonic clock.
+pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) -> Picked {
+    let Packet {
+        source,
+        destination,
+        proto,
+        ..
+    } = *packet;
+    let vip = Vip {
+        ip: destination.ip(),
+        bits: if destination.is_ipv4() { 32 } else { 128 },
+        port: destination.port(),
+        proto,
+    };
+    let key = tables::key(vip);
+    let Some(flow) = tables::flow(source.ip(), source.port(), vip) else {
+        return Picked::NotOurs;
+    };
+    let (cell, action) = match tables.find(key) {
+        Some((cell, action)) => (cell, Action::from_number(action)),
+        None => return Picked::NotOurs,
+    };
+    match action {
+        Some(Action::Forward) => {}
+        Some(Action::Steer) => return Picked::Listener((cell.steer.load() >> 32) as u32),
+        Some(Action::Fragments) | None => return Picked::NotOurs,
+    }
+    let seed = cell.seed.load();
+    let hash = flow.hash(seed);
+    let about = About::unpack(cell.about.load());
+    let place = if about.by_client {
+        flow.client().hash(seed)
+    } else {
+        hash
+    };
+    let slot = slot_of(Region::unpack(cell.region.load()), place);
+    let says = tables.slot(slot);
+    let answer = |id, why| {
+        let why = if id == 0 { Why::Nobody } else { why };
+        Picked::Backend(Backend {
+            id,
+            slot,
+            says,
+            why,
+        })
+    };
+    if !says.is_moving() {
+        return answer(says.current(), Why::Settled);
+    }
+
+    let pin_key = |slot| PinKey {
+        hash: hash.0,
+        slot,
+        extra: PinKey::extra(key.hi, key.lo),
+    };
+    let opens = proto == Proto::Tcp && packet.opens;
+    pins.note(&pin_key(slot), now, !opens);
+    let found = pins.get(&pin_key(slot));
+    if let Some(pin) = found.filter(|pin| tables.life(pin.id()) == pin.life()) {
+        return answer(pin.id(), Why::Pinned);
+    }
+    let was_pinned = found.is_some();
+    let (stable, why_stable) = before(tables, pins, cell, says, place, pin_key);
+    let mut begins = |wanted, why| {
+        if wanted == 0 {
+            return answer(0, Why::Nobody);
+        }
+        let has_room = Guards::unpack(tables.guards.load()).pins > 0;
+        let pin = Pin::new(wanted, tables.life(wanted), now);
+        if has_room && pins.add(&pin_key(slot), pin, was_pinned) {
+            answer(wanted, why)
+        } else {
+            answer(stable, Why::NoRoom)
+        }
+    };
+    match (proto, packet.opens) {
+        (Proto::Tcp, true) => begins(says.current(), Why::Begins),
+        (Proto::Tcp, false) if was_pinned => answer(says.current(), Why::Gone),
+        (Proto::Tcp, false) => answer(stable, why_stable),
+        (Proto::Udp, _) if now < about.settled_udp && !was_pinned => begins(stable, Why::MayBeOld),
+        (Proto::Udp, _) => begins(says.current(), Why::Begins),
+    }
+}
+
+/// The backend of the flows from before.
+fn before(
+    tables: &Tables,
+    pins: &impl Pins,
+    cell: &Cell,
+    says: Slot,
+    place: Hash,
+    pin_key: impl Fn(u32) -> PinKey,
+) -> (u16, Why) {
+    let (mut id, mut why) = (says.stable(), Why::Before);
+    if id == Slot::PREVIOUS {
+        let slot = slot_of(Region::unpack(cell.previous.load()), place);
+        let said = tables.slot(slot);
+        let pin = pins.get(&pin_key(slot));
+        let pin = pin.filter(|pin| tables.life(pin.id()) == pin.life());
+        id = match pin {
+            Some(pin) if said.is_moving() => pin.id(),
+            _ if said.is_moving() => said.stable(),
+            _ => said.current(),
+        };
+        why = Why::PreviousTable;
+    }
+    match id {
+        0 | Slot::PREVIOUS => (says.current(), Why::Before),
+        id => (id, why),
+    }
+}
+
+fn slot_of(Region { base, len }: Region, place: Hash) -> u32 {
+    base + place.slot(len)
+}
+
+/// The address that a backend's number stands for.
+#[must_use]
+pub fn address(tables: &Tables, id: u16) -> Option<IpAddr> {
+    let owner = tables.owners.get(usize::from(id))?;
+    let family = (owner.tag.load() >> 40) as u8;
+    tables::address(owner.address_hi.load(), owner.address_lo.load(), family)
+}
+
+#[cfg(test)]
+mod tests;
