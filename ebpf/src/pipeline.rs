@@ -350,7 +350,10 @@ fn send<P: Packet, M: Memory + Copy>(
         Err(Verdict::TooBig) => {
             let mtu = out.mtu.saturating_sub(u16::from(out.kind.room()));
             let is_v4 = segment.key.scope().is_v4();
-            let is_told = tell(packet.again(), tables, memory, u32::from(mtu), is_v4);
+            // No message is about a message, nor about a later fragment (RFC 1812, section 4.3.2.7; RFC 4443, section
+            // 2.4): what has no transport header of its own is dropped in silence.
+            let is_told = segment.transport != 0
+                && tell(packet.again(), tables, memory, u32::from(mtu), is_v4);
             return Outcome::of(if is_told {
                 Verdict::TooBigTold
             } else {

@@ -18,7 +18,8 @@ const TTL: u8 = 64;
 const V4_FRAME: usize = ETHERNET + IPV4 + ICMP_HEADER + QUOTE;
 const V6_FRAME: usize = ETHERNET + IPV6 + ICMP_HEADER + QUOTE;
 
-/// Turns an IPv4 packet into the message, from the address that it was sent to. `None`: it is no longer what it was.
+/// Turns an IPv4 packet into the message, from the address that it was sent to. `None`: it cannot be, for its source is no
+/// single host (RFC 1122, section 3.2.2) or there is no room; it may no longer be what it was.
 #[inline(always)]
 pub fn v4(packet: &mut impl Packet, mtu: u16) -> Option<()> {
     const UNREACHABLE: u8 = 3;
@@ -26,6 +27,10 @@ pub fn v4(packet: &mut impl Packet, mtu: u16) -> Option<()> {
 
     let head = packet.head::<{ ETHERNET + IPV4 }>()?;
     let (to, from) = (u32_at::<26, _>(head), u32_at::<30, _>(head));
+    // The first octet is the lowest byte as it loads.
+    if matches!(to as u8, 0 | 127 | 224..) {
+        return None;
+    }
     let ethernet = Ethernet::of(packet)?;
     packet.cut((ETHERNET + QUOTE) as u32).then_some(())?;
     packet.grow((IPV4 + ICMP_HEADER) as u8).then_some(())?;
@@ -55,6 +60,9 @@ pub fn v6(packet: &mut impl Packet, mtu: u16) -> Option<()> {
     let head = packet.head::<{ ETHERNET + IPV6 }>()?;
     let to = [u64_at::<22, _>(head), u64_at::<30, _>(head)];
     let from = [u64_at::<38, _>(head), u64_at::<46, _>(head)];
+    if to[0] as u8 == 0xff || to[0] == 0 && u64::from_be(to[1]) <= 1 {
+        return None;
+    }
     let ethernet = Ethernet::of(packet)?;
     packet.cut((ETHERNET + QUOTE) as u32).then_some(())?;
     packet.grow((IPV6 + ICMP_HEADER) as u8).then_some(())?;

@@ -27,7 +27,7 @@ pub fn take(packet: &mut impl Packet) -> Option<Tags> {
     Some(tags)
 }
 
-/// Puts tags before the EtherType. False: there is no room, nothing changed.
+/// Puts tags, at least one, before the EtherType. False: there is no room, nothing changed.
 #[inline(always)]
 pub fn put(packet: &mut impl Packet, tags: Tags) -> bool {
     let Some(head) = packet.head::<12>() else {
