@@ -1,8 +1,8 @@
 //! Pins: which backend a flow has that began in a moving slot.
 //!
 //! The map of pins is a plain hash, not an LRU: what is in it is never pushed out by what comes. A flow that finds no
-//! room, or no place under the limit of [`Tables::pins_per_second`](crate::tables::Tables::pins_per_second), goes where
-//! the flows from before go, and needs no pin.
+//! room, or no place under the limit of [`Guards::pins`](crate::tables::Guards::pins), goes where the flows
+//! from before go, and needs no pin.
 
 /// What a pin is found by. The hash of an IPv4 flow is a bijection of address and ports; of IPv6 flows two may share one,
 /// and then share the pin, which both can live with.
