@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, LaxPacketHeaders, PacketBuilder,
-    TransportHeader,
+    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber,
+    Ipv4Header, Ipv6Header, LaxPacketHeaders, PacketBuilder, TransportHeader, UdpHeader, icmpv4,
 };
 use tollgate_datapath::model::{Proto, Vip};
 
@@ -74,12 +74,14 @@ pub struct Tunnelled {
     pub class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
+    /// Of GUE the UDP source port.
+    pub gue: Option<u16>,
     /// The packet inside.
     pub inner: Vec<u8>,
 }
 
 /// Reads a tunnelled frame and checks all that does not depend on who sent it: versions, lengths, the header checksum,
-/// the protocol number inside.
+/// the protocol number inside, and of GUE its port and that nothing else is said.
 #[must_use]
 pub fn tunnelled(frame: &[u8]) -> Tunnelled {
     let (ethernet, packet) = Ethernet2Header::from_slice(frame).expect("an Ethernet header");
@@ -121,6 +123,13 @@ pub fn tunnelled(frame: &[u8]) -> Tunnelled {
         }
         other => panic!("the frame is {other:?}"),
     };
+    let (next, inner, gue) = match next {
+        IpNumber::UDP => {
+            let (next, inner, port) = in_gue(inner);
+            (next, inner, Some(port))
+        }
+        next => (next, inner, None),
+    };
     let version = match next {
         IpNumber::IPV4 => 4,
         IpNumber::IPV6 => 6,
@@ -138,7 +147,97 @@ pub fn tunnelled(frame: &[u8]) -> Tunnelled {
         to,
         class,
         ttl,
+        gue,
         inner: inner.to_vec(),
+    }
+}
+
+/// What is behind a UDP and a GUE header (draft-ietf-intarea-gue-09, section 3): its protocol, itself, the source port.
+fn in_gue(datagram: &[u8]) -> (IpNumber, &[u8], u16) {
+    const GUE_PORT: u16 = 6080;
+    let (udp, payload) = UdpHeader::from_slice(datagram).expect("a UDP header");
+    assert_eq!(usize::from(udp.length), datagram.len(), "the UDP length");
+    assert_eq!((udp.destination_port, udp.checksum), (GUE_PORT, 0));
+    let (gue, inner) = payload.split_first_chunk::<4>().expect("a GUE header");
+    assert_eq!([gue[0], gue[2], gue[3]], [0; 3], "version 0, data, no more");
+    (IpNumber(gue[1]), inner, udp.source_port)
+}
+
+/// An ICMP message that says how long packets may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Destination MAC address.
+    pub to_mac: [u8; 6],
+    /// Source MAC address.
+    pub from_mac: [u8; 6],
+    /// Who says it.
+    pub from: IpAddr,
+    /// Who is told.
+    pub to: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Largest packet that gets through.
+    pub mtu: u32,
+    /// The beginning of the packet that was too long.
+    pub quoted: Vec<u8>,
+}
+
+/// Reads an ICMP message that says how long packets may be, and checks all its lengths and checksums.
+#[must_use]
+pub fn told(frame: &[u8]) -> Told {
+    let (ethernet, packet) = Ethernet2Header::from_slice(frame).expect("an Ethernet header");
+    let (from, to, ttl, mtu, quoted) = match ethernet.ether_type {
+        EtherType::IPV4 => {
+            let (ip, message) = Ipv4Header::from_slice(packet).expect("an IPv4 header");
+            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+            assert_eq!(usize::from(ip.total_len), packet.len(), "the length");
+            assert_eq!(ip.protocol, IpNumber::ICMP);
+            let (icmp, quoted) = Icmpv4Header::from_slice(message).expect("an ICMP message");
+            assert_eq!(icmp.checksum, icmp.icmp_type.calc_checksum(quoted));
+            let Icmpv4Type::DestinationUnreachable(
+                icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu },
+            ) = icmp.icmp_type
+            else {
+                panic!("the message is {:?}", icmp.icmp_type)
+            };
+            (
+                ip.source.into(),
+                ip.destination.into(),
+                ip.time_to_live,
+                next_hop_mtu.into(),
+                quoted,
+            )
+        }
+        EtherType::IPV6 => {
+            let (ip, message) = Ipv6Header::from_slice(packet).expect("an IPv6 header");
+            assert_eq!(usize::from(ip.payload_length), message.len(), "the length");
+            assert_eq!(ip.next_header, IpNumber::IPV6_ICMP);
+            let (icmp, quoted) = Icmpv6Header::from_slice(message).expect("an ICMPv6 message");
+            let checksum = icmp
+                .icmp_type
+                .calc_checksum(ip.source, ip.destination, quoted);
+            assert_eq!(Ok(icmp.checksum), checksum);
+            let Icmpv6Type::PacketTooBig { mtu } = icmp.icmp_type else {
+                panic!("the message is {:?}", icmp.icmp_type)
+            };
+            (
+                ip.source.into(),
+                ip.destination.into(),
+                ip.hop_limit,
+                mtu,
+                quoted,
+            )
+        }
+        other => panic!("the frame is {other:?}"),
+    };
+    Told {
+        to_mac: ethernet.destination,
+        from_mac: ethernet.source,
+        from,
+        to,
+        ttl,
+        mtu,
+        quoted: quoted.to_vec(),
     }
 }
 

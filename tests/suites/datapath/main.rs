@@ -11,6 +11,7 @@
 mod agreement;
 mod budget;
 mod fixtures;
+mod follow;
 mod history;
 mod life;
 mod picking;

@@ -1,15 +1,15 @@
 //! Every fixture through the kernel.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
 use serde_json::{Value, json};
 use tollgate_common::verdict::{Disposition, Verdict};
 use tollgate_tests::{
     bpf::{Bench, action},
-    packet::{NODE_MAC, describe, tunnelled},
+    packet::{NODE_MAC, describe, told, tunnelled},
 };
 
-use crate::fixtures::{self, FAMILIES, Family, Fixture, NEXT_MAC, Out};
+use crate::fixtures::{self, FAMILIES, Family, Fixture, NEXT_MAC, Out, build::untagged};
 
 #[test]
 fn every_verdict_has_a_fixture_in_both_families() {
@@ -33,7 +33,8 @@ fn packets_become_what_the_fixtures_say() {
     let (model, hops) = fixtures::model();
     bench.apply(&model, &hops);
     let mut kept = Vec::new();
-    for fixture in fixtures::all() {
+    let fixtures = fixtures::all();
+    for fixture in &fixtures {
         let ran = bench.run(&fixture.frame, fixture.metadata);
         let what = format!(
             "{} ({:?}): {}",
@@ -49,7 +50,7 @@ fn packets_become_what_the_fixtures_say() {
             Disposition::Redirect => action::REDIRECT,
         };
         assert_eq!(ran.action, wanted, "{what}");
-        check_out(&fixture, &ran.frame, &what);
+        check_out(fixture, &ran.frame, &what);
         kept.push(json!({
             "what": fixture.what,
             "family": format!("{:?}", fixture.family).to_lowercase(),
@@ -58,19 +59,38 @@ fn packets_become_what_the_fixtures_say() {
             "out": hex(&ran.frame),
         }));
     }
+    let counted: u64 = bench.object.counters.verdicts().unwrap().values().sum();
+    assert_eq!(
+        counted,
+        fixtures.len() as u64,
+        "each packet is counted once"
+    );
     compare(&kept);
 }
 
 fn check_out(fixture: &Fixture, out: &[u8], what: &str) {
-    let before = &fixture.frame;
+    let (tags, before) = untagged(&fixture.frame);
+    let (tags_after, after) = untagged(out);
+    let wanted = match fixture.out {
+        Out::Same | Out::Told(_) => tags,
+        Out::Gone => tags_after.clone(),
+        Out::Macs | Out::Tunnel(_) | Out::Gue(_) => {
+            let bytes = fixture.tags.0.to_le_bytes();
+            bytes[..usize::from(fixture.tags.len())].to_vec()
+        }
+    };
+    assert_eq!(tags_after, wanted, "{what}: the tags");
+    let (before, out) = (&before[..], &after[..]);
     match &fixture.out {
         Out::Same => assert_eq!(out, before, "{what}"),
+        Out::Gone => {}
+        Out::Told(mtu) => check_told(before, out, *mtu, what),
         Out::Macs => {
             assert_eq!(out[..6], NEXT_MAC, "{what}");
             assert_eq!(out[6..12], NODE_MAC, "{what}");
             assert_eq!(out[12..], one_hop_on(before)[12..], "{what}");
         }
-        Out::Tunnel(backend) => {
+        Out::Tunnel(backend) | Out::Gue(backend) => {
             let padding = before.len() - before_padding(before);
             let tunnel = tunnelled(&out[..out.len() - padding]);
             assert_eq!(
@@ -91,7 +111,33 @@ fn check_out(fixture: &Fixture, out: &[u8], what: &str) {
             );
             assert_eq!((tunnel.ttl, tunnel.class), (64, class(before)), "{what}");
             assert_eq!(tunnel.inner, before[14..before_padding(before)], "{what}");
+            let is_gue = matches!(fixture.out, Out::Gue(_));
+            assert_eq!(tunnel.gue.is_some(), is_gue, "{what}");
+            // RFC 6335, section 6: ephemeral ports.
+            assert!(tunnel.gue.is_none_or(|port| port >= 0xc000), "{what}");
         }
+    }
+}
+
+/// The message goes back to whoever sent the frame, from whom it was for, and quotes its beginning.
+fn check_told(before: &[u8], out: &[u8], mtu: u16, what: &str) {
+    const QUOTED: usize = 128;
+    let told = told(out);
+    assert_eq!(told.to_mac, before[6..12], "{what}");
+    assert_eq!(told.from_mac, before[..6], "{what}");
+    let (from, to) = addresses(before);
+    assert_eq!((told.from, told.to), (to, from), "{what}");
+    assert_eq!((told.ttl, told.mtu), (64, mtu.into()), "{what}");
+    assert_eq!(told.quoted, before[14..14 + QUOTED], "{what}");
+}
+
+/// Source and destination of an IP packet in a frame.
+fn addresses(frame: &[u8]) -> (IpAddr, IpAddr) {
+    let v4 = |at: usize| IpAddr::from(*frame[at..].first_chunk::<4>().unwrap());
+    let v6 = |at: usize| IpAddr::from(*frame[at..].first_chunk::<16>().unwrap());
+    match frame[14] >> 4 {
+        4 => (v4(26), v4(30)),
+        _ => (v6(22), v6(38)),
     }
 }
 
@@ -143,6 +189,13 @@ fn compare(now: &[Value]) {
     }
 }
 
+/// In hexadecimal digits; of equal bytes in a long row one, and how many.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const LONG: usize = 32;
+    let runs = bytes.chunk_by(|a, b| a == b);
+    runs.map(|run| match run {
+        [byte, ..] if run.len() >= LONG => format!("({byte:02x} x {})", run.len()),
+        run => run.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+    .collect()
 }
