@@ -6,6 +6,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod look;
 #[cfg(feature = "bpf")]
 pub mod maps;
@@ -18,5 +20,5 @@ pub mod rewrite;
 pub mod too_big;
 pub mod vlan;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "host"))]
 extern crate std;

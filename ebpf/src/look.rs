@@ -335,3 +335,6 @@ fn v6_error(packet: &impl Packet, seen: &mut Seen, at: usize) {
     seen.least = (at - ETHERNET + ICMP_HEADER + IPV6 + 4) as u32;
     seen.what = what::WHOLE;
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,15 +36,16 @@ pub trait Memory {
     fn seen(&mut self) -> Option<impl DerefMut<Target = Seen>>;
 }
 
-#[cfg(test)]
-pub(crate) mod host {
+/// A memory off the kernel.
+#[cfg(any(test, feature = "host"))]
+pub mod host {
     use std::{cell::RefCell, collections::HashMap, vec::Vec};
 
     use super::*;
 
-    /// A memory on the host.
+    /// Plain collections, and a clock that stands still.
     #[derive(Debug, Default)]
-    pub(crate) struct Table(RefCell<Inner>, RefCell<Seen>);
+    pub struct Table(RefCell<Inner>, RefCell<Seen>);
 
     #[derive(Debug, Default)]
     struct Inner {
@@ -58,7 +59,8 @@ pub(crate) mod host {
 
     impl Table {
         /// With room for so many pins.
-        pub(crate) fn new(room: usize) -> Self {
+        #[must_use]
+        pub fn new(room: usize) -> Self {
             let inner = Inner {
                 room,
                 ..Inner::default()
@@ -66,12 +68,15 @@ pub(crate) mod host {
             Self(RefCell::new(inner), RefCell::default())
         }
 
-        pub(crate) fn at(&self, second: u32) -> &Self {
+        /// The same at that second of the clock.
+        pub fn at(&self, second: u32) -> &Self {
             self.0.borrow_mut().now = second;
             self
         }
 
-        pub(crate) fn pins(&self) -> Vec<(PinKey, Pin)> {
+        /// The pins that there are.
+        #[must_use]
+        pub fn pins(&self) -> Vec<(PinKey, Pin)> {
             let pins = &self.0.borrow().pins;
             pins.iter().map(|(key, pin)| (*key, *pin)).collect()
         }

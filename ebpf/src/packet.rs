@@ -238,27 +238,32 @@ mod frame {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod host {
+/// Frames off the kernel.
+#[cfg(any(test, feature = "host"))]
+pub mod host {
     use std::vec::Vec;
 
     use super::Packet;
 
     /// A frame on the host, with `room` bytes before it.
     #[derive(Clone, Debug)]
-    pub(crate) struct Buffer {
+    pub struct Buffer {
         bytes: Vec<u8>,
         start: usize,
     }
 
     impl Buffer {
-        pub(crate) fn new(frame: &[u8], room: usize) -> Self {
+        /// A frame, with so many bytes before it.
+        #[must_use]
+        pub fn new(frame: &[u8], room: usize) -> Self {
             let mut bytes = std::vec![0xaa; room];
             bytes.extend_from_slice(frame);
             Self { bytes, start: room }
         }
 
-        pub(crate) fn frame(&self) -> &[u8] {
+        /// The frame as it is.
+        #[must_use]
+        pub fn frame(&self) -> &[u8] {
             &self.bytes[self.start..]
         }
     }

@@ -142,3 +142,6 @@ fn stable<M: Memory>(
         entry
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,91 @@ fn put_icmp<const AT: usize, const N: usize>(frame: &mut [u8; N], kind: u8, code
 const _: () = assert!(QUOTE <= 576 - (IPV6 + 12));
 const _: () =
     assert!((V4_FRAME - ETHERNET - IPV4).is_multiple_of(4) && (V6_FRAME - 22).is_multiple_of(4));
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use etherparse::{Icmpv4Header, Icmpv6Header, Ipv4Header, Ipv6Header};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::packet::host::Buffer;
+
+    const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+
+    /// A frame with anything in it but its source, whose first byte is this.
+    fn frame(ethertype: [u8; 2], source: usize, first: u8, packet: &[u8]) -> Vec<u8> {
+        let mut frame = [&MACS[..], &ethertype, packet].concat();
+        frame[source] = first;
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn any_ipv4_packet_is_quoted_with_right_checksums(
+            packet in vec(any::<u8>(), QUOTE + 1..400), mtu: u16, first in 1..127_u8,
+        ) {
+            let before = frame([8, 0], 26, first, &packet);
+            let mut buffer = Buffer::new(&before, 28);
+            v4(&mut buffer, mtu).expect("there is room");
+            let after = buffer.frame();
+            prop_assert_eq!(&after[..12], &[&MACS[6..], &MACS[..6]].concat()[..]);
+            let (ip, message) = Ipv4Header::from_slice(&after[14..]).unwrap();
+            prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+            prop_assert_eq!(usize::from(ip.total_len), after.len() - 14);
+            prop_assert_eq!((&ip.source, &ip.destination), (&before[30..34].try_into().unwrap(), &before[26..30].try_into().unwrap()));
+            let (icmp, quoted) = Icmpv4Header::from_slice(message).unwrap();
+            prop_assert_eq!(icmp.checksum, icmp.icmp_type.calc_checksum(quoted));
+            prop_assert_eq!(&message[..2], &[3, 4]);
+            prop_assert_eq!(&message[4..8], &u32::from(mtu).to_be_bytes());
+            prop_assert_eq!(quoted, &before[14..14 + QUOTE]);
+        }
+
+        #[test]
+        fn any_ipv6_packet_is_quoted_with_a_right_checksum(
+            packet in vec(any::<u8>(), QUOTE + 1..400), mtu: u16, first in 1..255_u8,
+        ) {
+            let before = frame([0x86, 0xdd], 22, first, &packet);
+            let mut buffer = Buffer::new(&before, 48);
+            v6(&mut buffer, mtu).expect("there is room");
+            let after = buffer.frame();
+            prop_assert_eq!(&after[..12], &[&MACS[6..], &MACS[..6]].concat()[..]);
+            let (ip, message) = Ipv6Header::from_slice(&after[14..]).unwrap();
+            prop_assert_eq!(usize::from(ip.payload_length), message.len());
+            prop_assert_eq!((&ip.source[..], &ip.destination[..]), (&before[38..54], &before[22..38]));
+            let (icmp, quoted) = Icmpv6Header::from_slice(message).unwrap();
+            let checksum = icmp.icmp_type.calc_checksum(ip.source, ip.destination, quoted);
+            prop_assert_eq!(Ok(icmp.checksum), checksum);
+            prop_assert_eq!(&message[..2], &[2, 0]);
+            prop_assert_eq!(&message[4..8], &u32::from(mtu).to_be_bytes());
+            prop_assert_eq!(quoted, &before[14..14 + QUOTE]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_without_room_or_to_nobody() {
+        let packet = [9; 300];
+        let v4_from = |first, room| {
+            let before = frame([8, 0], 26, first, &packet);
+            v4(&mut Buffer::new(&before, room), 1400)
+        };
+        let v6_from = |first, room| {
+            let before = frame([0x86, 0xdd], 22, first, &packet);
+            v6(&mut Buffer::new(&before, room), 1400)
+        };
+        // What is cut off behind the quoted bytes is no room before them.
+        assert_eq!((v4_from(10, 27), v4_from(10, 28)), (None, Some(())));
+        assert_eq!((v6_from(0x20, 47), v6_from(0x20, 48)), (None, Some(())));
+        for first in [0, 127, 224, 239, 240, 255] {
+            assert_eq!(v4_from(first, 64), None, "{first}");
+        }
+        assert_eq!(v6_from(0xff, 64), None);
+        let mut before = frame([0x86, 0xdd], 22, 0, &packet);
+        for (last, told) in [(0, None), (1, None), (2, Some(()))] {
+            before[22..38].fill(0);
+            before[37] = last;
+            assert_eq!(v6(&mut Buffer::new(&before, 64), 1400), told, "::{last}");
+        }
+    }
+}

@@ -59,3 +59,68 @@ pub fn put(packet: &mut impl Packet, tags: Tags) -> bool {
 const fn is_tag(ethertype: u16) -> bool {
     ethertype == Tags::C.to_be() || ethertype == Tags::S.to_be()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::packet::host::Buffer;
+
+    /// A frame with so many tags; what follows them begins with no tag.
+    fn frame(tags: &[(bool, u16)], rest: &[u8]) -> Vec<u8> {
+        let mut frame: Vec<u8> = (1..=12).collect();
+        for (is_provider, control) in tags {
+            let ethertype = if *is_provider { Tags::S } else { Tags::C };
+            frame.extend(ethertype.to_be_bytes());
+            frame.extend(control.to_be_bytes());
+        }
+        frame.extend([0x08, 0x00]);
+        frame.extend(rest);
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_off_and_put_back_is_as_before(
+            tags in vec(any::<(bool, u16)>(), 1..=2),
+            rest in vec(any::<u8>(), 10..80),
+        ) {
+            let before = frame(&tags, &rest);
+            let mut packet = Buffer::new(&before, 0);
+            let taken = take(&mut packet).expect("one or two tags");
+            prop_assert_eq!(usize::from(taken.len()), 4 * tags.len());
+            let bytes = taken.0.to_le_bytes();
+            prop_assert_eq!(&bytes[..4 * tags.len()], &before[12..12 + 4 * tags.len()]);
+            prop_assert_eq!(packet.frame(), &frame(&[], &rest)[..]);
+            prop_assert!(put(&mut packet, taken));
+            prop_assert_eq!(packet.frame(), &before[..]);
+        }
+
+        #[test]
+        fn three_tags_and_more_are_left(
+            tags in vec(any::<(bool, u16)>(), 3..6), rest in vec(any::<u8>(), 10..80),
+        ) {
+            let before = frame(&tags, &rest);
+            let mut packet = Buffer::new(&before, 0);
+            prop_assert_eq!(take(&mut packet), None);
+            prop_assert_eq!(packet.frame(), &before[..]);
+        }
+
+        #[test]
+        fn tags_are_put_where_they_belong_if_there_is_room(
+            tags in vec(any::<(bool, u16)>(), 1..=2), room in 0..12_usize,
+        ) {
+            let (plain, wanted) = (frame(&[], &[7; 30]), frame(&tags, &[7; 30]));
+            let bytes = &wanted[12..12 + 4 * tags.len()];
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            let mut packet = Buffer::new(&plain, room);
+            let is_put = put(&mut packet, Tags(u64::from_le_bytes(word)));
+            prop_assert_eq!(is_put, room >= bytes.len());
+            prop_assert_eq!(packet.frame(), if is_put { &wanted[..] } else { &plain[..] });
+        }
+    }
+}
