@@ -76,3 +76,34 @@ impl Pin {
         self.backend & Self::CONFIRMED != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_says_what_it_was_made_of() {
+        for (backend, life) in [(1, 1), (0x7fff, u16::MAX), (300, 0x8001)] {
+            let pin = Pin::new(backend, life, 77);
+            assert_eq!((pin.id(), pin.life(), pin.seen), (backend, life, 77));
+            assert!(!pin.is_confirmed());
+            let confirmed = Pin {
+                backend: pin.backend | Pin::CONFIRMED,
+                ..pin
+            };
+            assert!(confirmed.is_confirmed());
+            assert_eq!((confirmed.id(), confirmed.life()), (backend, life));
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_prefix_are_told_apart() {
+        let mut seen = [0; 256];
+        for (last, extra) in (0_u32..).zip(&mut seen) {
+            let address = u32::from_ne_bytes([192, 0, 2, last as u8]);
+            *extra = PinKey::extra(0, u64::from(address));
+        }
+        seen.sort_unstable();
+        assert!(seen.windows(2).all(|two| two[0] != two[1]));
+    }
+}

@@ -394,4 +394,96 @@ mod tests {
         }
         assert_eq!((Scope::v4(32), Scope::v6(128)), (Scope::V4, Scope::V6));
     }
+
+    #[test]
+    fn shapes_make_the_key_that_their_services_have() {
+        let v4 = |last, port: u16| {
+            let address = u32::from_ne_bytes([203, 0, 113, last]);
+            Key::v4(address, port.to_be(), TCP)
+        };
+        let v6 = |half: u8, last: u8, port: u16| {
+            let mut octets = [0; 16];
+            (octets[0], octets[1], octets[8], octets[15]) = (0x20, 0x01, half, last);
+            let word = u128::from_ne_bytes(octets);
+            Key::v6(word as u64, (word >> 64) as u64, port.to_be(), UDP)
+        };
+        let of = |scope, any_port, key: Key| {
+            let shape = Shape::zero();
+            assert_eq!(shape.of(&key), None, "no shape yet");
+            shape.set(scope, any_port);
+            shape.of(&key)
+        };
+        for (scope, any_port, packet, service) in [
+            (Scope::V4, true, v4(10, 80), v4(10, 0)),
+            (
+                Scope::v4(24),
+                false,
+                v4(10, 80),
+                v4(0, 80).within(Scope::v4(24)),
+            ),
+            (
+                Scope::v4(25),
+                true,
+                v4(200, 80),
+                v4(128, 0).within(Scope::v4(25)),
+            ),
+            (Scope::V6, true, v6(0, 9, 53), v6(0, 9, 0)),
+            (
+                Scope::v6(64),
+                false,
+                v6(0xff, 9, 53),
+                v6(0, 0, 53).within(Scope::v6(64)),
+            ),
+            (
+                Scope::v6(65),
+                true,
+                v6(0xff, 9, 53),
+                v6(0x80, 0, 0).within(Scope::v6(65)),
+            ),
+        ] {
+            assert_eq!(of(scope, any_port, packet), Some(service), "{scope:?}");
+        }
+        // The address as such, under which a prefix's fragments are recognised.
+        let address = of(Scope::v4(24), false, v4(10, 80).address());
+        assert_eq!(address, Some(v4(0, 80).within(Scope::v4(24)).address()));
+    }
+
+    #[test]
+    fn keys_say_what_they_are_of() {
+        let key = Key::v4(1, 80_u16.to_be(), UDP);
+        assert_eq!((key.proto(), key.scope()), (UDP, Scope::V4));
+        assert_eq!(key.address(), Key::v4(1, 0, 0));
+        let wide = key.within(Scope::v4(9));
+        assert_eq!(
+            (wide.proto(), wide.scope(), wide.lo),
+            (UDP, Scope::v4(9), 1)
+        );
+        // The family is part of it: an IPv6 address with the same bits is another one.
+        assert_ne!(key, Key::v6(0, 1, 80_u16.to_be(), UDP));
+        assert!(key.cells().iter().all(|cell| *cell < CELLS));
+    }
+
+    #[test]
+    fn words_of_cells_come_back() {
+        for region in [
+            Region::default(),
+            Region { base: 1, len: 251 },
+            Region {
+                base: u32::MAX,
+                len: u32::MAX,
+            },
+        ] {
+            assert_eq!(Region::unpack(region.pack()), region);
+        }
+        for by_client in [false, true] {
+            for (number, settled_udp) in [(0, 0), (1024, 7), (u16::MAX, u32::MAX)] {
+                let about = About {
+                    number,
+                    by_client,
+                    settled_udp,
+                };
+                assert_eq!(About::unpack(about.pack()), about);
+            }
+        }
+    }
 }

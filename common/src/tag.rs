@@ -51,3 +51,26 @@ impl Tags {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_the_bytes_of_the_wire() {
+        assert_eq!((Tags::NONE.len(), Tags::NONE.is_empty()), (0, true));
+        let customer = Tags::one(Tags::C, 7);
+        assert_eq!((customer.len(), customer.is_empty()), (4, false));
+        assert_eq!(customer.0.to_le_bytes(), [0x81, 0, 0, 7, 0, 0, 0, 0]);
+        let both = customer.within(Tags::one(Tags::S, 0xfff));
+        assert_eq!((both.len(), both.is_empty()), (8, false));
+        assert_eq!(
+            both.0.to_le_bytes(),
+            [0x88, 0xa8, 0x0f, 0xff, 0x81, 0, 0, 7]
+        );
+        // VLAN 0 is a tag too (priority alone), and what is no VLAN leaves the priority be.
+        assert_eq!(Tags::one(Tags::C, 0).len(), 4);
+        assert_eq!(Tags::one(Tags::C, 0x1007), customer);
+        assert_eq!(Tags::NONE.within(customer), customer);
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! The instrumentation is a matter of compiler flags, the same that cargo-fuzz passes; so the targets build on stable
 //! Rust and without a further tool, and lie where cargo-fuzz finds them as well. Without its sanitizers: what is fuzzed
-//! forbids unsafe code, and the C of aws-lc has fuzzers of its own.
+//! forbids unsafe code, but for the loads of `ebpf/src/packet.rs`, whose bounds are asserted when they are compiled; and the
+//! C of aws-lc has fuzzers of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub(crate) enum Target {
     Forwarded,
     /// Rules over claims and requests
     Policy,
+    /// Packets through the datapath's pipeline, on the host
+    Packet,
     /// The configuration's text
     Config,
 }
@@ -46,12 +49,14 @@ pub(crate) const LIGHT: &[Target] = &[
     Target::Jwks,
     Target::Forwarded,
     Target::Policy,
+    Target::Packet,
 ];
 pub(crate) const ALL: &[Target] = &[
     Target::Token,
     Target::Jwks,
     Target::Forwarded,
     Target::Policy,
+    Target::Packet,
     Target::Config,
 ];
 
@@ -123,6 +128,7 @@ impl Target {
             Self::Jwks => "jwks",
             Self::Forwarded => "forwarded",
             Self::Policy => "policy",
+            Self::Packet => "packet",
             Self::Config => "config",
         }
     }
@@ -136,8 +142,9 @@ impl Target {
     const fn fixtures(self) -> &'static str {
         match self {
             Self::Token | Self::Jwks | Self::Policy => "benches/fixtures",
-            // It has none but its seeds.
+            // They have none but their seeds.
             Self::Forwarded => "fuzz/seeds/forwarded",
+            Self::Packet => "fuzz/seeds/packet",
             Self::Config => "tests/fixtures/configs",
         }
     }
@@ -148,6 +155,8 @@ impl Target {
             Self::Policy => 5 << 10,
             Self::Token => 17 << 10,
             Self::Jwks | Self::Config => 32 << 10,
+            // A first fragment and a later one of full size, with some small ones.
+            Self::Packet => 4 << 10,
             // Of lists and quotes all is tried in short ones.
             Self::Forwarded => 1 << 10,
         }

@@ -247,3 +247,94 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     cell.region.store(0);
     assert_eq!(verdict(&fits, ROOM), Verdict::NoBackend);
 }
+
+/// The world of [`host`](crate::host), and a memory.
+fn world() -> (&'static Tables, Table) {
+    static TABLES: std::sync::LazyLock<&'static Tables> = std::sync::LazyLock::new(|| {
+        static TABLES: Tables = Tables::zero();
+        crate::host::fill(&TABLES);
+        &TABLES
+    });
+    (&TABLES, Table::new(9))
+}
+
+/// A frame of the client's to `203.0.113.2`.
+fn to(port: u16, payload: usize) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], NODE)
+        .ipv4([198, 51, 100, 7], [203, 0, 113, 2], 61)
+        .udp(40_000, port);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &std::vec![7; payload]).unwrap();
+    frame
+}
+
+/// The piece of a frame that such an offset and flags make of it, in bytes 20 and 21.
+fn piece(mut frame: Vec<u8>, place: [u8; 2], id: u8) -> Vec<u8> {
+    (frame[19], frame[20], frame[21]) = (id, place[0], place[1]);
+    frame
+}
+
+#[test]
+fn later_fragments_follow_the_first() {
+    static TABLES: Tables = Tables::zero();
+    crate::host::fill(&TABLES);
+    let (tables, memory) = (&TABLES, Table::new(0));
+    let send = |frame: Vec<u8>| {
+        let mut packet = Buffer::new(&frame, ROOM);
+        let outcome = ingress(&mut packet, tables, &memory);
+        (outcome.verdict, packet.frame()[..34].to_vec())
+    };
+    let (first, later) = ([0x20, 0], [0, 8]);
+    assert_eq!(send(piece(to(82, 64), later, 1)).0, Verdict::Fragment);
+    for (port, id) in [(80, 2), (83, 3), (82, 4)] {
+        let whole = send(to(port, 64));
+        assert_eq!(send(piece(to(port, 64), first, id)), whole);
+        assert_eq!(
+            send(piece(to(80, 64), later, id)),
+            whole,
+            "{port}: it tells no port"
+        );
+    }
+    // A backend that is gone is not followed, nor its successor in the number.
+    assert_eq!(send(piece(to(81, 64), first, 5)).0, Verdict::Sent);
+    let life = &tables.lives[2];
+    life.store(3);
+    assert_eq!(send(piece(to(81, 64), later, 5)).0, Verdict::Fragment);
+    life.store(1);
+    assert_eq!(send(piece(to(81, 64), later, 5)).0, Verdict::Sent);
+}
+
+#[test]
+fn as_many_are_told_in_a_second_as_the_guard_says() {
+    static TABLES: Tables = Tables::zero();
+    crate::host::fill(&TABLES);
+    let guards = Guards { pins: 0, icmp: 3 };
+    TABLES.guards.store(guards.pack());
+    let memory = Table::new(0);
+    let frame = to(80, 1490);
+    let told = |second| {
+        memory.at(second);
+        let verdict = || ingress(&mut Buffer::new(&frame, ROOM), &TABLES, &memory).verdict;
+        [(); 5].map(|()| verdict() == Verdict::TooBigTold)
+    };
+    for second in [0, 1, 7] {
+        assert_eq!(told(second), [true, true, true, false, false]);
+    }
+}
+
+#[test]
+fn a_moving_slot_asks_for_pins() {
+    let (tables, memory) = world();
+    let entry = |second| {
+        memory.at(second);
+        ingress(&mut Buffer::new(&to(90, 9), ROOM), tables, &memory).entry
+    };
+    // A datagram of an unknown flow.
+    assert_eq!(entry(crate::host::SETTLED - 1), 2, "is one from before");
+    assert_eq!(entry(crate::host::SETTLED), 2, "has a pin");
+    assert_eq!(memory.pins().len(), 1);
+    let (_, other) = world();
+    other.at(crate::host::SETTLED);
+    let outcome = ingress(&mut Buffer::new(&to(90, 9), ROOM), tables, &other);
+    assert_eq!(outcome.entry, 1, "is a new one then");
+}

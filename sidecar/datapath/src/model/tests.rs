@@ -143,3 +143,65 @@ fn addresses_that_cannot_be_sent_to_are_neither_vip_nor_backend() {
     let mapped = Unfit::Mapped(Ipv4Addr::new(192, 0, 2, 1)).to_string();
     assert!(mapped.ends_with("write 192.0.2.1"), "{mapped}");
 }
+
+#[test]
+fn prefixes_are_checked_with_their_services() {
+    let ipip = |address| Deliver::Ipip(vec![backend(address, 1)]);
+    assert!(matches!(
+        check("10.0.0.0/7:80/tcp", Deliver::Ipip(Vec::new())),
+        Err(ServiceError::WidePrefix(_, 8))
+    ));
+    assert!(matches!(
+        check("192.0.2.1/24:80/tcp", Deliver::Ipip(Vec::new())),
+        Err(ServiceError::InsidePrefix(..))
+    ));
+    // A backend inside would get its own packets to send on.
+    for deliver in [Deliver::Ipip, Deliver::Gue, Deliver::L2] {
+        assert_eq!(
+            check("192.0.2.0/24:*/tcp", deliver(vec![backend("192.0.2.9", 1)])),
+            Err(ServiceError::OwnBackend([192, 0, 2, 9].into()))
+        );
+    }
+    assert_eq!(check("192.0.2.0/24:*/tcp", ipip("192.0.3.9")), Ok(()));
+    assert_eq!(check("[2001:db8::/64]:*/udp", ipip("192.0.2.9")), Ok(()));
+    let model = |vips: [&str; 2]| Model {
+        services: vips
+            .map(|vip| Service::new(vip.into(), vip.parse().unwrap(), Deliver::Ipip(Vec::new())))
+            .into(),
+    };
+    // Overlapping is no mistake: who names more goes first. The same twice is one.
+    let overlapping = ["192.0.2.0/24:80/tcp", "192.0.2.0/25:80/tcp"];
+    assert_eq!(model(overlapping).check(), Ok(()));
+    let ports = ["192.0.2.1:*/tcp", "192.0.2.1:80/tcp"];
+    assert_eq!(model(ports).check(), Ok(()));
+    let twice = ["192.0.2.1/32:80/tcp", "192.0.2.1:80/tcp"];
+    assert!(matches!(
+        model(twice).check(),
+        Err(ModelError::SharedVip(..))
+    ));
+}
+
+#[test]
+fn a_flow_may_be_silent_from_a_second_to_a_day() {
+    let with = |connection_idle| {
+        let vip = "192.0.2.1:80/tcp".parse().unwrap();
+        let service = Service {
+            connection_idle,
+            ..Service::new("s".into(), vip, Deliver::Ipip(Vec::new()))
+        };
+        let model = Model {
+            services: vec![service],
+        };
+        model.check()
+    };
+    for (silent, fits) in [
+        (Duration::from_millis(999), false),
+        (Duration::from_secs(1), true),
+        (CONNECTION_IDLE, true),
+        (Duration::from_secs(86_400), true),
+        (Duration::from_millis(86_400_001), false),
+    ] {
+        let refused = ModelError::Service("s".into(), ServiceError::ConnectionIdle(silent));
+        assert_eq!(with(silent), if fits { Ok(()) } else { Err(refused) });
+    }
+}

@@ -178,3 +178,190 @@ impl fmt::Display for Proto {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vip(text: &str) -> Vip {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn all_kinds_read_as_they_are_written() {
+        for (text, bits, port) in [
+            ("203.0.113.10:443/tcp", 32, 443),
+            ("203.0.113.10:65535/udp", 32, 65_535),
+            ("203.0.113.10:*/tcp", 32, 0),
+            ("203.0.113.0/24:443/tcp", 24, 443),
+            ("203.0.113.0/24:*/udp", 24, 0),
+            ("[2001:db8::1]:443/tcp", 128, 443),
+            ("[2001:db8::1]:*/udp", 128, 0),
+            ("[2001:db8::/64]:53/udp", 64, 53),
+            ("[2001:db8::/127]:*/tcp", 127, 0),
+        ] {
+            let vip = vip(text);
+            assert_eq!(
+                (vip.bits, vip.port, vip.to_string().as_str()),
+                (bits, port, text)
+            );
+            assert_eq!(
+                vip.is_one(),
+                !text[..text.len() - 4].contains('/'),
+                "{text}"
+            );
+            assert_eq!(vip.check(), Ok(()), "{text}");
+        }
+        // The whole address is no prefix.
+        assert_eq!(vip("203.0.113.10/32:80/tcp"), vip("203.0.113.10:80/tcp"));
+        assert_eq!(vip("[2001:db8::1/128]:*/tcp"), vip("[2001:db8::1]:*/tcp"));
+        assert_eq!(
+            vip("[2001:DB8:0::1]:80/tcp").to_string(),
+            "[2001:db8::1]:80/tcp"
+        );
+    }
+
+    #[test]
+    fn what_is_none_is_told_why() {
+        let error = |text: &str| text.parse::<Vip>().unwrap_err();
+        for text in ["", "203.0.113.10:443", "[2001:db8::1]:443", "*"] {
+            assert_eq!(error(text), VipError::NoProtocol(text.to_owned()));
+        }
+        for text in [
+            "203.0.113.10:443/TCP",
+            "203.0.113.10:443/",
+            "203.0.113.0/24:443",
+            "192.0.2.1:80/sctp",
+        ] {
+            assert!(matches!(error(text), VipError::Protocol(_)), "{text}");
+        }
+        for text in [
+            "203.0.113.10/tcp",
+            "203.0.113.10:/tcp",
+            "203.0.113.10:65536/tcp",
+            "203.0.113.10:-1/tcp",
+            "203.0.113.10:+80/tcp",
+            "203.0.113.10: 80/tcp",
+            "203.0.113.10:80-90/tcp",
+            "203.0.113.10:**/tcp",
+            "203.0.113:80/tcp",
+            "203.0.113.0/33:80/tcp",
+            "203.0.113.0/:80/tcp",
+            "203.0.113.0/+8:80/tcp",
+            "203.0.113.0/24/24:80/tcp",
+            "[203.0.113.10]:80/tcp",
+            "[203.0.113.0/24]:80/tcp",
+            "2001:db8::1:80/tcp",
+            "[2001:db8::1:80/tcp",
+            "2001:db8::1]:80/tcp",
+            "[2001:db8::]/64:80/tcp",
+            "2001:db8::/64:80/tcp",
+            "[2001:db8::/129]:80/tcp",
+            "[2001:db8::/256]:80/tcp",
+            "[fe80::1%eth0]:80/tcp",
+            "[[2001:db8::1]]:80/tcp",
+            "example.org:80/tcp",
+            "*:80/tcp",
+        ] {
+            assert!(
+                matches!(error(text), VipError::Address(_)),
+                "{text}: {:?}",
+                error(text)
+            );
+        }
+        for text in ["203.0.113.10:0/tcp", "[2001:db8::/64]:00/udp"] {
+            assert_eq!(error(text), VipError::PortZero);
+        }
+    }
+
+    #[test]
+    fn prefixes_begin_at_their_first_address_and_are_not_too_wide() {
+        for (text, first) in [
+            ("203.0.113.1/24:80/tcp", "203.0.113.0/24:80/tcp"),
+            ("203.0.113.255/31:*/udp", "203.0.113.254/31:*/udp"),
+            ("[2001:db8::1/64]:80/tcp", "[2001:db8::/64]:80/tcp"),
+            ("[2001:db8:0:1::/63]:80/tcp", "[2001:db8::/63]:80/tcp"),
+        ] {
+            let inside = ServiceError::InsidePrefix(vip(text), vip(first));
+            assert_eq!(vip(text).check(), Err(inside.clone()));
+            assert!(
+                inside.to_string().ends_with(&format!("write {first}")),
+                "{inside}"
+            );
+        }
+        for (text, least) in [
+            ("10.0.0.0/7:80/tcp", 8),
+            ("0.0.0.0/0:*/tcp", 8),
+            ("[2000::/15]:80/tcp", 16),
+            ("[::/0]:*/udp", 16),
+        ] {
+            assert_eq!(
+                vip(text).check(),
+                Err(ServiceError::WidePrefix(vip(text), least))
+            );
+        }
+        assert_eq!(vip("10.0.0.0/8:80/tcp").check(), Ok(()));
+        assert_eq!(vip("[2001::/16]:80/tcp").check(), Ok(()));
+        for (text, why) in [
+            ("127.0.0.0/8:80/tcp", Unfit::Loopback),
+            ("224.0.0.0/8:*/udp", Unfit::Multicast),
+            ("[fe80::/16]:80/tcp", Unfit::LinkLocal),
+            ("[ff00::/16]:80/tcp", Unfit::Multicast),
+        ] {
+            assert_eq!(vip(text).check(), Err(ServiceError::Vip(vip(text), why)));
+        }
+    }
+
+    #[test]
+    fn a_vip_covers_its_own_addresses_and_no_other() {
+        for (text, address, covers) in [
+            ("203.0.113.10:80/tcp", "203.0.113.10", true),
+            ("203.0.113.10:80/tcp", "203.0.113.11", false),
+            ("203.0.113.0/24:80/tcp", "203.0.113.0", true),
+            ("203.0.113.0/24:80/tcp", "203.0.113.255", true),
+            ("203.0.113.0/24:80/tcp", "203.0.114.0", false),
+            ("10.0.0.0/8:80/tcp", "10.255.255.255", true),
+            ("10.0.0.0/8:80/tcp", "::a00:1", false),
+            (
+                "[2001:db8::/64]:80/tcp",
+                "2001:db8::ffff:ffff:ffff:ffff",
+                true,
+            ),
+            ("[2001:db8::/64]:80/tcp", "2001:db8:0:1::", false),
+            ("[2001:db8::1]:80/tcp", "2001:db8::1", true),
+            ("[2001:db8::1]:80/tcp", "203.0.113.1", false),
+        ] {
+            assert_eq!(
+                vip(text).covers(address.parse().unwrap()),
+                covers,
+                "{text}, {address}"
+            );
+        }
+    }
+
+    #[test]
+    fn vips_share_addresses_whatever_their_ports() {
+        for (one, other, share) in [
+            ("203.0.113.10:80/tcp", "203.0.113.10:81/udp", true),
+            ("203.0.113.10:80/tcp", "203.0.113.11:80/tcp", false),
+            ("203.0.113.0/24:80/tcp", "203.0.113.10:81/tcp", true),
+            ("203.0.113.0/24:80/tcp", "203.0.113.128/25:*/tcp", true),
+            ("203.0.113.0/25:80/tcp", "203.0.113.128/25:80/tcp", false),
+            ("[2001:db8::/32]:80/tcp", "[2001:db8:1::/48]:80/tcp", true),
+            ("[2001:db8::/48]:80/tcp", "[2001:db8:1::/48]:80/tcp", false),
+            ("[2001:db8::/32]:80/tcp", "203.0.113.0/24:80/tcp", false),
+        ] {
+            assert_eq!(
+                vip(one).shares_addresses(vip(other)),
+                share,
+                "{one}, {other}"
+            );
+            assert_eq!(
+                vip(other).shares_addresses(vip(one)),
+                share,
+                "{other}, {one}"
+            );
+        }
+    }
+}

@@ -5,6 +5,8 @@ use tollgate_common::pin::{Pin, PinKey};
 use super::*;
 use crate::{maps::Mapping, model::Backend, tables::NextHop};
 
+mod shapes;
+
 #[derive(Default)]
 struct Record {
     now: u32,

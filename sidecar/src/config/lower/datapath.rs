@@ -234,6 +234,8 @@ fn backend(
 mod tests {
     use std::path::Path;
 
+    use super::*;
+
     #[test]
     fn what_the_datapath_refuses_is_a_mistake_with_its_place() {
         let source = "version: 1
@@ -275,5 +277,134 @@ datapath:
             text.ends_with("9 mistakes in t.yaml"),
             "these, and that there are no listeners:\n{text}"
         );
+    }
+
+    /// What a service may say, over a configuration that has nothing else wrong.
+    fn with(services: &str) -> Result<Model, String> {
+        let source = format!(
+            "version: 1
+listeners:
+  edge:
+    listen: 127.0.0.1:8443
+    tls: {{ certificates: [{{ cert: a.crt, key: a.key }}] }}
+    routes: [{{ name: all, token: none, upstream: api }}]
+upstreams:
+  api: {{ endpoints: ['http://127.0.0.1:8080'] }}
+datapath:
+  interfaces: [eth0]
+  services:
+{services}"
+        );
+        match crate::config::parse(Path::new("t.yaml"), &source, crate::app::CHECKS) {
+            Ok(config) => Ok(config.datapath.unwrap().model),
+            Err(mistakes) => Err(mistakes.to_string()),
+        }
+    }
+
+    #[test]
+    fn services_say_how_their_flows_are_kept() {
+        let model = with("
+    - { name: a, vip: '203.0.113.1:443/tcp', deliver: ipip, backends: [{ address: 10.0.0.1 }] }
+    - { name: b, vip: '203.0.113.2:*/udp', deliver: gue, backends: [{ address: 10.0.0.1 }, { address: 'fd00::1' }], affinity: client, connection_idle: 90s }
+    - { name: c, vip: '192.0.2.0/24:443/tcp', deliver: l2, backends: [{ address: 10.0.0.1 }], affinity: flow, connection_idle: 1s }
+    - { name: d, vip: '[2001:db8::/64]:*/tcp', deliver: gue, backends: [], connection_idle: 24h }
+    - { name: e, vip: '192.0.2.128/25:*/tcp', deliver: { listener: edge } }
+").unwrap();
+        let said: Vec<_> = model
+            .services
+            .iter()
+            .map(|one| {
+                (
+                    one.vip.to_string(),
+                    one.deliver.word(),
+                    one.affinity,
+                    one.connection_idle.as_secs(),
+                )
+            })
+            .collect();
+        let hour = 3600;
+        assert_eq!(
+            said,
+            [
+                (
+                    "203.0.113.1:443/tcp".to_owned(),
+                    "ipip",
+                    Affinity::Flow,
+                    hour
+                ),
+                ("203.0.113.2:*/udp".to_owned(), "gue", Affinity::Client, 90),
+                ("192.0.2.0/24:443/tcp".to_owned(), "l2", Affinity::Flow, 1),
+                (
+                    "[2001:db8::/64]:*/tcp".to_owned(),
+                    "gue",
+                    Affinity::Flow,
+                    24 * hour
+                ),
+                (
+                    "192.0.2.128/25:*/tcp".to_owned(),
+                    "listener",
+                    Affinity::Flow,
+                    hour
+                ),
+            ]
+        );
+        assert_eq!(model.services[1].deliver.backends().len(), 2);
+        assert_eq!(model.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_services_may_not_say_is_told() {
+        for (said, expected) in [
+            (
+                "connection_idle: 999ms",
+                "`connection_idle: 999ms` is out of range; allowed are 1s to 1day",
+            ),
+            (
+                "connection_idle: 24h 1s",
+                "`connection_idle: 24h 1s` is out of range",
+            ),
+            (
+                "connection_idle: soon",
+                "`connection_idle: soon` is not a duration",
+            ),
+            ("affinity: source", "source"),
+            (
+                "vip: '203.0.113.1/24:443/tcp'",
+                "write 203.0.113.0/24:443/tcp",
+            ),
+            (
+                "vip: '8.0.0.0/7:443/tcp'",
+                "is a prefix of fewer than 8 bits",
+            ),
+            (
+                "vip: '[2001::/15]:443/tcp'",
+                "is a prefix of fewer than 16 bits",
+            ),
+            (
+                "vip: '203.0.113.1:0/tcp'",
+                "port 0 is no port; name one, or write * for any",
+            ),
+            ("vip: '203.0.113.1:443'", "lacks its protocol"),
+            (
+                "vip: '203.0.113.0/33:443/tcp'",
+                "is not an address with a port",
+            ),
+            (
+                "vip: '10.0.0.0/8:443/tcp'",
+                "the backend 10.0.0.1 is the service's own address",
+            ),
+        ] {
+            let vip = if said.starts_with("vip") {
+                ""
+            } else {
+                "vip: '203.0.113.1:443/tcp', "
+            };
+            let text = with(&format!(
+                "    - {{ name: a, {vip}{said}, deliver: ipip, backends: [{{ address: 10.0.0.1 }}] }}\n"
+            ))
+            .unwrap_err();
+            assert!(text.contains(expected), "{said}: {text}");
+            assert!(text.ends_with("1 mistake in t.yaml"), "{said}: {text}");
+        }
     }
 }
