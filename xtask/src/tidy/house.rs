@@ -154,13 +154,15 @@ pub(super) struct Crate {
 pub(super) const CRATES: &[Crate] = &[
     package("tollgate-common", "common", &[], true),
     package("tollgate-ebpf", "ebpf", &["tollgate-common"], true),
+    // What build scripts call.
+    package("tollgate-ebpf-build", "ebpf/build", &[], false),
     package("tollgate-http", "sidecar/http", &[], true),
     package("tollgate-auth", "sidecar/auth", &["tollgate-http"], true),
     // The kernel side is a build dependency: its object is embedded.
     package(
         "tollgate-datapath",
         "sidecar/datapath",
-        &["tollgate-common", "tollgate-ebpf"],
+        &["tollgate-common", "tollgate-ebpf", "tollgate-ebpf-build"],
         false,
     ),
     package(
