@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what identity and rules cost a request, held against its limits. docs/bench.md says how to read it.
+//! `cargo xtask bench`: what identity and rules cost a request, held against its limits; `cargo xtask bench l4`: what a packet
+//! costs. docs/bench.md says how to read it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,22 @@ use crate::setup::{self, BENCH};
 use crate::shell::{self, Failure, Outcome, cargo};
 
 mod callgrind;
+mod l4;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Only what does not depend on the clock: instructions and allocations
     #[arg(long)]
     counts: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Other {
+    /// What a packet costs in the datapath, beside what it could cost at least: `cargo xtask bench l4 --quick`
+    L4(l4::Args),
 }
 
 /// What a token may cost, seen for the first time, in the instructions of the bare check of its signature.
@@ -41,6 +52,9 @@ const FLAT: f64 = 1.4;
 const ALGORITHMS: [&str; 3] = ["rs256", "es256", "eddsa"];
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if let Some(Other::L4(args)) = &args.other {
+        return l4::run(args, &target()?.join("bench"));
+    }
     setup::ensure(&[BENCH])?;
     // All are run, whichever fails: one figure explains the other.
     let counts = counts();

@@ -1,8 +1,9 @@
 //! `cargo xtask bpf`: the kernel side alone, held against its verifier budget.
 
+use crate::rights::require_kernel;
 use crate::setup::{self, BUILD, KERNEL, TEST};
 use crate::shell::{self, Outcome, Stages, cargo};
-use crate::test::{nextest, require_kernel};
+use crate::test::nextest;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

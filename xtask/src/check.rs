@@ -73,6 +73,8 @@ fn clippy_bpf() -> Outcome {
         "clippy",
         "--package",
         "tollgate-ebpf",
+        "--package",
+        "tollgate-bench-ebpf",
         "--bins",
         "--features",
         "bpf",

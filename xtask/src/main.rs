@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod mutants;
+mod rights;
 mod setup;
 mod shell;
 mod test;
@@ -41,7 +42,7 @@ enum Verb {
     Bpf(bpf::Args),
     /// Run the suites: `cargo xtask test`, `cargo xtask test unit api`, `cargo xtask test --unprivileged`
     Test(test::Args),
-    /// What identity costs a request, held against its limits: `cargo xtask bench --counts`
+    /// What identity costs a request, held against its limits: `cargo xtask bench --counts`; what a packet costs: `bench l4`
     Bench(bench::Args),
     /// Run the fuzz targets: `cargo xtask fuzz`, `cargo xtask fuzz token --seconds 600`
     Fuzz(fuzz::Args),

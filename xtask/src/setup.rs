@@ -100,6 +100,8 @@ pub(crate) const BENCH: &[Need] = &[
     Need::Packages(debian::BENCH),
     Need::Tool(&GUNGRAUN_RUNNER),
 ];
+/// Measure what a packet costs.
+pub(crate) const BENCH_L4: &[Need] = &[Need::Packages(debian::LINKS)];
 /// Ask the tests what they would not notice.
 pub(crate) const MUTANTS: &[Need] = &[
     Need::Packages(debian::COMPILER),
@@ -131,7 +133,7 @@ impl Group {
             Self::Idp => IDP.to_vec(),
             Self::Assertion => ASSERTION.to_vec(),
             Self::Fuzz => FUZZ.to_vec(),
-            Self::Bench => BENCH.to_vec(),
+            Self::Bench => [BENCH, BENCH_L4].concat(),
             Self::Browser => vec![Need::Packages(debian::BROWSER)],
             Self::Peers => vec![Need::Packages(debian::PEERS)],
         }

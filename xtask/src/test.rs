@@ -5,9 +5,9 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
-use crate::setup::bpffs::{Capability, lacking};
+use crate::rights::require_kernel;
 use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm, pip};
-use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
+use crate::shell::{self, Outcome, Stages, built, cargo};
 use crate::{bench, fuzz};
 
 /// One selection for every command, so that cargo settles on one set of features and builds each crate once.
@@ -98,20 +98,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
     stages.finish("test")
 }
 
-/// Says at once what the kernel's suites lack, rather than letting their first test find out.
-pub(crate) fn require_kernel(verbs: &str) -> Outcome {
-    let lacking = lacking(&[Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin]);
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
-    Err(Failure::new(format!(
-        "{verbs} wants CAP_BPF to load programs, CAP_NET_ADMIN and CAP_SYS_ADMIN to attach them in namespaces of its own; \
-         this process lacks {}. Run as root, or run what needs no rights (unit, api): cargo xtask test --unprivileged",
-        lacking.join(", ")
-    )))
-}
-
 /// A nextest run of the tests that a filter selects; it fails when the filter selects none.
 pub(crate) fn nextest(filter: &str) -> Outcome<Command> {
     let mut command = cargo(["nextest", "run", "--no-tests", "fail"])?;
@@ -177,6 +163,18 @@ impl Suite {
         matches!(self, Self::Datapath | Self::E2e)
     }
 
+    /// What nextest runs for it.
+    fn filter(self) -> String {
+        const BENCH: &str = "binary_id(tollgate-bench-l4::smoke)";
+        match self {
+            // Everything that is not one of the three suites, the support library's own tests included.
+            Self::Unit => format!("not (package(tollgate-tests) & kind(test) | {BENCH})"),
+            // What drives programs for the benchmark is tried beside them.
+            Self::Datapath => format!("binary_id(tollgate-tests::datapath) | {BENCH}"),
+            _ => format!("binary_id(tollgate-tests::{})", self.name()),
+        }
+    }
+
     fn run(self, full: bool) -> Outcome {
         if self == Self::Fuzz {
             // The configuration's target takes the whole shell along, and minutes to build.
@@ -184,13 +182,9 @@ impl Suite {
             return fuzz::smoke(targets, SMOKE);
         }
         if self != Self::Unit {
-            return shell::run(&mut nextest(&format!(
-                "binary_id(tollgate-tests::{})",
-                self.name()
-            ))?);
+            return shell::run(&mut nextest(&self.filter())?);
         }
-        // Everything that is not one of the three suites, the support library's own tests included.
-        shell::run(&mut nextest("not (package(tollgate-tests) & kind(test))")?)?;
+        shell::run(&mut nextest(&self.filter())?)?;
         let mut doc = cargo(["test", "--quiet", "--doc"])?;
         shell::run(
             doc.args(BUILD_SELECTION)
@@ -232,6 +226,16 @@ mod tests {
         assert_eq!(
             names(&args(&[Suite::E2e, Suite::Unit], false)),
             ["unit", "e2e"]
+        );
+    }
+
+    #[test]
+    fn what_loads_programs_is_in_no_unit_test() {
+        let kernel = "binary_id(tollgate-bench-l4::smoke)";
+        assert!(Suite::Datapath.filter().ends_with(kernel));
+        assert_eq!(
+            Suite::Unit.filter(),
+            format!("not (package(tollgate-tests) & kind(test) | {kernel})")
         );
     }
 

@@ -40,6 +40,9 @@ pub(crate) const E2E: &[Package] = &[
 /// What counts instructions.
 pub(crate) const BENCH: &[Package] = &[package("valgrind", Program("valgrind"))];
 
+/// What lays networks of namespaces.
+pub(crate) const LINKS: &[Package] = &[package("iproute2", Program("ip"))];
+
 /// libFuzzer is C++.
 pub(crate) const FUZZ: &[Package] = &[package("g++", Program("c++"))];
 

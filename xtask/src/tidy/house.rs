@@ -197,6 +197,21 @@ pub(super) const CRATES: &[Crate] = &[
         ],
         false,
     ),
+    package(
+        "tollgate-bench-l4",
+        "benches/l4",
+        &[
+            "tollgate",
+            "tollgate-bench-ebpf",
+            "tollgate-common",
+            "tollgate-datapath",
+            "tollgate-ebpf-build",
+            "tollgate-tests",
+        ],
+        false,
+    ),
+    // What it loads beside the product's program.
+    package("tollgate-bench-ebpf", "benches/l4/ebpf", &[], true),
     package("xtask", "xtask", &[], false),
 ];
 
@@ -237,7 +252,7 @@ pub(super) const CONFINED: &[Confined] = &[
     Confined {
         crates: &["aya", "aya_build", "aya_ebpf", "aya_obj"],
         within: "",
-        to: &["common", "ebpf", "sidecar/datapath", "tests"],
+        to: &["benches/l4", "common", "ebpf", "sidecar/datapath", "tests"],
         cure: "only the datapath crate knows aya: give it a typed function for this",
     },
     Confined {
@@ -280,6 +295,7 @@ pub(super) const CONFINED: &[Confined] = &[
 
 /// Where `unsafe` may stand, each block with its SAFETY line (clippy holds that part).
 pub(super) const UNSAFE_ALLOWED: &[&str] = &[
+    "benches/l4/ebpf/src",
     "common/src/pod",
     "ebpf/src/hooks",
     "ebpf/src/maps",
