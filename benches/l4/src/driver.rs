@@ -79,23 +79,28 @@ impl Drivers {
         fd.try_clone().map_err(Failure::of(doing))
     }
 
-    /// Runs `target` `repeat` times behind a driver, with `frame` come in at the interface `ingress`.
+    /// Hands a program to the drivers, and what they are to do for it.
+    ///
+    /// # Errors
+    /// The maps'; a program of another kind than the drivers is refused.
+    pub fn aim(&mut self, target: &ProgramFd, setup: &Setup) -> Result<(), Failure> {
+        self.prepare(setup)?;
+        self.target
+            .set(0, target, 0)
+            .map_err(Failure::of("hand the program under test to its driver"))
+    }
+
+    /// Runs what they were handed `repeat` times behind a driver, with `frame` come in at the interface `ingress`.
     ///
     /// # Errors
     /// The kernel's.
     pub fn run(
-        &mut self,
+        &self,
         driver: &str,
-        target: &ProgramFd,
-        setup: &Setup,
         frame: &[u8],
         ingress: u32,
         repeat: u32,
     ) -> Result<Ended, Failure> {
-        self.prepare(setup)?;
-        self.target
-            .set(0, target, 0)
-            .map_err(Failure::of("hand the program under test to its driver"))?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> = [0, frame.len() as u32, 0, ingress, 0, 0]
             .into_iter()

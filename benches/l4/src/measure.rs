@@ -124,7 +124,7 @@ pub fn measure(
     let before = counted(bench, case.verdict)?;
     lanes.run(effort)?;
     let after = counted(bench, case.verdict)?;
-    let sent = u64::from(effort.repeat) * (effort.rounds as u64 + 1);
+    let sent = u64::from(effort.repeat + warming(effort)) * (effort.rounds as u64 + 1);
     if after - before != sent {
         let became = format!("{} of {sent} became {:?}", after - before, case.verdict);
         return Err(Failure::new(format!("measure {}", case.name), became));
@@ -175,7 +175,8 @@ pub fn probe(
     };
     let mut run = |setup: &Setup, repeat| {
         let before = counted(bench, case.verdict)?;
-        let ended = drivers.run(case.driver, &program, setup, &case.frame, ingress, repeat)?;
+        drivers.aim(&program, setup)?;
+        let ended = drivers.run(case.driver, &case.frame, ingress, repeat)?;
         Ok::<_, Failure>((ended, counted(bench, case.verdict)? - before))
     };
     let (once, _) = run(&setup, 1)?;
@@ -263,33 +264,23 @@ impl Lanes<'_> {
             order: Order::Sequence as u32,
             ..setup
         };
-        let Lane { program, .. } = &self.lanes[lane];
+        self.drivers.aim(&self.lanes[lane].program, &setup)?;
         let case = self.case;
         self.drivers
-            .run(
-                case.driver,
-                program,
-                &setup,
-                &case.frame,
-                self.ingress,
-                case.flows,
-            )
+            .run(case.driver, &case.frame, self.ingress, case.flows)
             .map(drop)
     }
 
     fn run(&mut self, effort: Effort) -> Result<(), Failure> {
-        // The first round warms the caches.
+        let (driver, frame, ingress) = (self.case.driver, &self.case.frame, self.ingress);
+        // What the first round finds is cold in other ways than caches.
         for round in 0..=effort.rounds {
             for lane in &mut self.lanes {
+                self.drivers.aim(&lane.program, &lane.setup)?;
+                let send = |count| self.drivers.run(driver, frame, ingress, count);
+                send(warming(effort))?;
                 let begun = cpu_time()?;
-                self.drivers.run(
-                    self.case.driver,
-                    &lane.program,
-                    &lane.setup,
-                    &self.case.frame,
-                    self.ingress,
-                    effort.repeat,
-                )?;
+                send(effort.repeat)?;
                 let took = cpu_time()? - begun;
                 if round > 0 {
                     lane.samples.push(took / f64::from(effort.repeat));
@@ -312,6 +303,11 @@ impl Lane {
         let middle = self.samples.get(self.samples.len() / 2);
         middle.copied().unwrap_or_default()
     }
+}
+
+/// Packets before those that are measured: what the program before has left in the caches is none of this one's.
+const fn warming(effort: Effort) -> u32 {
+    effort.repeat / 4
 }
 
 /// Nanoseconds that this thread had a CPU.
