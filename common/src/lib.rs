@@ -16,6 +16,7 @@ compile_error!(
 pub mod backend;
 pub mod checksum;
 pub mod counter;
+pub mod decap;
 pub mod flow;
 pub mod fragment;
 pub mod limits;

@@ -1,14 +1,21 @@
-//! Builds the eBPF object that this crate embeds.
+//! Builds the eBPF objects that this crate embeds: the balancer's, and the backend hosts'.
 
 use std::error::Error;
 
 use tollgate_ebpf_build::{Program, build};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let program = Program {
-        package: "tollgate-ebpf",
-        bin: "tollgate-ebpf",
-        folders: &["ebpf", "common"],
-    };
-    build(&program, "tollgate.bpf.o")
+    for (bin, feature, object) in [
+        ("tollgate-ebpf", "bpf", "tollgate.bpf.o"),
+        ("tollgate-decap", "decap", "decap.bpf.o"),
+    ] {
+        let program = Program {
+            package: "tollgate-ebpf",
+            bin,
+            feature,
+            folders: &["ebpf", "common"],
+        };
+        build(&program, object)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The bodies of commands that are more than a question to the daemon.
 
 mod ask;
+pub mod decap;
 pub mod explain;
 pub mod flow;
 pub mod mint;

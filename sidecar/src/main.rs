@@ -94,6 +94,9 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/tollgate")]
         bpffs: PathBuf,
     },
+    /// On a backend host: takes balanced packets out of their tunnels. Attaches, prints what else is needed, and ends.
+    #[command(after_help = cli::decap::EXAMPLE)]
+    Decap(cli::decap::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,6 +172,7 @@ fn main() -> ExitCode {
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
         Command::Down { config, bpffs } => down(config.as_deref(), bpffs),
+        Command::Decap(args) => block_on(decap(args)),
     }
 }
 
@@ -493,6 +497,16 @@ fn mint(args: &cli::mint::Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(error.code(), &error.to_string()),
+    }
+}
+
+async fn decap(args: cli::decap::Args) -> ExitCode {
+    match cli::decap::run(&args).await {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(cli::decap::code(&error), &kernel::told(&error)),
     }
 }
 

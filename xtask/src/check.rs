@@ -69,6 +69,12 @@ once without --locked writes it anew; commit fuzz/Cargo.lock with the dependency
 /// The programs exist only for the BPF target, so the host's clippy never sees them. A target folder of its own: the
 /// unstable flags would otherwise make cargo rebuild what the host shares.
 fn clippy_bpf() -> Outcome {
+    clippy_object("bpf")?;
+    clippy_object("decap")
+}
+
+/// The programs of one feature: each object is built with its own alone.
+fn clippy_object(feature: &str) -> Outcome {
     let mut command = cargo([
         "clippy",
         "--package",
@@ -77,7 +83,7 @@ fn clippy_bpf() -> Outcome {
         "tollgate-bench-ebpf",
         "--bins",
         "--features",
-        "bpf",
+        feature,
     ])?;
     command.args([
         "--release",

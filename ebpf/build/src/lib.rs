@@ -16,10 +16,12 @@ use std::{
 
 /// A program of this workspace for the BPF target.
 pub struct Program {
-    /// The package, whose feature `bpf` makes it one for that target.
+    /// The package.
     pub package: &'static str,
     /// Its binary.
     pub bin: &'static str,
+    /// The feature that makes the package one for that target.
+    pub feature: &'static str,
     /// Folders of the packages that it is made of, from the workspace's root.
     pub folders: &'static [&'static str],
 }
@@ -104,7 +106,7 @@ fn compile(
         .current_dir(root)
         .args(["build", "--quiet", "--locked"])
         .args(["--package", program.package, "--bin", program.bin])
-        .args(["--features", "bpf", "--release"])
+        .args(["--features", program.feature, "--release"])
         .args(["--target", "bpfel-unknown-none"])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)

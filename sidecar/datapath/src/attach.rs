@@ -201,7 +201,7 @@ fn follow_renames(pins: &Pins, devices: &[Device]) -> Result<(), AttachError> {
 
 /// A number that the kernel tells of a pinned link, by a name: `ifindex`, 0 of a device that is gone; `netns_ino`, 0
 /// of a namespace that is gone. It stands in `/proc/PID/fdinfo` beside the link's own number.
-fn fdinfo(pin: &Path, name: &str) -> Result<Option<u64>, AttachError> {
+pub(crate) fn fdinfo(pin: &Path, name: &str) -> Result<Option<u64>, AttachError> {
     const FDINFO: &str = "/proc/thread-self/fdinfo";
     let failed = |error| AttachError::Link(pin.display().to_string(), Box::new(error));
     let link: FdLink = PinnedLink::from_pin(pin).map_err(failed)?.into();

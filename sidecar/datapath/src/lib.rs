@@ -13,6 +13,7 @@ use std::{
 
 pub mod attach;
 pub mod config;
+pub mod decap;
 mod effects;
 mod error;
 pub mod explain;

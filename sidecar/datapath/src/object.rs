@@ -160,7 +160,10 @@ impl Object {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ObjectError>
+pub(crate) fn program<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ObjectError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -187,7 +190,7 @@ fn tables(ebpf: &mut Ebpf) -> Result<Mapping, ObjectError> {
     }
 }
 
-fn refused(program: &'static str, source: ProgramError) -> ObjectError {
+pub(crate) fn refused(program: &'static str, source: ProgramError) -> ObjectError {
     if is_permission(&source) {
         ObjectError::Rights(Box::new(source))
     } else {

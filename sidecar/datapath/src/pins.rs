@@ -242,7 +242,7 @@ pub(crate) fn remove(pin: &Path) -> Result<(), PinsError> {
     fs::remove_file(pin).map_err(PinsError::io("the pin was not removed", pin))
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listing => listing.map_err(PinsError::io("the folder was not read", folder))?,

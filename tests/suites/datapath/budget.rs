@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use tollgate_datapath::object;
+use tollgate_datapath::{decap::object as programs, object};
 use tollgate_tests::bpf::Bench;
+
+use crate::decap;
 
 const MARGIN: f64 = 1.05;
 
@@ -12,8 +14,16 @@ fn programs_stay_within_their_budget() {
     let mut bench = Bench::new();
     let xdp = bench.object.xdp().unwrap().info().unwrap();
     let steer = bench.object.sk_lookup().unwrap().info().unwrap();
+    let mut decap = decap::bench();
+    let decap_xdp = decap.xdp().unwrap().info().unwrap();
+    let decap_tc = decap.tc().unwrap().info().unwrap();
     let mut now = BTreeMap::new();
-    for (name, info) in [(object::XDP, xdp), (object::SK_LOOKUP, steer)] {
+    for (name, info) in [
+        (object::XDP, xdp),
+        (object::SK_LOOKUP, steer),
+        (programs::XDP, decap_xdp),
+        (programs::TC, decap_tc),
+    ] {
         let verified = info
             .verified_instruction_count()
             .expect("Linux 5.16 counts them");

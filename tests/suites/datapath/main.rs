@@ -10,6 +10,7 @@
 
 mod agreement;
 mod budget;
+mod decap;
 mod fixtures;
 mod follow;
 mod history;

@@ -12,6 +12,7 @@ mod api;
 mod balance;
 mod check;
 mod clock;
+mod decap;
 mod demo;
 mod life;
 mod site;

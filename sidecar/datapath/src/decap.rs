@@ -1,0 +1,289 @@
+//! Decapsulation on a backend host: a program on one interface, which outlives the process that attached it.
+//!
+//! What is taken stands in maps that are written before the program runs and never again: another configuration is
+//! another program with maps of its own, put behind the same link at once. Only the counters are kept.
+//!
+//! In the folder of an interface (a dot in its name reads as `:`):
+//!
+//! | pin | is |
+//! |---|---|
+//! | `link_xdp` or `link_tcx` | what keeps the program attached |
+//! | `prog_clsact` | the program, where a classic filter keeps it attached |
+//! | `vips`, `sources`, `settings` | what is taken, for `--status` |
+//! | `outcomes` | per-CPU counts |
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Map, MapData, MapError};
+use tollgate_common::{
+    backend::{GUE_PORT, SOURCE_V4, SOURCE_V6},
+    decap::{Outcome, PREFIXES},
+};
+
+mod attach;
+mod error;
+pub mod object;
+mod prefix;
+
+pub use attach::How;
+pub use error::DecapError;
+pub use prefix::{Prefix, PrefixError};
+
+use crate::{
+    model::Unfit,
+    netlink::{Device, Netlink},
+    pins::{self, Lock, PinsError},
+};
+use attach::Standing;
+use object::Object;
+
+/// The folder of the pins, unless another one is named.
+pub const BPFFS: &str = "/sys/fs/bpf/tollgate-decap";
+
+/// The port of GUE, unless another one is named (IANA's).
+pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
+
+/// The networks that the balancers' outer headers come from, unless others are named.
+#[must_use]
+pub fn default_sources() -> Vec<Prefix> {
+    let [a, b] = SOURCE_V4;
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = SOURCE_V6;
+    let v6 = Ipv6Addr::from([s0, s1, s2, s3, s4, s5, s6, s7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    vec![
+        Prefix::of(Ipv4Addr::new(a, b, 0, 0).into(), 16),
+        Prefix::of(v6.into(), 64),
+    ]
+}
+
+/// What is taken out of which tunnels, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The interface that tunnels arrive on.
+    pub interface: String,
+    /// How the program is attached.
+    pub mode: Mode,
+    /// The addresses inside that packets are taken out for; at least one.
+    pub vips: Vec<Prefix>,
+    /// Where tunnels may come from.
+    pub sources: Vec<Prefix>,
+    /// The UDP port of GUE.
+    pub gue_port: u16,
+    /// The folder of the pins, on a BPF file system.
+    pub bpffs: PathBuf,
+}
+
+/// Which program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What is attached already, else XDP where the driver takes it, else TC.
+    Auto,
+    /// XDP, in the driver.
+    Xdp,
+    /// TC: by tcx (Linux 6.6), or by a classic filter before that.
+    Tc,
+    /// TC by a classic filter of the clsact qdisc.
+    Clsact,
+}
+
+/// What [`up`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How the program is attached.
+    pub how: How,
+    /// Why so.
+    pub why: String,
+    /// Whether another configuration was replaced.
+    pub replaced: bool,
+}
+
+/// One interface that packets are decapsulated on.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Its name.
+    pub interface: String,
+    /// How the program is attached; `None`: by nothing, a call was interrupted.
+    pub attached: Option<How>,
+    /// Why no packet reaches the program, if none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detached: Option<String>,
+    /// The addresses inside that packets are taken out for.
+    pub vips: Vec<Prefix>,
+    /// Where tunnels may come from.
+    pub sources: Vec<Prefix>,
+    /// The UDP port of GUE.
+    pub gue_port: u16,
+    /// Packets by what became of them, since the interface was first named.
+    pub packets: BTreeMap<&'static str, u64>,
+}
+
+impl Config {
+    /// Checks what the kernel would not.
+    ///
+    /// # Errors
+    /// [`DecapError::NoVips`], [`DecapError::WideVip`], [`DecapError::Vip`], [`DecapError::TooMany`].
+    pub fn check(&self) -> Result<(), DecapError> {
+        if self.vips.is_empty() {
+            return Err(DecapError::NoVips);
+        }
+        for (what, list) in [("--vip", &self.vips), ("--from", &self.sources)] {
+            if list.len() > PREFIXES as usize {
+                return Err(DecapError::TooMany(what, list.len()));
+            }
+        }
+        for vip in &self.vips {
+            if vip.is_wide() {
+                return Err(DecapError::WideVip(*vip));
+            }
+            Unfit::check(vip.address()).map_err(|why| DecapError::Vip(*vip, why))?;
+        }
+        Ok(())
+    }
+}
+
+/// Attaches the program to the interface; where it is attached already, another configuration takes the place of the
+/// old one at once.
+///
+/// Must be called, as all that follows, on a thread in the network namespace of the interface, inside a tokio runtime
+/// with I/O and time enabled.
+///
+/// # Errors
+/// [`DecapError`]; what is attached already goes on as it did.
+pub async fn up(config: &Config) -> Result<Report, DecapError> {
+    config.check()?;
+    let _lock = Lock::take(&config.bpffs).await?;
+    let device = device(&config.interface).await?;
+    let folder = folder(&config.bpffs, &config.interface);
+    let is_new = !folder.exists();
+    fs::create_dir_all(&folder).map_err(PinsError::io("the folder was not made", &folder))?;
+    let report = put(config, &folder, &device);
+    if report.is_err() && is_new {
+        // A call that failed leaves nothing for the next one to find.
+        clear(&folder)?;
+        let _left_to_others = fs::remove_dir(&config.bpffs);
+    }
+    report
+}
+
+fn put(config: &Config, folder: &Path, device: &Device) -> Result<Report, DecapError> {
+    let mut object = Object::load(config, Some(&folder.join(OUTCOMES)))?;
+    let standing = Standing::find(folder, device)?;
+    let report = attach::attach(&mut object, &standing, folder, device, config.mode)?;
+    for (map, pin) in object::RULES.into_iter().zip(RULES) {
+        let next = folder.join(format!("{pin}_next"));
+        if next.exists() {
+            pins::remove(&next)?;
+        }
+        object.pin(map, &next)?;
+        pins::replace(&next, &folder.join(pin))?;
+    }
+    Ok(report)
+}
+
+/// Removes the program of an interface, or of all; how many interfaces had one.
+///
+/// # Errors
+/// [`DecapError`].
+pub async fn down(bpffs: &Path, interface: Option<&str>) -> Result<Vec<String>, DecapError> {
+    if !bpffs.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = Lock::take(bpffs).await?;
+    let mut removed = Vec::new();
+    for name in interfaces(bpffs)? {
+        if interface.is_some_and(|one| one != name) {
+            continue;
+        }
+        let folder = folder(bpffs, &name);
+        attach::remove(&folder, &name)?;
+        clear(&folder)?;
+        removed.push(name);
+    }
+    // What else stands there is not ours; then the folder stays.
+    let _left_to_others = fs::remove_dir(bpffs);
+    Ok(removed)
+}
+
+/// What is attached, and what it did.
+///
+/// # Errors
+/// [`DecapError`].
+pub async fn status(bpffs: &Path, interface: Option<&str>) -> Result<Vec<Status>, DecapError> {
+    let mut found = Vec::new();
+    for name in interfaces(bpffs)? {
+        if interface.is_some_and(|one| one != name) {
+            continue;
+        }
+        let folder = folder(bpffs, &name);
+        let (attached, detached) = match device(&name).await {
+            Err(DecapError::NoInterface(_)) => (None, Some("the interface is gone".to_owned())),
+            Err(error) => return Err(error),
+            Ok(device) => Standing::look(&folder, &device)?,
+        };
+        let [vips, sources, settings] = RULES.map(|pin| folder.join(pin));
+        let counts = object::outcomes(opened(&folder.join(OUTCOMES))?)
+            .map_err(|error| DecapError::map(&folder.join(OUTCOMES), error))?;
+        found.push(Status {
+            interface: name,
+            attached,
+            detached,
+            vips: prefixes(&vips)?,
+            sources: prefixes(&sources)?,
+            gue_port: object::gue_port(opened(&settings)?)
+                .map_err(|error| DecapError::map(&settings, error))?,
+            packets: counts
+                .into_iter()
+                .map(|(one, n)| (Outcome::label(one), n))
+                .collect(),
+        });
+    }
+    Ok(found)
+}
+
+/// The pins of what is taken.
+const RULES: [&str; 3] = ["vips", "sources", "settings"];
+const OUTCOMES: &str = "outcomes";
+
+fn folder(bpffs: &Path, interface: &str) -> PathBuf {
+    bpffs.join(interface.replace('.', ":"))
+}
+
+/// The interfaces that have folders, sorted.
+fn interfaces(bpffs: &Path) -> Result<Vec<String>, DecapError> {
+    let names = pins::entries(bpffs)?;
+    let names = names.iter().filter(|path| path.is_dir());
+    let names = names.filter_map(|path| Some(path.file_name()?.to_str()?.replace(':', ".")));
+    Ok(names.collect())
+}
+
+/// Removes the pins of an interface and their folder.
+fn clear(folder: &Path) -> Result<(), DecapError> {
+    for pin in pins::entries(folder)? {
+        pins::remove(&pin)?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PinsError::io("the folder was not removed", folder)(error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn device(name: &str) -> Result<Device, DecapError> {
+    let devices = Netlink::open()?.devices().await?;
+    let found = devices.into_iter().find(|device| device.name == name);
+    found.ok_or_else(|| DecapError::NoInterface(name.to_owned()))
+}
+
+fn prefixes(pin: &Path) -> Result<Vec<Prefix>, DecapError> {
+    object::prefixes(opened(pin)?).map_err(|error| DecapError::map(pin, error))
+}
+
+fn opened(pin: &Path) -> Result<Map, DecapError> {
+    let opened = || Map::from_map_data(MapData::from_pin(pin)?);
+    opened().map_err(|error: MapError| DecapError::map(pin, error))
+}

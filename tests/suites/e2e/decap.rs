@@ -1,0 +1,438 @@
+//! `tollgate decap` on a backend host, behind a balancer: client, node and backend on links of 1500 bytes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate::demo::daemon::Launch;
+use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
+use tollgate_tests::gate::{self, Gate, PATIENCE, tollgate};
+
+use crate::site::{has_xdp, listen, vip_v4, vip_v6};
+
+const PORT: u16 = 7000;
+const MIB: usize = 1 << 20;
+/// How long one datagram is waited for before it is sent again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Each virtual address: as what its packets are counted at the backend, and the bytes that its tunnel takes.
+fn ways() -> [(IpAddr, &'static str, u32); 8] {
+    [
+        (vip_v4(44), "ipv4_in_ipv4", 20),
+        (vip_v6(0x64), "ipv6_in_ipv4", 20),
+        (vip_v4(46), "ipv4_in_ipv6", 40),
+        (vip_v6(0x66), "ipv6_in_ipv6", 40),
+        (vip_v4(144), "gue_ipv4_in_ipv4", 32),
+        (vip_v6(0x164), "gue_ipv6_in_ipv4", 32),
+        (vip_v4(146), "gue_ipv4_in_ipv6", 52),
+        (vip_v6(0x166), "gue_ipv6_in_ipv6", 52),
+    ]
+}
+
+/// Everything but the balancer's daemon and the backend's program.
+struct Site {
+    client: Host,
+    node: Host,
+    backend: Host,
+    directory: TempDir,
+    _lab: Lab,
+}
+
+impl Site {
+    fn lay() -> Self {
+        gate::require_rights();
+        let directory = tempfile::Builder::new()
+            .prefix("tollgate-decap-")
+            .tempdir()
+            .unwrap();
+        let mut lab = Lab::new().unwrap();
+        let node = lab.node("node", Path::new(BPFFS)).unwrap();
+        let backend = lab.node("backend", Path::new(BPFFS)).unwrap();
+        let client = lab.host("client").unwrap();
+        client
+            .via(Prefix::new(vip_v4(0), 24), node.v4.into())
+            .unwrap();
+        client
+            .via(Prefix::new(vip_v6(0), 64), node.v6.into())
+            .unwrap();
+        for (vip, ..) in ways() {
+            backend.hold_vip(vip).unwrap();
+        }
+        let text = gate::configuration(
+            "decap.yaml",
+            &[
+                ("DIR", &directory.path().display()),
+                ("BACKEND_V4", &backend.v4),
+                ("BACKEND_V6", &backend.v6),
+            ],
+        );
+        std::fs::write(directory.path().join("tollgate.yaml"), text).unwrap();
+        Self {
+            client,
+            node,
+            backend,
+            directory,
+            _lab: lab,
+        }
+    }
+
+    fn open(&self) -> Gate {
+        Gate::start(Launch {
+            binary: gate::binary(),
+            config: self.directory.path().join("tollgate.yaml"),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            socket: self.directory.path().join("admin.sock"),
+            logs: self.directory.path().to_owned(),
+            place: Some(Arc::clone(&self.node.ns)),
+            env: Vec::new(),
+        })
+    }
+
+    /// `tollgate decap` on the backend: what it prints, or what it says of its failure.
+    fn decap(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = tollgate(Some(&self.backend.ns), &[&["decap"], arguments].concat());
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
+    }
+
+    fn up(&self, more: &[&str]) -> Result<String, String> {
+        let vips = ["--vip", "203.0.113.0/24", "--vip", "2001:db8:113::/64"];
+        self.decap(&[&["--interface", UPLINK], &vips[..], more].concat())
+    }
+
+    fn status(&self) -> Value {
+        let text = self.decap(&["--status", "--json"]).unwrap();
+        let mut all: Value = serde_json::from_str(&text).unwrap();
+        all[0].take()
+    }
+
+    fn packets(&self, outcome: &str) -> u64 {
+        let status = self.status();
+        let count = status["packets"][outcome].as_u64();
+        count.unwrap_or_else(|| panic!("no {outcome}: {status:#}"))
+    }
+}
+
+#[test]
+fn xdp_brings_whole_transfers_and_fragments() {
+    transfers(&["--mode", "xdp"], "xdp");
+}
+
+#[test]
+fn tc_brings_whole_transfers_and_fragments() {
+    transfers(&["--mode", "tc"], "tcx");
+}
+
+#[test]
+fn a_classic_filter_brings_whole_transfers_and_fragments() {
+    transfers(&["--mode", "clsact"], "clsact");
+}
+
+fn transfers(mode: &[&str], attached: &str) {
+    let site = Site::lay();
+    let gate = site.open();
+    let told = site.up(mode).unwrap();
+    assert!(told.contains("What else this host needs"), "{told}");
+    assert_eq!(site.status()["attached"], attached);
+
+    for (vip, outcome, room) in ways() {
+        let to = SocketAddr::new(vip, PORT);
+        let before = told_too_big(&gate);
+        upload(&site, to);
+        assert!(
+            told_too_big(&gate) > before,
+            "{outcome}: the client never sent too much, so it learnt nothing"
+        );
+        // Merged packets are counted as one, of 64 KiB at most.
+        assert!(
+            site.packets(outcome) > (MIB >> 16) as u64,
+            "{outcome} is not how it came"
+        );
+        let learnt = gate::printed(&site.client.ns, "ip", &["route", "get", &vip.to_string()]);
+        let mtu = format!("mtu {} ", 1500 - room);
+        assert!(learnt.contains(&mtu), "{outcome}: not {mtu}: {learnt}");
+        // That holds for datagrams too: their fragments fit.
+        let before = site.packets(outcome);
+        datagram(&site, to);
+        assert!(
+            site.packets(outcome) >= before + 3,
+            "{outcome}: no fragments came"
+        );
+    }
+    let packets = site.status()["packets"].clone();
+    for nothing in [
+        "malformed",
+        "congested",
+        "not_removed",
+        "refused_source",
+        "refused_destination",
+    ] {
+        assert_eq!(packets[nothing], 0, "{packets:#}");
+    }
+}
+
+fn told_too_big(gate: &Gate) -> u64 {
+    gate.status()["datapath"]["verdicts"]["too_big_told"]
+        .as_u64()
+        .unwrap()
+}
+
+/// 1 MiB from the client to the backend, whose kernel hands it on unchanged or not at all; and the answer back.
+fn upload(site: &Site, to: SocketAddr) {
+    let listener: TcpListener = listen(&site.backend, to);
+    let server = thread::spawn(move || -> io::Result<Vec<u8>> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all)?;
+        stream.write_all(b"done")?;
+        Ok(all)
+    });
+    let data: Vec<u8> = (0..MIB).map(|at| (at / 251 + at % 251) as u8).collect();
+    let sent = site.client.ns.run(|| -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&data)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    });
+    let answer = sent
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{to}: {error}: {:#}", site.status()));
+    assert_eq!(answer, b"done", "{to}");
+    assert!(
+        server.join().unwrap().unwrap() == data,
+        "{to}: other bytes arrived"
+    );
+}
+
+/// 4000 bytes in fragments.
+fn datagram(site: &Site, to: SocketAddr) {
+    let backend = site
+        .backend
+        .ns
+        .run(|| UdpSocket::bind(to))
+        .unwrap()
+        .unwrap();
+    backend.set_read_timeout(Some(AGAIN)).unwrap();
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let client = site
+        .client
+        .ns
+        .run(|| UdpSocket::bind(any))
+        .unwrap()
+        .unwrap();
+    let data: Vec<u8> = (0..4000_u32).map(|at| (at % 253) as u8).collect();
+    let mut buffer = [0; 8192];
+    // Datagrams may be lost, as the first one to a narrower path is.
+    for _ in 0..PATIENCE.as_millis() / AGAIN.as_millis() {
+        client.send_to(&data, to).unwrap();
+        if let Ok(length) = backend.recv(&mut buffer) {
+            assert!(buffer[..length] == data, "{to}: other bytes arrived");
+            return;
+        }
+    }
+    panic!("{to}: no datagram arrived: {:#}", site.status());
+}
+
+#[test]
+fn without_the_source_or_the_vip_nothing_is_taken_out() {
+    let site = Site::lay();
+    let _gate = site.open();
+    let (vip, outcome, _) = ways()[0];
+    let to = SocketAddr::new(vip, PORT);
+    let backend = site
+        .backend
+        .ns
+        .run(|| UdpSocket::bind(to))
+        .unwrap()
+        .unwrap();
+    backend.set_read_timeout(Some(AGAIN)).unwrap();
+    let client = site
+        .client
+        .ns
+        .run(|| UdpSocket::bind("0.0.0.0:0"))
+        .unwrap()
+        .unwrap();
+    let mut arrives = |how: &[&str], counted: &str| {
+        site.decap(&[&["--interface", UPLINK], how].concat())
+            .unwrap();
+        let before = site.packets(counted);
+        client.send_to(b"inside", to).unwrap();
+        gate::eventually(counted, || match site.packets(counted) {
+            n if n > before => Ok(()),
+            n => Err(n.to_string()),
+        });
+        backend.recv(&mut [0; 16]).is_ok()
+    };
+    assert!(arrives(&["--vip", "203.0.113.44"], outcome));
+    assert!(!arrives(&["--vip", "203.0.113.45"], "refused_destination"));
+    assert!(!arrives(
+        &["--vip", "203.0.113.44", "--from", "172.17.0.0/16"],
+        "refused_source"
+    ));
+    assert!(arrives(
+        &["--vip", "203.0.113.44", "--from", "172.16.0.0/12"],
+        outcome
+    ));
+}
+
+#[test]
+fn another_call_replaces_the_configuration_and_down_leaves_nothing() {
+    let site = Site::lay();
+    let first = site.up(&[]).unwrap();
+    assert!(first.contains("XDP in the driver"), "{first}");
+    assert!(!first.contains("replaced"), "{first}");
+    let program = |site: &Site| {
+        let text = gate::printed(
+            &site.backend.ns,
+            "ip",
+            &["-details", "link", "show", "dev", UPLINK],
+        );
+        let (_, number) = text
+            .split_once("prog/xdp id ")
+            .unwrap_or_else(|| panic!("{text}"));
+        number.split_whitespace().next().unwrap().to_owned()
+    };
+    let before = program(&site);
+    let second = site
+        .decap(&[
+            "--interface",
+            UPLINK,
+            "--vip",
+            "203.0.113.44",
+            "--gue-port",
+            "6081",
+        ])
+        .unwrap();
+    assert!(
+        second.contains("The configuration before is replaced"),
+        "{second}"
+    );
+    assert_ne!(program(&site), before);
+    let status = site.status();
+    assert_eq!(status["vips"], serde_json::json!(["203.0.113.44"]));
+    assert_eq!(
+        status["sources"],
+        serde_json::json!(["172.16.0.0/16", "100::/64"])
+    );
+    assert_eq!(status["gue_port"], 6081);
+    // To another program, and back to what stands.
+    for (mode, attached, is_xdp) in [
+        ("tc", "tcx", false),
+        ("auto", "tcx", false),
+        ("clsact", "clsact", false),
+        ("clsact", "clsact", false),
+        ("auto", "clsact", false),
+        ("xdp", "xdp", true),
+    ] {
+        site.up(&["--mode", mode])
+            .unwrap_or_else(|error| panic!("{mode}: {error}"));
+        assert_eq!(site.status()["attached"], attached, "{mode}");
+        gate::eventually(mode, || match has_xdp(&site.backend) {
+            now if now == is_xdp => Ok(()),
+            now => Err(now.to_string()),
+        });
+    }
+    let table = site.decap(&["--status"]).unwrap();
+    assert!(
+        table.contains("ipv6_in_ipv6") && table.contains("for  203.0.113.0/24"),
+        "{table}"
+    );
+    let down = site.decap(&["--down"]).unwrap();
+    assert!(
+        down.contains("no packet is decapsulated any more on eth0"),
+        "{down}"
+    );
+    let folder = Path::new(BPFFS).join("tollgate-decap");
+    assert!(!site.backend.ns.run(|| folder.exists()).unwrap());
+    gate::eventually("no XDP", || match has_xdp(&site.backend) {
+        false => Ok(()),
+        true => Err("still there".to_owned()),
+    });
+    assert!(
+        site.decap(&["--down"])
+            .unwrap()
+            .contains("nothing is attached")
+    );
+    assert_eq!(
+        site.decap(&["--status"]).unwrap().trim(),
+        "nothing is attached"
+    );
+}
+
+#[test]
+fn refusals_name_the_cure() {
+    let site = Site::lay();
+    let refused = |arguments: &[&str], words: &str| {
+        let error = site.decap(arguments).expect_err(words);
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    };
+    let vip = ["--vip", "203.0.113.44"];
+    refused(&["--interface", UPLINK], "--vip");
+    refused(&vip, "--interface");
+    refused(
+        &["--interface", UPLINK, "--vip", "203.0.113.44/24"],
+        "write 203.0.113.0/24",
+    );
+    refused(
+        &["--interface", UPLINK, "--vip", "0.0.0.0/0"],
+        "fewer than 8 bits",
+    );
+    refused(&["--interface", UPLINK, "--vip", "127.0.0.1"], "loopback");
+    refused(
+        &[&["--interface", "eth9"], &vip[..]].concat(),
+        "there is no interface `eth9`",
+    );
+    refused(
+        &[
+            &["--interface", UPLINK, "--bpffs", "/tmp/tollgate-decap"],
+            &vip[..],
+        ]
+        .concat(),
+        "mount -t bpf bpf /sys/fs/bpf",
+    );
+    refused(
+        &[&["--interface", "lo", "--mode", "xdp"], &vip[..]].concat(),
+        "lo does not take native XDP",
+    );
+    let auto = site
+        .decap(&[&["--interface", "lo"], &vip[..]].concat())
+        .unwrap();
+    assert!(
+        auto.contains("a TC program") && auto.contains("the driver refuses native XDP"),
+        "{auto}"
+    );
+
+    // Another program on the device: the balancer's own will do.
+    let gate = Gate::start(Launch {
+        binary: gate::binary(),
+        config: site.directory.path().join("tollgate.yaml"),
+        admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+        socket: site.directory.path().join("admin.sock"),
+        logs: site.directory.path().to_owned(),
+        place: Some(Arc::clone(&site.backend.ns)),
+        env: Vec::new(),
+    });
+    refused(
+        &[&["--interface", UPLINK, "--mode", "xdp"], &vip[..]].concat(),
+        "eth0 has another XDP program already, and a device takes one; say `--mode tc`",
+    );
+    let auto = site.up(&[]).unwrap();
+    assert!(
+        auto.contains("the interface has another XDP program"),
+        "{auto}"
+    );
+    drop(gate);
+}
