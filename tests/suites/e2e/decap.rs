@@ -147,7 +147,7 @@ fn transfers(mode: &[&str], attached: &str) {
     for (vip, outcome, room) in ways() {
         let to = SocketAddr::new(vip, PORT);
         let before = told_too_big(&gate);
-        upload(&site, to);
+        upload(&site, &gate, to);
         assert!(
             told_too_big(&gate) > before,
             "{outcome}: the client never sent too much, so it learnt nothing"
@@ -187,7 +187,7 @@ fn told_too_big(gate: &Gate) -> u64 {
 }
 
 /// 1 MiB from the client to the backend, whose kernel hands it on unchanged or not at all; and the answer back.
-fn upload(site: &Site, to: SocketAddr) {
+fn upload(site: &Site, gate: &Gate, to: SocketAddr) {
     let listener: TcpListener = listen(&site.backend, to);
     let server = thread::spawn(move || -> io::Result<Vec<u8>> {
         let (mut stream, _) = listener.accept()?;
@@ -201,15 +201,17 @@ fn upload(site: &Site, to: SocketAddr) {
     let sent = site.client.ns.run(|| -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(&data)?;
         stream.shutdown(std::net::Shutdown::Write)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(answer)
     });
-    let answer = sent
-        .unwrap()
-        .unwrap_or_else(|error| panic!("{to}: {error}: {:#}", site.status()));
+    let answer = sent.unwrap().unwrap_or_else(|error| {
+        let verdicts = gate.status()["datapath"]["verdicts"].take();
+        panic!("{to}: {error}: {:#} {verdicts:#}", site.status())
+    });
     assert_eq!(answer, b"done", "{to}");
     assert!(
         server.join().unwrap().unwrap() == data,
@@ -265,7 +267,7 @@ fn without_the_source_or_the_vip_nothing_is_taken_out() {
         .run(|| UdpSocket::bind("0.0.0.0:0"))
         .unwrap()
         .unwrap();
-    let mut arrives = |how: &[&str], counted: &str| {
+    let arrives = |how: &[&str], counted: &str| {
         site.decap(&[&["--interface", UPLINK], how].concat())
             .unwrap();
         let before = site.packets(counted);
