@@ -5,6 +5,7 @@
 //!
 //! The tables are one single value of a memory-mapped array, written by user space while packets are being looked
 //! up, so every shared word is one of [`pod`]: a reader
+//! sees an old word or a new one, never half of each.
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
 

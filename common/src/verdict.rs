@@ -6,7 +6,8 @@
 pub enum Verdict {
     /// To no service of ours, or not TCP or UDP over IP at all: to the stack, untouched.
     NotOurs = 0,
-    /// IPv4 with options or IPv6 with extension headers: to the stack, which knows them.
+    /// IPv4 with options, or IPv6 with extension headers that do not lead to the ports here (routing, mobility, more than
+    /// four of them, farther than is read): to the stack, which knows them.
     Options = 1,
     /// To a steered service: to the stack, where sk_lookup picks the listener.
     Listener = 2,
