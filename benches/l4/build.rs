@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let program = Program {
         package: "tollgate-bench-ebpf",
         bin: "tollgate-bench-ebpf",
+        feature: "bpf",
         folders: &["benches/l4/ebpf"],
     };
     build(&program, "bench.bpf.o")

@@ -205,3 +205,46 @@ fn a_flow_may_be_silent_from_a_second_to_a_day() {
         assert_eq!(with(silent), if fits { Ok(()) } else { Err(refused) });
     }
 }
+
+#[test]
+fn prefixes_begin_at_their_first_address_and_are_not_too_wide() {
+    for (text, first) in [
+        ("203.0.113.1/24:80/tcp", "203.0.113.0/24:80/tcp"),
+        ("203.0.113.255/31:*/udp", "203.0.113.254/31:*/udp"),
+        ("[2001:db8::1/64]:80/tcp", "[2001:db8::/64]:80/tcp"),
+        ("[2001:db8:0:1::/63]:80/tcp", "[2001:db8::/63]:80/tcp"),
+    ] {
+        let inside = ServiceError::InsidePrefix(vip(text), vip(first));
+        assert_eq!(vip(text).check(), Err(inside.clone()));
+        assert!(
+            inside.to_string().ends_with(&format!("write {first}")),
+            "{inside}"
+        );
+    }
+    for (text, least) in [
+        ("10.0.0.0/7:80/tcp", 8),
+        ("0.0.0.0/0:*/tcp", 8),
+        ("[2000::/15]:80/tcp", 16),
+        ("[::/0]:*/udp", 16),
+    ] {
+        assert_eq!(
+            vip(text).check(),
+            Err(ServiceError::WidePrefix(vip(text), least))
+        );
+    }
+    assert_eq!(vip("10.0.0.0/8:80/tcp").check(), Ok(()));
+    assert_eq!(vip("[2001::/16]:80/tcp").check(), Ok(()));
+    for (text, why) in [
+        ("127.0.0.0/8:80/tcp", Unfit::Loopback),
+        ("224.0.0.0/8:*/udp", Unfit::Multicast),
+        ("[fe80::/16]:80/tcp", Unfit::LinkLocal),
+        ("[ff00::/16]:80/tcp", Unfit::Multicast),
+    ] {
+        assert_eq!(vip(text).check(), Err(ServiceError::Vip(vip(text), why)));
+    }
+}
+
+fn vip(text: &str) -> Vip {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
