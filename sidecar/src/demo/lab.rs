@@ -157,6 +157,14 @@ impl Host {
         links::address(&self.ns, interface, address)
     }
 
+    /// Lets the host merge packets of one flow as it receives them (GRO), as it does on most NICs.
+    ///
+    /// # Errors
+    /// When the kernel refuses the setting.
+    pub fn merge_received(&self) -> Result<(), LabError> {
+        offload::set(&self.ns, UPLINK, offload::RECEIVE_MERGED, true)
+    }
+
     /// Makes the host look for `destination` on the switch itself, by ARP and neighbour discovery.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use aya::programs::{
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpLink,
 };
-use nix::errno::Errno;
+use nix::{errno::Errno, libc};
 
 use super::{
     DecapError, Mode, Report,
@@ -241,12 +241,13 @@ fn put(
 
 fn xdp(object: &mut Object, pin: &Path, is_there: bool, device: &Device) -> Result<(), DecapError> {
     let name = &device.name;
-    let refused = |source: ProgramError| match errno(&source).map(Errno::from_raw) {
-        Some(Errno::EBUSY | Errno::EEXIST) => DecapError::Busy(name.clone()),
-        Some(Errno::EPERM) => ObjectError::Rights(Box::new(source)).into(),
+    // Not all numbers have names: drivers also answer with ENOTSUPP, 524.
+    let refused = |source: ProgramError| match errno(&source) {
+        Some(libc::EBUSY | libc::EEXIST) => DecapError::Busy(name.clone()),
+        Some(libc::EPERM) => ObjectError::Rights(Box::new(source)).into(),
         Some(number) => DecapError::NoNative {
             interface: name.clone(),
-            source: io::Error::from_raw_os_error(number as i32),
+            source: io::Error::from_raw_os_error(number),
         },
         None => attach_error(name, How::Xdp)(source),
     };

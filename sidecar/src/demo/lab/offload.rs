@@ -14,6 +14,9 @@ use super::netns::Netns;
 /// Whether the device is handed packets whose transport checksum is still to be computed. Off: computed before.
 pub(super) const TX_CHECKSUM: &str = "tx-checksum-ip-generic";
 
+/// Whether packets of one flow are merged as they are received (GRO).
+pub(super) const RECEIVE_MERGED: &str = "rx-gro";
+
 /// Turns one feature of a device on or off.
 pub(super) fn set(ns: &Netns, device: &str, feature: &str, on: bool) -> Result<(), LabError> {
     let state = if on { "on" } else { "off" };
