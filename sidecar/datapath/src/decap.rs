@@ -15,27 +15,24 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
 use aya::maps::{Map, MapData, MapError};
-use tollgate_common::{
-    backend::{GUE_PORT, SOURCE_V4, SOURCE_V6},
-    decap::{Outcome, PREFIXES},
-};
+use tollgate_common::decap::Outcome;
 
 mod attach;
+mod config;
 mod error;
 pub mod object;
 mod prefix;
 
-pub use attach::How;
+pub use attach::{How, Report};
+pub use config::{Config, DEFAULT_GUE_PORT, Mode, default_sources};
 pub use error::DecapError;
 pub use prefix::{Prefix, PrefixError};
 
 use crate::{
-    model::Unfit,
     netlink::{Device, Netlink},
     pins::{self, Lock, PinsError},
 };
@@ -44,62 +41,6 @@ use object::Object;
 
 /// The folder of the pins, unless another one is named.
 pub const BPFFS: &str = "/sys/fs/bpf/tollgate-decap";
-
-/// The port of GUE, unless another one is named (IANA's).
-pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
-
-/// The networks that the balancers' outer headers come from, unless others are named.
-#[must_use]
-pub fn default_sources() -> Vec<Prefix> {
-    let [a, b] = SOURCE_V4;
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = SOURCE_V6;
-    let v6 = Ipv6Addr::from([s0, s1, s2, s3, s4, s5, s6, s7, 0, 0, 0, 0, 0, 0, 0, 0]);
-    vec![
-        Prefix::of(Ipv4Addr::new(a, b, 0, 0).into(), 16),
-        Prefix::of(v6.into(), 64),
-    ]
-}
-
-/// What is taken out of which tunnels, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The interface that tunnels arrive on.
-    pub interface: String,
-    /// How the program is attached.
-    pub mode: Mode,
-    /// The addresses inside that packets are taken out for; at least one.
-    pub vips: Vec<Prefix>,
-    /// Where tunnels may come from.
-    pub sources: Vec<Prefix>,
-    /// The UDP port of GUE.
-    pub gue_port: u16,
-    /// The folder of the pins, on a BPF file system.
-    pub bpffs: PathBuf,
-}
-
-/// Which program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// What is attached already, else XDP where the driver takes it, else TC.
-    Auto,
-    /// XDP, in the driver.
-    Xdp,
-    /// TC: by tcx (Linux 6.6), or by a classic filter before that.
-    Tc,
-    /// TC by a classic filter of the clsact qdisc.
-    Clsact,
-}
-
-/// What [`up`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// How the program is attached.
-    pub how: How,
-    /// Why so.
-    pub why: String,
-    /// Whether another configuration was replaced.
-    pub replaced: bool,
-}
 
 /// One interface that packets are decapsulated on.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -119,30 +60,6 @@ pub struct Status {
     pub gue_port: u16,
     /// Packets by what became of them, since the interface was first named.
     pub packets: BTreeMap<&'static str, u64>,
-}
-
-impl Config {
-    /// Checks what the kernel would not.
-    ///
-    /// # Errors
-    /// [`DecapError::NoVips`], [`DecapError::WideVip`], [`DecapError::Vip`], [`DecapError::TooMany`].
-    pub fn check(&self) -> Result<(), DecapError> {
-        if self.vips.is_empty() {
-            return Err(DecapError::NoVips);
-        }
-        for (what, list) in [("--vip", &self.vips), ("--from", &self.sources)] {
-            if list.len() > PREFIXES as usize {
-                return Err(DecapError::TooMany(what, list.len()));
-            }
-        }
-        for vip in &self.vips {
-            if vip.is_wide() {
-                return Err(DecapError::WideVip(*vip));
-            }
-            Unfit::check(vip.address()).map_err(|why| DecapError::Vip(*vip, why))?;
-        }
-        Ok(())
-    }
 }
 
 /// Attaches the program to the interface; where it is attached already, another configuration takes the place of the

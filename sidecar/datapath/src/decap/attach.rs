@@ -14,7 +14,8 @@ use aya::programs::{
 use nix::{errno::Errno, libc};
 
 use super::{
-    DecapError, Mode, Report,
+    config::Mode,
+    error::DecapError,
     object::{self, Object},
 };
 use crate::{
@@ -60,6 +61,17 @@ impl How {
             Self::Clsact => "prog_clsact",
         })
     }
+}
+
+/// What [`up`](super::up) did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How the program is attached.
+    pub how: How,
+    /// Why so.
+    pub why: String,
+    /// Whether another configuration was replaced.
+    pub replaced: bool,
 }
 
 /// What is attached already.

@@ -7,7 +7,7 @@ use aya::{
     programs::{ProgramError, links::LinkError},
 };
 
-use super::Prefix;
+use super::prefix::Prefix;
 use crate::{
     attach::AttachError, model::Unfit, netlink::NetlinkError, object::ObjectError, pins::PinsError,
 };

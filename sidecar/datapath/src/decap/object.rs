@@ -12,7 +12,7 @@ use aya::{
 };
 use tollgate_common::decap::{Address, Outcome};
 
-use super::{Config, DecapError, Prefix};
+use super::{config::Config, error::DecapError, prefix::Prefix};
 use crate::object::{ObjectError, is_permission, program, refused};
 
 #[repr(align(8))]

@@ -1,0 +1,83 @@
+//! What the user chooses about a backend host; a leaf.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
+
+use tollgate_common::{
+    backend::{GUE_PORT, SOURCE_V4, SOURCE_V6},
+    decap::PREFIXES,
+};
+
+use super::{error::DecapError, prefix::Prefix};
+use crate::model::Unfit;
+
+/// The port of GUE, unless another one is named (IANA's).
+pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
+
+/// The networks that the balancers' outer headers come from, unless others are named.
+#[must_use]
+pub fn default_sources() -> Vec<Prefix> {
+    let [a, b] = SOURCE_V4;
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = SOURCE_V6;
+    let v6 = Ipv6Addr::from([s0, s1, s2, s3, s4, s5, s6, s7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    vec![
+        Prefix::of(Ipv4Addr::new(a, b, 0, 0).into(), 16),
+        Prefix::of(v6.into(), 64),
+    ]
+}
+
+/// What is taken out of which tunnels, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The interface that tunnels arrive on.
+    pub interface: String,
+    /// How the program is attached.
+    pub mode: Mode,
+    /// The addresses inside that packets are taken out for; at least one.
+    pub vips: Vec<Prefix>,
+    /// Where tunnels may come from.
+    pub sources: Vec<Prefix>,
+    /// The UDP port of GUE.
+    pub gue_port: u16,
+    /// The folder of the pins, on a BPF file system.
+    pub bpffs: PathBuf,
+}
+
+/// Which program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What is attached already, else XDP where the driver takes it, else TC.
+    Auto,
+    /// XDP, in the driver.
+    Xdp,
+    /// TC: by tcx (Linux 6.6), or by a classic filter before that.
+    Tc,
+    /// TC by a classic filter of the clsact qdisc.
+    Clsact,
+}
+
+impl Config {
+    /// Checks what the kernel would not.
+    ///
+    /// # Errors
+    /// [`DecapError::NoVips`], [`DecapError::WideVip`], [`DecapError::Vip`], [`DecapError::TooMany`].
+    pub fn check(&self) -> Result<(), DecapError> {
+        if self.vips.is_empty() {
+            return Err(DecapError::NoVips);
+        }
+        for (what, list) in [("--vip", &self.vips), ("--from", &self.sources)] {
+            if list.len() > PREFIXES as usize {
+                return Err(DecapError::TooMany(what, list.len()));
+            }
+        }
+        for vip in &self.vips {
+            if vip.is_wide() {
+                return Err(DecapError::WideVip(*vip));
+            }
+            Unfit::check(vip.address()).map_err(|why| DecapError::Vip(*vip, why))?;
+        }
+        Ok(())
+    }
+}
