@@ -286,10 +286,10 @@ datapath:
 listeners:
   edge:
     listen: 127.0.0.1:8443
-    tls: {{ certificates: [{{ cert: a.crt, key: a.key }}] }}
+    plaintext: true
     routes: [{{ name: all, token: none, upstream: api }}]
 upstreams:
-  api: {{ endpoints: ['http://127.0.0.1:8080'] }}
+  api: {{ endpoints: [127.0.0.1:8080] }}
 datapath:
   interfaces: [eth0]
   services:

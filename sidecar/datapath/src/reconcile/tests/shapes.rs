@@ -142,7 +142,7 @@ fn one_set_of_shapes_is_written_while_the_other_is_read() {
     for (services, families) in [
         (vec![exact.clone()], 0),
         (vec![exact.clone(), wide.clone()], 1),
-        (vec![wide.clone(), any.clone()], 3),
+        (vec![wide, any.clone()], 3),
         (vec![any], 2),
         (vec![exact], 0),
     ] {
