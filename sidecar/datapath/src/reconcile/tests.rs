@@ -1,6 +1,9 @@
 use std::{collections::HashMap, net::IpAddr};
 
-use tollgate_common::pin::{Pin, PinKey};
+use tollgate_common::{
+    limits::{LISTENERS, SHAPES},
+    pin::{Pin, PinKey},
+};
 
 use super::*;
 use crate::{maps::Mapping, model::Backend, tables::NextHop};
