@@ -128,25 +128,26 @@ mod frame {
         #[inline(always)]
         fn data(&self) -> usize {
             // SAFETY: a field of the context that the kernel gave, and which lives as long as the run.
-            let data = unsafe { &raw const (*self.ctx).data };
-            // SAFETY: as above.
-            (if ALONE {
-                unsafe { data.read_volatile() }
-            } else {
-                unsafe { data.read() }
-            }) as usize
+            unsafe { Self::read(&raw const (*self.ctx).data) }
         }
 
         #[inline(always)]
         fn data_end(&self) -> usize {
             // SAFETY: as above.
-            let end = unsafe { &raw const (*self.ctx).data_end };
-            // SAFETY: as above.
-            (if ALONE {
-                unsafe { end.read_volatile() }
-            } else {
-                unsafe { end.read() }
-            }) as usize
+            unsafe { Self::read(&raw const (*self.ctx).data_end) }
+        }
+
+        #[inline(always)]
+        unsafe fn read(field: *const u32) -> usize {
+            // SAFETY: the caller's.
+            let value = unsafe {
+                if ALONE {
+                    field.read_volatile()
+                } else {
+                    field.read()
+                }
+            };
+            value as usize
         }
     }
 
