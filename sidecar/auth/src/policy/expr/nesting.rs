@@ -124,7 +124,11 @@ mod tests {
         }
         assert_eq!(place(&"()[]{}".repeat(600)), None);
         assert_eq!(place(&"a?b:".repeat(MAX_OPEN)), None);
-        assert!(place(&"a?b:".repeat(MAX_OPEN + 1)).is_some());
+        assert_eq!(place(&"a?b:".repeat(MAX_OPEN + 1)), Some(4 * MAX_OPEN + 2));
+        assert_eq!(
+            place(&format!("a && {}", "!".repeat(MAX_CHAIN + 1))),
+            Some(5 + MAX_CHAIN + 1)
+        );
         for operator in ["!", "-", "a+", "a.", "a==", "a[0]", "a<", "a%", "a*", "a/"] {
             assert!(
                 place(&operator.repeat(MAX_CHAIN + 1)).is_some(),
@@ -145,6 +149,8 @@ mod tests {
             format!("r'{many}\\'"),
             format!("bR\"{many}\\\""),
             format!("'\\'{many}'"),
+            format!("'''\n{many}'''"),
+            format!("_r'\\'{many}'"),
             format!("// {many}\na"),
             format!("'\\\\' + '{many}'"),
         ] {
@@ -153,6 +159,7 @@ mod tests {
         for text in [
             format!("''{many}"),
             format!("r'\\'{many}"),
+            format!("a == r'\\'{many}"),
             format!("'\\\\'{many}"),
             format!("''''''{many}"),
             format!("'a\n{many}"),

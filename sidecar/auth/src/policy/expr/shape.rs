@@ -76,3 +76,37 @@ fn collected(add: &CallExpr) -> Option<&IdedExpr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cel::parser::Parser;
+
+    use super::*;
+
+    fn each(text: &str) -> ComprehensionExpr {
+        match Parser::new().parse(text).unwrap().expr {
+            Expr::Comprehension(each) => *each,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    /// What another version of the parser may write, and we would misread.
+    #[test]
+    fn a_loop_that_begins_or_goes_on_otherwise_is_no_macro() {
+        let (mut exists, mut all) = (each("[1].exists(x, true)"), each("[1].all(x, true)"));
+        assert!(of(&exists).is_some() && of(&all).is_some());
+        std::mem::swap(&mut exists.accu_init, &mut all.accu_init);
+        assert!(of(&exists).is_none() && of(&all).is_none());
+
+        let mut filter = each("[1].filter(x, true)");
+        assert!(of(&filter).is_some());
+        let Expr::Call(step) = &mut filter.loop_step.expr else {
+            panic!("{filter:?}");
+        };
+        let Expr::Call(collect) = &mut step.args[1].expr else {
+            panic!("{step:?}");
+        };
+        collect.func_name = operators::SUBSTRACT.to_owned();
+        assert!(of(&filter).is_none());
+    }
+}

@@ -58,6 +58,7 @@ fn what_can_never_be_evaluated_is_refused() {
         ("f(claims.x)", "`f` is no function"),
         ("claims.x.exist(y, true)", "`exist` is no function"),
         ("claims.x.exists(y)", "is called in another way"),
+        ("claims.x.values('a') == []", "`values` is no function"),
         ("contains(claims.x, 'a')", "is called in another way"),
         (
             "claims.x.contains('a', 'b')",
@@ -93,6 +94,14 @@ fn what_can_never_be_evaluated_is_refused() {
         ),
         (
             "cidr(claims.x).containsIP(source.address)",
+            "asked of a network that is written out",
+        ),
+        (
+            "string('10.0.0.0/8').containsIP(source.address)",
+            "asked of a network that is written out",
+        ),
+        (
+            "claims.x.cidr('10.0.0.0/8').containsIP(source.address)",
             "asked of a network that is written out",
         ),
         (
@@ -170,6 +179,25 @@ fn what_can_never_be_a_boolean_or_has_types_that_never_fit_is_refused() {
     ]);
 }
 
+/// No conversion makes a number of a text that never was one.
+#[test]
+fn a_conversion_is_advised_between_numbers_alone() {
+    let said = |text: &str| Expression::parse(text).unwrap_err().to_string();
+    assert!(said("1 + 1.5 == 2.5").contains("; say `int()`"));
+    for text in ["1 + 'a' == 'b'", "'a' + 1 == 'b'", "'a' == 1"] {
+        assert!(!said(text).contains("; say"), "{}", said(text));
+    }
+}
+
+/// How deep an expression is counts, not how long.
+#[test]
+fn a_long_flat_expression_is_taken() {
+    let list = vec!["claims.level"; 150].join(", ");
+    assert!(Expression::parse(&format!("claims.level in [{list}]")).is_ok());
+    let both = vec!["claims.active"; 200].join(" && ");
+    assert!(Expression::parse(&both).is_ok());
+}
+
 #[test]
 fn what_is_no_cel_is_refused_with_its_place() {
     for (text, at) in [
@@ -189,23 +217,30 @@ fn what_is_no_cel_is_refused_with_its_place() {
 
 #[test]
 fn a_rule_says_what_it_reads() {
-    for (text, claims, request, headers) in [
-        ("true", false, false, &[][..]),
-        ("claims.a == 1", true, false, &[]),
-        ("has(claims.a)", true, false, &[]),
-        ("source.address == ''", false, true, &[]),
-        ("[1].all(x, x == claims.a)", true, false, &[]),
+    for (text, claims, request, connection, headers) in [
+        ("true", false, false, false, &[][..]),
+        ("claims.a == 1", true, false, false, &[]),
+        ("has(claims.a)", true, false, false, &[]),
+        ("request.path == ''", false, true, false, &[]),
+        ("source.address == ''", false, true, true, &[]),
+        ("tls.client == null", false, true, true, &[]),
+        ("[1].all(x, x == claims.a)", true, false, false, &[]),
         (
             "request.headers['X-B'] == '' && 'x-a' in request.headers || request.headers.values('x-b').size() == 1 || has(request.headers.c)",
             false,
             true,
+            false,
             &["x-b", "x-a", "c"],
         ),
     ] {
         let rule = Expression::parse(text).unwrap();
         assert_eq!(
-            (rule.reads_claims(), rule.reads_request()),
-            (claims, request),
+            (
+                rule.reads_claims(),
+                rule.reads_request(),
+                rule.reads_connection()
+            ),
+            (claims, request, connection),
             "{text}"
         );
         assert_eq!(rule.headers().collect::<Vec<_>>(), headers, "{text}");
