@@ -182,19 +182,73 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_of_whole_segments_and_of_a_path() {
+        use Outcome::*;
+        let routes = [route("", PathMatch::prefix("/orders").unwrap(), &[])];
+        for (path, outcome) in [
+            ("/orders", Takes),
+            ("/orders/", Takes),
+            ("/orders/7", Takes),
+            ("/ordersx", OtherPath),
+            ("/order", OtherPath),
+            ("/x/orders", OtherPath),
+        ] {
+            assert_eq!(said(&routes, "h", path), [(0, outcome)], "{path}");
+        }
+        let all = [route("", PathMatch::prefix("/").unwrap(), &[])];
+        let asterisk = explain(&all, None, &Path::asterisk(), &Method::OPTIONS);
+        assert_eq!(asterisk[0].outcome, OtherPath);
+    }
+
+    /// A literal segment before a parameter, from the left; names of parameters mean nothing.
+    #[test]
+    fn templates_are_told_apart_by_their_literal_segments() {
+        use Outcome::*;
+        let template = |text: &str| {
+            let template = Template::parse(text).unwrap();
+            route("", PathMatch::Template(template), &[])
+        };
+        let routes = [
+            template("/{a}/{b}"),
+            template("/{a}/b"),
+            template("/{x}/b"),
+            template("/a/{b}"),
+        ];
+        assert_eq!(
+            said(&routes, "h", "/a/b"),
+            [
+                (3, Takes),
+                (1, Yields(3, Point::Path)),
+                (2, Yields(3, Point::Path)),
+                (0, Yields(3, Point::Path)),
+            ]
+        );
+        assert_eq!(
+            said(&routes, "h", "/x/b")[1..],
+            [
+                (1, Takes),
+                (2, Yields(1, Point::Order)),
+                (0, Yields(1, Point::Path)),
+            ]
+        );
+        let words = [Point::Host, Point::Path, Point::Method, Point::Order].map(|p| p.to_string());
+        assert_eq!(words, ["host", "path", "method", "order"]);
+    }
+
+    #[test]
     fn t41_a_route_that_refuses_is_not_passed_over() {
         let error = PathError::EncodedSeparator(2);
         let mut routes = [
             route("", PathMatch::Any, &[]),
             route("", PathMatch::prefix("/").unwrap(), &[]),
         ];
+        let any = (0, Outcome::Yields(1, Point::Path));
         routes[0].normalization.encoded_slash = EncodedSlash::Keep;
         assert_eq!(
             said(&routes, "h", "/a%2Fb"),
-            [
-                (1, Outcome::Refuses(error)),
-                (0, Outcome::Yields(1, Point::Path))
-            ]
+            [(1, Outcome::Refuses(error)), any.clone()]
         );
+        routes[1].normalization.encoded_slash = EncodedSlash::Keep;
+        assert_eq!(said(&routes, "h", "/a%2Fb"), [(1, Outcome::Takes), any]);
     }
 }

@@ -109,15 +109,6 @@ impl PathMatch {
         }
     }
 
-    /// Whether this can match paths with an empty segment before the last.
-    pub(super) fn takes_runs(&self) -> bool {
-        match self {
-            Self::Any | Self::Prefix(_) => true,
-            Self::Exact(text) => text.contains("//"),
-            Self::Template(template) => template.to_string().contains("//"),
-        }
-    }
-
     /// Whether this matches every path that is one.
     pub(super) fn takes_all(&self) -> bool {
         match self {
@@ -168,7 +159,7 @@ fn literal(text: &str, subtree: impl Fn(&str) -> String) -> Result<String, Patte
     let tail = text.trim_end_matches('*');
     let cure = if !text.contains(['*', '{', '}']) {
         return canonical(text);
-    } else if tail.len() < text.len() && !tail.contains(['*', '{', '}']) && tail.ends_with('/') {
+    } else if !tail.contains(['*', '{', '}']) && tail.ends_with('/') {
         let parent = tail.trim_end_matches('/');
         subtree(if parent.is_empty() { "/" } else { parent })
     } else {
@@ -363,6 +354,26 @@ mod tests {
             assert_eq!(pattern.is_only("/a/b"), is_only, "{pattern}");
         }
         assert!(!template("/a/{x}").is_only("/a/{x}"));
+    }
+
+    #[test]
+    fn patterns_are_printed_as_they_are_configured() {
+        let template = Template::parse("/a/{x}").unwrap();
+        for (pattern, printed) in [
+            (PathMatch::Any, "any"),
+            (PathMatch::Prefix("/a".to_owned()), "/a"),
+            (PathMatch::Exact("/a".to_owned()), "{ exact: /a }"),
+            (PathMatch::Template(template), "{ template: \"/a/{x}\" }"),
+        ] {
+            assert_eq!(pattern.to_string(), printed);
+        }
+        for (pattern, printed) in [
+            (HostMatch::Any, "any"),
+            (HostMatch::Exact("a.test".to_owned()), "a.test"),
+            (HostMatch::Wildcard("a.test".to_owned()), "*.a.test"),
+        ] {
+            assert_eq!(pattern.to_string(), printed);
+        }
     }
 
     #[test]

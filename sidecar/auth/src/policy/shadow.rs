@@ -105,21 +105,16 @@ fn keys(route: &RouteMatch) -> Vec<Key> {
     } else {
         route.methods.iter().cloned().map(Some).collect()
     };
-    let slashes: &[Slashes] = match route.normalization.merge_slashes {
-        true => &[Slashes::Single, Slashes::Merged],
-        false if route.path.merged_key().is_some() => &[Slashes::Runs],
-        false if route.path.takes_runs() => &[Slashes::Single, Slashes::Runs],
-        false => &[Slashes::Single],
+    // A pattern may have no path without a run, or none with one. It makes no difference: all of its routes say the same.
+    let slashes = match route.normalization.merge_slashes {
+        true => [Slashes::Single, Slashes::Merged],
+        false => [Slashes::Single, Slashes::Runs],
     };
     let mut keys = Vec::new();
     for host in &hosts {
         let pattern = format!("{host} {path}");
         for method in &methods {
-            keys.extend(
-                slashes
-                    .iter()
-                    .map(|s| (pattern.clone(), method.clone(), *s)),
-            );
+            keys.extend(slashes.map(|s| (pattern.clone(), method.clone(), s)));
         }
     }
     keys.sort_unstable();

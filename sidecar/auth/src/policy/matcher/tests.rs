@@ -384,12 +384,15 @@ fn a_route_is_closer_by_host_or_path_and_by_nothing_else() {
         route(&[], "/a", &["OPTIONS"]),
         route(&[], "/a/b", &["PUT"]),
         route(&["h.test"], "/", &["PUT"]),
+        route(&[], "/{x}/b", &["PUT"]),
+        route(&[], "/a/{x}", &["PUT"]),
+        route(&[], "/a/{y}", &["OPTIONS"]),
     ]);
     let closer = |one, other| table.is_closer(one, other, Some("h.test"));
-    for (near, far) in [(2, 0), (2, 1), (3, 0), (3, 2)] {
+    for (near, far) in [(2, 0), (2, 1), (3, 0), (3, 2), (4, 2), (5, 4), (6, 4)] {
         assert!(closer(near, far) && !closer(far, near), "{near} {far}");
     }
-    for (one, other) in [(0, 1), (1, 0), (0, 0)] {
+    for (one, other) in [(0, 1), (1, 0), (0, 0), (5, 6), (6, 5)] {
         assert!(!closer(one, other), "{one} {other}");
     }
 }
