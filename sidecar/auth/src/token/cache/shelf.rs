@@ -125,6 +125,12 @@ mod tests {
         let kept = names(&light);
         assert_eq!(kept.last(), Some(&999));
         assert_eq!(kept[0], 1_000 - u32::try_from(kept.len()).unwrap());
+        // As many go as must, for one that weighs much.
+        let one = 1_000 + size_of::<Piece<u32, u32>>();
+        let mixed = shelf(0..100, 1_000);
+        mixed.put(200, &400, 60_000, |_| true);
+        assert!(mixed.weight() <= MOST_BYTES && mixed.weight() + one > MOST_BYTES);
+        assert_eq!(names(&mixed).last(), Some(&200));
         // Renewed, one is the newest.
         heavy.put(63, &126, 10_000, |_| true);
         heavy.put(100, &200, 10_000, |_| true);
