@@ -10,6 +10,8 @@ use tollgate_http::fields::{valid_name, valid_value};
 use tollgate_http::path::valid_query;
 use tollgate_http::{Authority, Fields, Method, Scheme};
 
+use super::words::written;
+
 /// Which request is meant.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +71,7 @@ impl Asked {
     /// What no client could send, in words.
     pub(super) fn of(question: &RouteQuestion) -> Result<Self, String> {
         let method = Method::parse(question.method.as_bytes())
-            .map_err(|error| format!("`{}`: {error}", question.method.escape_debug()))?;
+            .map_err(|error| format!("`{}`: {error}", redact(&question.method).escape_debug()))?;
         // A fragment is never sent.
         let url = question.url.split('#').next().unwrap_or_default();
         let (scheme, authority, target) = split(url)?;
@@ -104,11 +106,7 @@ impl Asked {
             _ => String::new(),
         };
         let query = if self.query.is_some() { "?…" } else { "" };
-        format!(
-            "{} {start}{}{query}",
-            self.method,
-            redact(&self.path).escape_debug()
-        )
+        format!("{} {start}{}{query}", self.method, written(&self.path))
     }
 }
 
@@ -241,7 +239,16 @@ mod tests {
         };
         assert!(!format!("{question:?}").contains("s3cret"));
         let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
-        let asked = asked(&format!("https://a.test/{token}")).unwrap();
-        assert!(!asked.line().contains("c2lnbmF0dXJl"), "{}", asked.line());
+        for path in [token.to_owned(), token.replacen("eyJ", "%65yJ", 1)] {
+            let line = asked(&format!("https://a.test/{path}")).unwrap().line();
+            assert!(!line.contains("c2lnbmF0dXJl"), "{line}");
+        }
+        // The two arguments in the wrong order.
+        let swapped = RouteQuestion {
+            method: format!("https://a.test/{token}"),
+            ..question
+        };
+        let why = Asked::of(&swapped).err().unwrap();
+        assert!(!why.contains("c2lnbmF0dXJl"), "{why}");
     }
 }

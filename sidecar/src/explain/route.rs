@@ -15,7 +15,7 @@ use super::asked::{Asked, RouteQuestion};
 use super::decide::{Decision, decide, pass_on};
 use super::place::{Place, choose};
 use super::sheet::{self, Section};
-use super::words::{check, joined};
+use super::words::{check, joined, shown, written};
 use crate::proxy::preflight;
 use crate::snapshot::{Listener, Route, Snapshot};
 
@@ -34,7 +34,7 @@ pub struct RouteExplanation {
     pub listener: String,
     /// The route that takes or refuses it.
     pub route: Option<String>,
-    /// The path that is decided on and forwarded.
+    /// The path that is decided on and forwarded, without what may be a token.
     pub path: Option<String>,
     /// In the order in which they decide: `request`, `host`, `path`, `route`; with credentials `token`, `require`,
     /// `headers`; or `preflight`, if it is one.
@@ -266,8 +266,9 @@ impl Page {
         }
         match found {
             Found::Route(index) => {
-                self.path = Some(path.as_str().to_owned());
-                self.passes("route", format!("`{}` takes {path}", name(index)));
+                let shown = shown(path).into_owned();
+                self.passes("route", format!("`{}` takes {shown}", name(index)));
+                self.path = Some(shown);
                 return Some(&listener.routes[index]);
             }
             Found::PathRefused(index, error) => {
@@ -306,10 +307,11 @@ impl Page {
 }
 
 fn formed(raw: &str, path: &Path) -> String {
-    if raw == path.as_str() {
-        path.to_string()
+    let (written, shown) = (written(raw), shown(path));
+    if written == shown {
+        written
     } else {
-        format!("{} is {path}", raw.escape_debug())
+        format!("{written} is {shown}")
     }
 }
 
@@ -322,7 +324,7 @@ fn considered<'n>(
 ) -> Considered {
     use policy::Outcome as Says;
     let (outcome, says) = match &one.outcome {
-        Says::Takes => ("takes", format!("takes {}", one.path)),
+        Says::Takes => ("takes", format!("takes {}", shown(&one.path))),
         Says::Refuses(error) => ("refuses", format!("matches, and refuses: {error}")),
         Says::Yields(by, Point::Order) => (
             "yields",
@@ -344,7 +346,7 @@ fn considered<'n>(
         }
         Says::OtherPath => (
             "other_path",
-            format!("path {}; not {}", route.path, one.path),
+            format!("path {}; not {}", route.path, shown(&one.path)),
         ),
         Says::OtherMethod => {
             let methods = joined(route.methods.iter(), ", ");

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
+use tollgate::cli::route::page;
 use tollgate::demo::issuer::SigningKey;
+use tollgate::explain::RouteExplanation;
+use tollgate_auth::token::cache::Fingerprint;
 use tollgate_tests::client::Request;
 
 use crate::world::{World, seen};
@@ -193,6 +196,49 @@ fn a_token_is_put_where_the_route_looks() {
         let explanation = explain(&world, &question);
         assert_eq!(explanation["passes"], passes, "{url}: {explanation:#}");
         assert!(!explanation.to_string().contains(&token), "{url}");
+    }
+}
+
+/// threats.md 72: a token in the URL is in neither form of an explanation, whatever becomes of the request.
+#[test]
+fn t72_a_token_in_the_url_is_not_repeated() {
+    let world = World::with(TABLE, "");
+    let token = world.token();
+    let encoded = token.replacen("eyJ", "%65yJ", 1);
+    let fingerprint = Fingerprint::of(token.as_bytes());
+    for (path, route, shows) in [
+        (format!("/open/{token}"), Some("open"), true),
+        (format!("/open/{encoded}"), Some("open"), true),
+        (format!("//admin/{token}"), Some("admin"), true),
+        (
+            format!("/files/a%2Faccess_token={token}"),
+            Some("files"),
+            true,
+        ),
+        (format!("/open%2F{token}"), None, true),
+        (format!("/nowhere/{token}"), None, true),
+        (format!("/posts/{token}"), None, true),
+        (format!("/open/{token}%zz"), None, true),
+        (format!("/open?access_token={token}"), Some("open"), false),
+        (format!("/query?key={token}"), Some("query"), false),
+        (format!("/nowhere?{token}"), None, false),
+    ] {
+        let url = format!("https://api.test{path}");
+        for headers in [json!([]), json!([["x-nothing", "1"]])] {
+            let question = json!({ "method": "GET", "url": url, "headers": headers });
+            let answer = explain(&world, &question);
+            if route.is_some() {
+                assert_eq!(answer["route"], json!(route), "{path}: {answer:#}");
+            }
+            let explanation: RouteExplanation = serde_json::from_value(answer.clone()).unwrap();
+            for said in [answer.to_string(), page::render(&explanation)] {
+                for piece in token.split('.') {
+                    assert!(!said.contains(&piece[3..]), "{path}: {said}");
+                }
+                let is_shown = said.contains(fingerprint.as_str());
+                assert!(!shows || is_shown, "{path}: {said}");
+            }
+        }
     }
 }
 
