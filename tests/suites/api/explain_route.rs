@@ -206,37 +206,31 @@ fn t72_a_token_in_the_url_is_not_repeated() {
     let token = world.token();
     let encoded = token.replacen("eyJ", "%65yJ", 1);
     let fingerprint = Fingerprint::of(token.as_bytes());
-    for (path, route, shows) in [
-        (format!("/open/{token}"), Some("open"), true),
-        (format!("/open/{encoded}"), Some("open"), true),
-        (format!("//admin/{token}"), Some("admin"), true),
-        (
-            format!("/files/a%2Faccess_token={token}"),
-            Some("files"),
-            true,
-        ),
-        (format!("/open%2F{token}"), None, true),
-        (format!("/nowhere/{token}"), None, true),
-        (format!("/posts/{token}"), None, true),
-        (format!("/open/{token}%zz"), None, true),
-        (format!("/open?access_token={token}"), Some("open"), false),
-        (format!("/query?key={token}"), Some("query"), false),
-        (format!("/nowhere?{token}"), None, false),
+    for (path, route) in [
+        (format!("/open/{token}"), Some("open")),
+        (format!("/open/{encoded}"), Some("open")),
+        (format!("//admin/{token}"), Some("admin")),
+        (format!("/files/a%2Faccess_token={token}"), Some("files")),
+        (format!("/open/a%2F{token}"), Some("open")),
+        (format!("/nowhere/{token}"), None),
+        (format!("/posts/{token}"), None),
+        (format!("/open/{token}%zz"), None),
+        (format!("/open?access_token={token}"), Some("open")),
+        (format!("/query?key={token}"), Some("query")),
+        (format!("/nowhere?{token}"), None),
     ] {
         let url = format!("https://api.test{path}");
         for headers in [json!([]), json!([["x-nothing", "1"]])] {
             let question = json!({ "method": "GET", "url": url, "headers": headers });
             let answer = explain(&world, &question);
-            if route.is_some() {
-                assert_eq!(answer["route"], json!(route), "{path}: {answer:#}");
-            }
+            assert_eq!(answer["route"], json!(route), "{path}: {answer:#}");
             let explanation: RouteExplanation = serde_json::from_value(answer.clone()).unwrap();
             for said in [answer.to_string(), page::render(&explanation)] {
-                for piece in token.split('.') {
-                    assert!(!said.contains(&piece[3..]), "{path}: {said}");
+                for part in token.split('.') {
+                    assert!(!said.contains(&part[3..]), "{path}: {said}");
                 }
-                let is_shown = said.contains(fingerprint.as_str());
-                assert!(!shows || is_shown, "{path}: {said}");
+                let in_path = !path.contains('?');
+                assert!(!in_path || said.contains(fingerprint.as_str()), "{said}");
             }
         }
     }
