@@ -21,6 +21,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::Jwk;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
+use tollgate_auth::token::cache::Fingerprint;
 use tollgate_auth::token::jwt::DEFAULT_MAX_BYTES;
 use tollgate_auth::token::{
     Algorithm, Candidate, Carrier, HeaderScheme, Issuer, KeySet, Keys, TokenSource, TokenType,
@@ -251,7 +252,19 @@ fn redacted(head: &RequestHead, token: &[u8], carrier: Carrier) {
     // A token shorter than what stands for it may be part of that.
     if carrier == Carrier::Query && token.len() > 12 {
         let shown = shown.unwrap_or_else(|| query.to_vec());
-        assert!(!shown.windows(token.len()).any(|window| window == token));
+        // A token that overlaps itself (`vvvv…a`) leaves its beginning before the fingerprint, whose first digit may be
+        // what comes next in it. So what is looked at is what stands between fingerprints.
+        let mark = Fingerprint::of(token);
+        let (mut rest, mark) = (&shown[..], mark.as_str().as_bytes());
+        loop {
+            let end = rest.windows(mark.len()).position(|window| window == mark);
+            let piece = &rest[..end.unwrap_or(rest.len())];
+            assert!(!piece.windows(token.len()).any(|window| window == token));
+            match end {
+                Some(end) => rest = &rest[end + mark.len()..],
+                None => break,
+            }
+        }
     }
     redact::redact(&String::from_utf8_lossy(query));
 }
