@@ -62,8 +62,8 @@ impl Effects for Pins<'_> {
         second()
     }
 
-    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
-        self.0.retain(keep).expect("the pins")
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> Option<usize> {
+        Some(self.0.retain(keep).expect("the pins"))
     }
 }
 

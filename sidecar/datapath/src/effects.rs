@@ -53,11 +53,11 @@ impl Effects for Kernel<'_> {
         maps::second()
     }
 
-    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
-        self.pinned.retain(keep).unwrap_or_else(|error| {
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> Option<usize> {
+        let left = self.pinned.retain(keep).inspect_err(|error| {
             tracing::warn!(%error, "the pins were not looked through; the next round tries again");
-            0
-        })
+        });
+        left.ok()
     }
 
     fn forget(&mut self, listener: u32) {

@@ -121,8 +121,8 @@ impl Effects for NoKernel {
         0
     }
 
-    fn retain_pins(&mut self, _: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
-        0
+    fn retain_pins(&mut self, _: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> Option<usize> {
+        Some(0)
     }
 }
 

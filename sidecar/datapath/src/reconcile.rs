@@ -64,6 +64,8 @@ pub struct State {
     applied: bool,
     /// Second at which the pins were last looked through.
     swept: u32,
+    /// Slots have settled or gone whose pins may still be there.
+    unswept: bool,
 }
 
 /// What shall be, worked out before anything is written.
@@ -158,9 +160,9 @@ impl State {
         effects: &mut impl Effects,
     ) -> Result<Applied, PlanError> {
         let mut plan = self.plan(model)?;
-        if !self.applied {
+        if !self.applied || self.unswept {
             // A predecessor may have settled a slot and not come to its pins. They must not be there when it moves again.
-            settle::sweep(tables, &self.services, effects, |_| u32::MAX);
+            self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
         }
         let kept: Vec<_> = self
             .entries
@@ -282,7 +284,7 @@ impl State {
         self.applied = true;
         if had_more {
             // The slots that went may be another service's next time: no pin of theirs may be left then.
-            settle::sweep(tables, &self.services, effects, |_| u32::MAX);
+            self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
         }
         Ok(applied)
     }
@@ -328,9 +330,12 @@ impl State {
             // Whoever has seen a slot moving may make a pin still.
             effects.grace();
         }
-        if all.settled > 0 || all.moving > 0 && now.saturating_sub(self.swept) >= settle::SWEEP {
+        self.unswept |= all.settled > 0;
+        let is_due = all.moving > 0 && now.saturating_sub(self.swept) >= settle::SWEEP;
+        if self.unswept || is_due {
             self.swept = now;
-            all.pins = Some(settle::sweep(tables, services, effects, idle));
+            all.pins = settle::sweep(tables, services, effects, idle);
+            self.unswept = all.pins.is_none();
         }
         all
     }

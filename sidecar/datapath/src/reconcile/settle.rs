@@ -86,13 +86,14 @@ pub(super) fn settle(
 }
 
 /// Forgets the pins that nobody needs: of slots that do not move, of backends that are gone, of flows that were silent for
-/// longer than `idle` says, of connections that never came to be. Says how many are left.
+/// longer than `idle` says, of connections that never came to be. Says how many are left, or `None`
+/// if not all were looked at.
 pub(super) fn sweep(
     tables: &Tables,
     services: &HashMap<Key, Placed>,
     effects: &mut impl Effects,
     idle: impl Fn(Key) -> u32,
-) -> usize {
+) -> Option<usize> {
     let now = effects.now();
     let mut regions: Vec<(Region, u32, bool)> = Vec::new();
     for (key, placed) in services {

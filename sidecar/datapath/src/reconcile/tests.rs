@@ -30,9 +30,9 @@ impl Effects for Record {
         self.now
     }
 
-    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize {
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> Option<usize> {
         self.pins.retain(|(key, pin)| keep(key, pin));
-        self.pins.len()
+        Some(self.pins.len())
     }
 
     fn forget(&mut self, listener: u32) {

@@ -22,8 +22,8 @@ pub trait Effects {
     fn reset_drops(&mut self, service: u16);
     /// Second of the monotonic clock, as packets see it.
     fn now(&self) -> u32;
-    /// Forgets the pins that are not to be kept; returns how many are left.
-    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> usize;
+    /// Forgets the pins that are not to be kept; returns how many are left. `None`: not all were looked at.
+    fn retain_pins(&mut self, keep: &mut dyn FnMut(&PinKey, &Pin) -> bool) -> Option<usize>;
     /// Takes a listener's socket out: its number goes to another one.
     fn forget(&mut self, listener: u32);
     /// Returns when no packet is being processed that may have seen the tables as they were.
