@@ -104,42 +104,67 @@ impl Kind {
     }
 }
 
-/// The way out: one word, written last when an entry is filled and cleared first when it changes.
+/// The way out: one word, written last when an entry is filled and cleared first when it changes. What it says is taken
+/// out of it where it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Out {
-    /// Index of the interface that the packet leaves by.
-    pub ifindex: u32,
-    /// Largest IP packet that fits there, the outer header included.
-    pub mtu: u16,
-    /// How the packet is changed.
-    pub kind: Kind,
-    /// Number of the [tags](crate::tables::Tables::vlans) that the frame leaves with; 0: none.
-    pub vlan: u8,
-}
+pub struct Out(u64);
 
 impl Out {
+    const MTU: u32 = 32;
+    const KIND: u32 = 48;
+    const VLAN: u32 = 56;
+
+    /// A packet is changed by `kind` and leaves by the interface with this index, where IP packets of up to `mtu` bytes
+    /// fit, the outer header included, with the [tags](crate::tables::Tables::vlans) of this number; 0: none.
+    #[must_use]
+    pub const fn new(ifindex: u32, mtu: u16, kind: Kind, vlan: u8) -> Self {
+        Self(
+            ifindex as u64
+                | (mtu as u64) << Self::MTU
+                | (kind as u64) << Self::KIND
+                | (vlan as u64) << Self::VLAN,
+        )
+    }
+
     /// As the word of a [`Backend`].
     #[must_use]
     pub const fn pack(self) -> u64 {
-        self.ifindex as u64
-            | (self.mtu as u64) << 32
-            | (self.kind as u64) << 48
-            | (self.vlan as u64) << 56
+        self.0
     }
 
-    /// From the word of a [`Backend`]; `None` while the next hop is not known.
+    /// From the word of a [`Backend`].
     #[inline(always)]
     #[must_use]
-    pub const fn unpack(word: u64) -> Option<Self> {
-        let Some(kind) = Kind::from_number((word >> 48) as u8) else {
-            return None;
-        };
-        Some(Self {
-            ifindex: word as u32,
-            mtu: (word >> 32) as u16,
-            kind,
-            vlan: (word >> 56) as u8,
-        })
+    pub const fn unpack(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Index of the interface that the packet leaves by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Largest IP packet that fits there, the outer header included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mtu(self) -> u16 {
+        (self.0 >> Self::MTU) as u16
+    }
+
+    /// How the packet is changed; `None` while the next hop is not known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(self) -> Option<Kind> {
+        Kind::from_number((self.0 >> Self::KIND) as u8)
+    }
+
+    /// Number of the [tags](crate::tables::Tables::vlans) that the frame leaves with; 0: none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan(self) -> u8 {
+        (self.0 >> Self::VLAN) as u8
     }
 }
 

@@ -2,7 +2,7 @@
 
 const K1: u64 = 0x9fb2_1c65_1e98_df25;
 const K2: u64 = 0xd6e8_feb8_6659_fd93;
-const K3: u64 = 0xa076_1d64_78bd_642f;
+pub(crate) const K3: u64 = 0xa076_1d64_78bd_642f;
 
 /// One round: the high half of the product, where every input bit took part, is folded onto the low one.
 #[inline(always)]
@@ -45,15 +45,16 @@ impl Flow {
         }
     }
 
-    /// The flow's hash. Two multiplications for IPv4: one alone is too regular over sequential ports.
+    /// The flow's hash. Two multiplications for IPv4: one alone is too regular over sequential ports. The seed comes in
+    /// before the last one: the rest is done while the processor looks for the service that has it.
     #[inline(always)]
     #[must_use]
     pub const fn hash(self, seed: u64) -> Hash {
         let mixed = match self {
-            Self::V4(source, ports) => mix((source as u64) << 32 ^ ports as u64 ^ seed),
-            Self::V6(hi, lo, ports) => mix(mix(mix(hi ^ seed) ^ lo) ^ ports as u64),
+            Self::V4(source, ports) => mix((source as u64) << 32 ^ ports as u64),
+            Self::V6(hi, lo, ports) => mix(mix(mix(hi) ^ lo) ^ ports as u64),
         };
-        Hash(mixed.wrapping_mul(K2))
+        Hash((mixed ^ seed).wrapping_mul(K2))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Services: what a packet's destination is looked up by, and what is done with it.
 
-use crate::{flow::mix, limits::CELLS, pod::Word64};
+use crate::{flow::K3, limits::CELLS, pod::Word64};
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -150,13 +150,15 @@ impl Key {
     #[inline(always)]
     #[must_use]
     pub const fn cells(self) -> [usize; 2] {
-        // Two multiplications: after one, the cells of sequential addresses crowd. That of `hi` is of 0 for IPv4.
+        // The first cell, which most keys get, is known after one multiplication (that of `hi` is of 0 for IPv4). With most
+        // multipliers rows of addresses or ports crowd then; with this one, which was searched for, no row that
+        // sidecar/datapath/src/tables/cuckoo.rs tries does. The second cell is mixed once more.
         let hi = self.hi.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let hash =
-            mix(self.lo ^ ((self.tag as u64) << 32) ^ hi).wrapping_mul(0xa076_1d64_78bd_642f);
+        let first = (self.lo ^ ((self.tag as u64) << 32) ^ hi).wrapping_mul(0x8a74_dc78_2c25_1713);
+        let second = (first ^ (first >> 32)).wrapping_mul(K3);
         [
-            (hash >> 51) as usize & (CELLS - 1),
-            (hash >> 32) as usize & (CELLS - 1),
+            (first >> 51) as usize & (CELLS - 1),
+            (second >> 51) as usize & (CELLS - 1),
         ]
     }
 }
@@ -242,20 +244,26 @@ impl Action {
     }
 }
 
-/// Where a service's slots stand in the pool: written as one word, so that a new table appears at once.
+/// Where a service's slots stand in the pool, and what names one of them: written as one word, so that a new table appears
+/// at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     /// First slot.
     pub base: u32,
-    /// Number of slots (the Maglev prime). 0: the service has no backend.
+    /// Number of slots (the Maglev prime), below 2^31. 0: the service has no backend.
     pub len: u32,
+    /// Whether a client's flows all go to one backend: the slot then follows from the address alone.
+    pub by_client: bool,
 }
 
 impl Region {
+    const BY_CLIENT: u64 = 1 << 63;
+
     /// As the word of a [`Cell`].
     #[must_use]
     pub const fn pack(self) -> u64 {
-        self.base as u64 | (self.len as u64) << 32
+        let by_client = if self.by_client { Self::BY_CLIENT } else { 0 };
+        self.base as u64 | (self.len as u64) << 32 | by_client
     }
 
     /// From the word of a [`Cell`].
@@ -264,7 +272,8 @@ impl Region {
     pub const fn unpack(word: u64) -> Self {
         Self {
             base: word as u32,
-            len: (word >> 32) as u32,
+            len: ((word & !Self::BY_CLIENT) >> 32) as u32,
+            by_client: word & Self::BY_CLIENT != 0,
         }
     }
 }
@@ -298,20 +307,15 @@ pub struct Cell {
 pub struct About {
     /// Its number, for what is counted by service: 1 to [`SERVICES`](crate::limits::SERVICES).
     pub number: u16,
-    /// Whether a client's flows all go to one backend: the slot then follows from the address alone.
-    pub by_client: bool,
     /// Second of the monotonic clock until which a datagram of an unknown flow goes where flows from before go.
     pub settled_udp: u32,
 }
 
 impl About {
-    const BY_CLIENT: u64 = 1 << 16;
-
     /// As the word of a [`Cell`].
     #[must_use]
     pub const fn pack(self) -> u64 {
-        let by_client = if self.by_client { Self::BY_CLIENT } else { 0 };
-        self.number as u64 | by_client | (self.settled_udp as u64) << 32
+        self.number as u64 | (self.settled_udp as u64) << 32
     }
 
     /// From the word of a [`Cell`].
@@ -320,7 +324,6 @@ impl About {
     pub const fn unpack(word: u64) -> Self {
         Self {
             number: word as u16,
-            by_client: word & Self::BY_CLIENT != 0,
             settled_udp: (word >> 32) as u32,
         }
     }
@@ -465,25 +468,22 @@ mod tests {
 
     #[test]
     fn words_of_cells_come_back() {
-        for region in [
-            Region::default(),
-            Region { base: 1, len: 251 },
-            Region {
-                base: u32::MAX,
-                len: u32::MAX,
-            },
-        ] {
-            assert_eq!(Region::unpack(region.pack()), region);
-        }
         for by_client in [false, true] {
-            for (number, settled_udp) in [(0, 0), (1024, 7), (u16::MAX, u32::MAX)] {
-                let about = About {
-                    number,
+            for (base, len) in [(0, 0), (1, 251), (u32::MAX, u32::MAX >> 1)] {
+                let region = Region {
+                    base,
+                    len,
                     by_client,
-                    settled_udp,
                 };
-                assert_eq!(About::unpack(about.pack()), about);
+                assert_eq!(Region::unpack(region.pack()), region);
             }
+        }
+        for (number, settled_udp) in [(0, 0), (1024, 7), (u16::MAX, u32::MAX)] {
+            let about = About {
+                number,
+                settled_udp,
+            };
+            assert_eq!(About::unpack(about.pack()), about);
         }
     }
 }

@@ -156,7 +156,7 @@ impl Tables {
         if shaped >> (32 + family) & 1 == 0 {
             return None;
         }
-        let index = self.find_shaped(&key, (shaped & 1) as u32, family);
+        let index = self.find_shaped(key.hi, key.lo, key.tag, (shaped & 1) as u32);
         // No index is that large, and no `Option` comes back from a function of its own on the BPF target.
         if index >= CELLS as u32 {
             return None;
@@ -165,12 +165,14 @@ impl Tables {
         Some((cell, (cell.tag.load() >> 32) as u32))
     }
 
-    /// The index of the cell of a service with any port, or of a prefix; [`u32::MAX`] for none.
+    /// The index of the cell of a service with any port, or of a prefix; [`u32::MAX`] for none. The key comes in its parts: a
+    /// reference to it would have it written to memory for each packet.
     #[inline(never)]
-    fn find_shaped(&self, key: &Key, set: u32, family: u32) -> u32 {
-        let shapes = &self.shapes[set as usize & 1][family as usize & 1];
-        for shape in shapes {
-            let Some(key) = shape.of(key) else { continue };
+    fn find_shaped(&self, hi: u64, lo: u64, tag: u32, set: u32) -> u32 {
+        let key = Key { hi, lo, tag };
+        let family = usize::from(!key.scope().is_v4());
+        for shape in &self.shapes[set as usize & 1][family] {
+            let Some(key) = shape.of(&key) else { continue };
             for index in key.cells() {
                 if self.cell(index).action_of(key).is_some() {
                     return index as u32;

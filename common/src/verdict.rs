@@ -33,17 +33,18 @@ pub enum Verdict {
     TooBigTold = 12,
 }
 
-/// What the kernel is told to do with the packet.
+/// What the kernel is told to do with the packet, by the numbers of its `xdp_action` (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub enum Disposition {
-    /// On into the stack.
-    Pass,
     /// Dropped.
-    Drop,
+    Drop = 1,
+    /// On into the stack.
+    Pass = 2,
     /// Out of the port that it came in at.
-    Transmit,
+    Transmit = 3,
     /// Out of another interface.
-    Redirect,
+    Redirect = 4,
 }
 
 impl Verdict {

@@ -54,12 +54,7 @@ pub fn fill(tables: &Tables) {
     tables.vlans[2].store(two.0);
     for (index, (kind, vlan, ifindex)) in (1..).zip(KINDS) {
         for (first, inner) in [(0, 4), (OF_V6, 41)] {
-            let out = Out {
-                ifindex,
-                mtu: MTU,
-                kind,
-                vlan,
-            };
+            let out = Out::new(ifindex, MTU, kind, vlan);
             let id = usize::from(first + index);
             write_backend(&tables.backends[id], kind, inner, out);
             tables.lives[id].store(1);
@@ -75,9 +70,13 @@ pub fn fill(tables: &Tables) {
                 for index in base..base + SLOTS {
                     tables.slots[index as usize].store(slot.0);
                 }
-                let region = Region { base, len: SLOTS };
+                let region = Region {
+                    base,
+                    len: SLOTS,
+                    by_client,
+                };
                 base += SLOTS;
-                forward(tables, key, region, by_client);
+                forward(tables, key, region);
             };
             for (port, index) in (80..).zip(1..=8) {
                 add(
@@ -180,11 +179,10 @@ fn write_backend(backend: &Backend, kind: Kind, inner: u8, out: Out) {
     backend.out.store(out.pack());
 }
 
-fn forward(tables: &Tables, key: Key, region: Region, by_client: bool) {
+fn forward(tables: &Tables, key: Key, region: Region) {
     let cell = free(tables, key);
     let about = About {
         number: 1,
-        by_client,
         settled_udp: SETTLED,
     };
     cell.seed.store(flow::seed(key.hi, key.lo, key.tag));
@@ -221,30 +219,32 @@ fn place(tables: &Tables, key: Key, action: Action) {
 pub fn check(
     tables: &Tables,
     before: &[u8],
-    outcome: &Outcome,
+    outcome: Outcome,
     after: &[u8],
 ) -> Result<(), &'static str> {
-    match outcome.verdict.disposition() {
+    match outcome.verdict().disposition() {
         Disposition::Pass => same(before == after, "what passes is changed"),
         Disposition::Drop => Ok(()),
         Disposition::Transmit | Disposition::Redirect => {
             let (had, before) = split(before);
             let (has, after) = split(after);
-            if outcome.verdict == Verdict::TooBigTold {
+            if outcome.verdict() == Verdict::TooBigTold {
                 same(had == has, "a message has other tags than the packet had")?;
                 return told(&before, &after).unwrap_or(Err("a message is too short"));
             }
-            let way = Out::unpack(tables.backend(outcome.entry).out.load());
-            let way = way.ok_or("a packet is sent to a backend without a way")?;
-            let tags = tables.tags(way.vlan).0.to_le_bytes();
-            let tags = &tags[..usize::from(tables.tags(way.vlan).len())];
+            let way = Out::unpack(tables.backend(outcome.entry()).out.load());
+            let kind = way
+                .kind()
+                .ok_or("a packet is sent to a backend without a way")?;
+            let tags = tables.tags(way.vlan()).0.to_le_bytes();
+            let tags = &tags[..usize::from(tables.tags(way.vlan()).len())];
             same(has == tags, "the tags are not those of the way")?;
-            let is_other = way.ifindex != 1;
+            let is_other = way.ifindex() != 1;
             same(
-                is_other == (outcome.verdict == Verdict::Redirected),
+                is_other == (outcome.verdict() == Verdict::Redirected),
                 "the verdict is not that of the interface",
             )?;
-            sent(way.kind, outcome, &before, &after).unwrap_or(Err("a frame is too short"))
+            sent(kind, outcome, &before, &after).unwrap_or(Err("a frame is too short"))
         }
     }
 }
@@ -293,7 +293,7 @@ fn all<const N: usize>(claims: [(bool, &'static str); N]) -> Result<(), &'static
         .map_or(Ok(()), |(_, otherwise)| Err(otherwise))
 }
 
-fn sent(kind: Kind, outcome: &Outcome, before: &[u8], after: &[u8]) -> Judged {
+fn sent(kind: Kind, outcome: Outcome, before: &[u8], after: &[u8]) -> Judged {
     let (inner, _) = lengths(before)?;
     let (outer, header) = lengths(after)?;
     let room = usize::from(kind.room());
@@ -303,7 +303,7 @@ fn sent(kind: Kind, outcome: &Outcome, before: &[u8], after: &[u8]) -> Judged {
             "a packet is longer than its frame",
         ),
         (
-            usize::from(outcome.bytes) == inner,
+            usize::from(outcome.bytes()) == inner,
             "other bytes are counted",
         ),
         (

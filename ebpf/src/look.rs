@@ -4,13 +4,13 @@ use tollgate_common::{
     backend::{ETHERNET, IPV4, IPV6},
     flow::Flow,
     fragment::FragmentKey,
-    service::{ICMP, ICMPV6, Key, Scope},
+    service::{ICMP, ICMPV6, Key, Scope, UDP},
     tag::Tags,
 };
 
 use crate::{
     packet::{FAR, Packet, near, u16_at, u32_at, u64_at},
-    parse::{GROUP, Segment, V4_HEAD, V6_HEAD, least},
+    parse::{FLAGS, Family, GROUP, Segment, Stage, V4_HEAD, V6_HEAD, least},
 };
 
 /// What a packet turned out to be; numbers, for [`Seen::what`].
@@ -42,8 +42,8 @@ pub struct Seen {
     pub to: u64,
     /// The number of the service that it is sent for.
     pub service: u32,
-    /// Whether it opens a connection, as a number.
-    pub opens: u32,
+    /// [`Segment::stage`], as a number.
+    pub stage: u32,
     /// Source and destination port, as loaded.
     pub ports: u32,
     /// Which packet it is a fragment of, as loaded.
@@ -58,13 +58,13 @@ pub struct Seen {
     pub transport: u32,
     /// [`Segment::len`].
     pub len: u32,
-    /// [`Segment::least`].
+    /// Shortest IP packet that holds the headers it must have.
     pub least: u32,
     /// [`Segment::class`].
     pub class: u32,
     /// [`Segment::ttl`].
     pub ttl: u32,
-    /// [`Segment::group`], as a number.
+    /// Whether the frame went to a group of stations, or to all; as a number.
     pub group: u32,
 }
 
@@ -73,6 +73,9 @@ impl Seen {
     #[inline(always)]
     #[must_use]
     pub fn segment(&self) -> Segment {
+        const OPENS: u32 = Stage::Opens as u32;
+        const DATAGRAM: u32 = Stage::Datagram as u32;
+
         let [hi, lo] = self.destination;
         let [source_hi, source_lo] = self.source;
         let (port, proto) = ((self.ports >> 16) as u16, self.proto as u8);
@@ -94,8 +97,11 @@ impl Seen {
             len: self.len as u16,
             class: self.class as u8,
             ttl: self.ttl as u8,
-            group: self.group != 0,
-            least: self.least as u16,
+            stage: match self.stage {
+                OPENS => Stage::Opens,
+                DATAGRAM => Stage::Datagram,
+                _ => Stage::Follows,
+            },
         }
     }
 
@@ -123,9 +129,34 @@ const HEADERS: usize = 4;
 /// The packet inside an ICMP message begins behind this (RFC 792; RFC 4443, section 3).
 const ICMP_HEADER: usize = 8;
 
+/// Looks at a packet of the family that its frame begins like.
+#[inline(always)]
+pub fn look(packet: &impl Packet, family: Family, seen: &mut Seen) {
+    seen.what = what::OTHER;
+    match family {
+        Family::V4 => v4(packet, seen),
+        Family::V6 => v6(packet, seen),
+        Family::Options => seen.what = what::OPTIONS,
+        Family::Tagged | Family::Other => {}
+    }
+    // What has no transport header of its own follows.
+    if seen.transport != 0 && matches!(seen.what, what::WHOLE | what::FIRST) {
+        seen.stage = stage(packet, seen) as u32;
+    }
+}
+
+#[inline(always)]
+fn stage(packet: &impl Packet, seen: &Seen) -> Stage {
+    if seen.proto == u32::from(UDP) {
+        return Stage::Datagram;
+    }
+    let header = packet.at::<{ FLAGS + 1 }>(seen.transport as usize);
+    header.map_or(Stage::Follows, |header| Stage::of_flags(header[FLAGS]))
+}
+
 /// Looks at an IPv4 packet.
 #[inline(always)]
-pub fn v4(packet: &impl Packet, seen: &mut Seen) {
+fn v4(packet: &impl Packet, seen: &mut Seen) {
     const OFFSET: u16 = u16::from_ne_bytes([0x1f, 0xff]);
     const MORE: u16 = u16::from_ne_bytes([0x20, 0x00]);
 
@@ -140,7 +171,7 @@ pub fn v4(packet: &impl Packet, seen: &mut Seen) {
         tags: seen.tags,
         to: 0,
         service: 0,
-        opens: 0,
+        stage: Stage::Follows as u32,
         ports: u32_at::<34, _>(head),
         id: u32::from(u16_at::<18, _>(head)),
         what: what::OTHER,
@@ -213,7 +244,7 @@ fn v4_error(packet: &impl Packet, seen: &mut Seen) {
 
 /// Looks at an IPv6 packet.
 #[inline(always)]
-pub fn v6(packet: &impl Packet, seen: &mut Seen) {
+fn v6(packet: &impl Packet, seen: &mut Seen) {
     const HOP_BY_HOP: u8 = 0;
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
@@ -230,7 +261,7 @@ pub fn v6(packet: &impl Packet, seen: &mut Seen) {
         tags: seen.tags,
         to: 0,
         service: 0,
-        opens: 0,
+        stage: Stage::Follows as u32,
         ports: 0,
         id: 0,
         what: what::OTHER,

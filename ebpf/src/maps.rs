@@ -4,7 +4,7 @@ use core::ops::DerefMut;
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect},
+    helpers::bpf_ktime_get_coarse_ns,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap},
     programs::SkLookupContext,
@@ -159,23 +159,25 @@ pub fn tables() -> Option<&'static Tables> {
 
 /// Counts a packet.
 #[inline(always)]
-pub fn count(outcome: &Outcome) {
-    if let Some(cell) = VERDICTS.get_ptr_mut(outcome.verdict as u32) {
+pub fn count(outcome: Outcome) {
+    if let Some(cell) = VERDICTS.get_ptr_mut(outcome.number()) {
         // SAFETY: this CPU's own cell, and no program of this kind interrupts another on one CPU.
         unsafe { *cell += 1 };
     }
-    if outcome.entry != 0
-        && let Some(cell) = COUNTERS.get_ptr_mut(u32::from(outcome.entry))
+    if outcome.entry() != 0
+        && let Some(cell) = COUNTERS.get_ptr_mut(u32::from(outcome.entry()))
     {
         // SAFETY: as above.
         unsafe {
             (*cell).packets += 1;
-            (*cell).bytes += u64::from(outcome.bytes);
-            (*cell).flows += u64::from(outcome.opens);
+            (*cell).bytes += u64::from(outcome.bytes());
+            if outcome.opens() {
+                (*cell).flows += 1;
+            }
         }
     }
-    if outcome.service != 0 {
-        drop_of(outcome.service, outcome.verdict as u32);
+    if outcome.service() != 0 {
+        drop_of(outcome.service(), outcome.number());
     }
 }
 
@@ -187,13 +189,6 @@ fn drop_of(service: u16, verdict: u32) {
         // SAFETY: as above.
         unsafe { *cell += 1 };
     }
-}
-
-/// Sends the packet out of another interface when the program returns what this returns.
-#[inline(always)]
-pub fn redirect(ifindex: u32) -> u32 {
-    // SAFETY: plain numbers; an interface that does not exist is an error of the redirect, counted by the kernel.
-    unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
 /// What the tables say about a connection that looks for its socket.

@@ -31,11 +31,17 @@ pub trait Packet {
     /// Cuts the frame to its first `len` bytes. False: it has no more of them already, or the driver cannot; nothing changed.
     fn cut(&mut self, len: u32) -> bool;
 
+    /// Whether the packet's linear part has at least `len` bytes.
+    fn has(&self, len: usize) -> bool;
+
     /// Whether the frame is at least `len` bytes long, all its buffers counted.
     fn holds(&self, len: u32) -> bool;
 
     /// Index of the interface that it came in at.
     fn ingress(&self) -> u32;
+
+    /// Names the interface by which it leaves if it is redirected.
+    fn redirect(&mut self, ifindex: u32);
 }
 
 macro_rules! load {
@@ -98,7 +104,7 @@ mod frame {
 
     use aya_ebpf::{
         bindings::xdp_md,
-        helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+        helpers::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
         programs::XdpContext,
     };
 
@@ -127,8 +133,13 @@ mod frame {
     impl<const ALONE: bool> Frame<'_, ALONE> {
         #[inline(always)]
         fn data(&self) -> usize {
-            // SAFETY: a field of the context that the kernel gave, and which lives as long as the run.
-            unsafe { Self::read(&raw const (*self.ctx).data) }
+            // SAFETY: a field of the context that the kernel gave, and which lives as long as the run. It is no null
+            // pointer; said to LLVM, or it looks for it each time that an `Option` is made of it.
+            unsafe {
+                let data = Self::read(&raw const (*self.ctx).data);
+                core::hint::assert_unchecked(data != 0);
+                data
+            }
         }
 
         #[inline(always)]
@@ -221,11 +232,12 @@ mod frame {
         }
 
         #[inline(always)]
+        fn has(&self, len: usize) -> bool {
+            self.data() + len <= self.data_end()
+        }
+
+        #[inline(always)]
         fn holds(&self, len: u32) -> bool {
-            if self.data() + len as usize <= self.data_end() {
-                return true;
-            }
-            // Only a frame in several buffers, or a false length, comes here.
             // SAFETY: the context is the one that the kernel gave.
             let total = unsafe { bpf_xdp_get_buff_len(self.ctx) };
             u64::from(len) <= total
@@ -235,6 +247,13 @@ mod frame {
         fn ingress(&self) -> u32 {
             // SAFETY: a field of the context that the kernel gave.
             unsafe { (*self.ctx).ingress_ifindex }
+        }
+
+        #[inline(always)]
+        fn redirect(&mut self, ifindex: u32) {
+            // SAFETY: plain numbers. What it returns is the verdict that the program gives anyhow; an interface that does
+            // not exist is an error of the redirect itself, counted by the kernel.
+            let _redirect = unsafe { bpf_redirect(ifindex, 0) };
         }
     }
 }
@@ -308,13 +327,19 @@ pub mod host {
             is_longer
         }
 
+        fn has(&self, len: usize) -> bool {
+            self.frame().len() >= len
+        }
+
         fn holds(&self, len: u32) -> bool {
-            self.frame().len() >= len as usize
+            self.has(len as usize)
         }
 
         fn ingress(&self) -> u32 {
             1
         }
+
+        fn redirect(&mut self, _ifindex: u32) {}
     }
 
     impl Packet for &mut Buffer {
@@ -351,12 +376,20 @@ pub mod host {
             (**self).cut(len)
         }
 
+        fn has(&self, len: usize) -> bool {
+            (**self).has(len)
+        }
+
         fn holds(&self, len: u32) -> bool {
             (**self).holds(len)
         }
 
         fn ingress(&self) -> u32 {
             (**self).ingress()
+        }
+
+        fn redirect(&mut self, ifindex: u32) {
+            (**self).redirect(ifindex);
         }
     }
 }

@@ -22,9 +22,10 @@ const UDP_HEADER: u16 = 8;
 pub enum Parsed {
     /// Not TCP or UDP, nor about them.
     Other,
-    /// A fragment, an ICMP message, extension headers: [`look`](crate::look) tells.
+    /// A fragment, an ICMP message, extension headers; or it went to a group of stations, stands in several buffers, or says
+    /// lengths that cannot be: [`look`](crate::look) tells.
     Closer,
-    /// A whole TCP segment or UDP datagram.
+    /// A whole TCP segment or UDP datagram, as long as it says, to one station.
     Whole(Segment),
 }
 
@@ -43,21 +44,42 @@ pub struct Segment {
     pub class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Whether the frame went to a group of stations, or to all.
-    pub group: bool,
-    /// Shortest IP packet that holds the headers it must have.
-    pub least: u16,
+    /// What it says of its flow.
+    pub stage: Stage,
 }
 
 /// What a packet says of its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Stage {
+    /// It belongs to something that began before: any segment but a SYN, an ICMP error.
+    Follows = 0,
     /// It opens a connection: a SYN.
-    Opens,
-    /// It belongs to something that began before: any other segment, an ICMP error.
-    Follows,
+    Opens = 1,
     /// A datagram: nobody knows.
-    Datagram,
+    Datagram = 2,
+}
+
+impl Stage {
+    /// Whether it is [`Self::Opens`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        self as u32 & 1 != 0
+    }
+
+    /// What a TCP segment with these flags says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_flags(flags: u8) -> Self {
+        const FIN_SYN_RST_ACK: u8 = 0x17;
+        const SYN: u8 = 0x02;
+        if flags & FIN_SYN_RST_ACK == SYN {
+            Self::Opens
+        } else {
+            Self::Follows
+        }
+    }
 }
 
 /// What a frame begins like; only the two families are read on.
@@ -107,106 +129,120 @@ pub fn family(head: &[u8; V4_HEAD]) -> Family {
     }
 }
 
-/// Reads a frame of IPv4 without options.
+/// Where in a TCP header its flags are (RFC 9293, section 3.1).
+pub(crate) const FLAGS: usize = 13;
+
+const V4_TCP: usize = ETHERNET + IPV4 + TCP_HEADER as usize;
+const V4_UDP: usize = ETHERNET + IPV4 + UDP_HEADER as usize;
+const V6_TCP: usize = ETHERNET + IPV6 + TCP_HEADER as usize;
+const V6_UDP: usize = ETHERNET + IPV6 + UDP_HEADER as usize;
+
+/// Reads a frame of IPv4 without options. One length check for each protocol covers all that is read.
 #[inline(always)]
 #[must_use]
-pub fn v4(head: &[u8; V4_HEAD]) -> Parsed {
-    const FRAGMENT: u16 = u16::from_ne_bytes([0x3f, 0xff]); // more fragments, or an offset
-
-    let proto = head[23];
-    let Some(least) = least(proto) else {
-        return if proto == ICMP {
-            Parsed::Closer
-        } else {
-            Parsed::Other
-        };
+pub fn v4(packet: &impl Packet) -> Parsed {
+    let Some(head) = packet.head::<V4_HEAD>() else {
+        return Parsed::Other;
     };
-    if u16_at::<20, _>(head) & FRAGMENT != 0 {
-        return Parsed::Closer;
+    match head[23] {
+        TCP => match packet.head::<V4_TCP>() {
+            Some(head) => {
+                let stage = Stage::of_flags(head[ETHERNET + IPV4 + FLAGS]);
+                v4_segment(packet, head, TCP, stage)
+            }
+            None => Parsed::Closer,
+        },
+        UDP => match packet.head::<V4_UDP>() {
+            Some(head) => v4_segment(packet, head, UDP, Stage::Datagram),
+            None => Parsed::Closer,
+        },
+        ICMP => Parsed::Closer,
+        _ => Parsed::Other,
     }
-    Parsed::Whole(v4_segment(head, proto, least))
 }
 
-/// What the IPv4 header and the ports say, `least` bytes of headers being due behind it.
+/// What the IPv4 header and the ports say; `N` bytes are the shortest frame of its kind.
 #[inline(always)]
-fn v4_segment(head: &[u8; V4_HEAD], proto: u8, least: u16) -> Segment {
+fn v4_segment<const N: usize>(
+    packet: &impl Packet,
+    head: &[u8; N],
+    proto: u8,
+    stage: Stage,
+) -> Parsed {
+    const FRAGMENT: u16 = u16::from_ne_bytes([0x3f, 0xff]); // more fragments, or an offset
+
+    let len = u16::from_be(u16_at::<16, _>(head));
+    if u16_at::<20, _>(head) & FRAGMENT != 0 || !is_plain(packet, head, len) {
+        return Parsed::Closer;
+    }
     let ports = u32_at::<34, _>(head);
-    Segment {
+    Parsed::Whole(Segment {
         key: Key::v4(u32_at::<30, _>(head), (ports >> 16) as u16, proto),
         flow: Flow::V4(u32_at::<26, _>(head), ports),
         transport: ETHERNET + IPV4,
-        len: u16::from_be(u16_at::<16, _>(head)),
+        len,
         class: head[15],
         ttl: head[22],
-        group: head[0] & GROUP != 0,
-        least: IPV4 as u16 + least,
-    }
+        stage,
+    })
 }
 
 /// Reads a frame of IPv6.
 #[inline(always)]
 #[must_use]
-pub fn v6(head: &[u8; V6_HEAD]) -> Parsed {
-    let next = head[20];
-    let Some(least) = least(next) else {
-        return match next {
-            // Hop-by-hop, routing, fragment, authentication, ICMP, destination options, mobility, HIP, shim6.
-            0 | 43 | 44 | 51 | ICMPV6 | 60 | 135 | 139 | 140 => Parsed::Closer,
-            _ => Parsed::Other,
-        };
+pub fn v6(packet: &impl Packet) -> Parsed {
+    let Some(head) = packet.head::<V6_HEAD>() else {
+        return Parsed::Other;
     };
-    let mut segment = v6_segment(head, next);
-    segment.least += least;
-    Parsed::Whole(segment)
+    match head[20] {
+        TCP => match packet.head::<V6_TCP>() {
+            Some(head) => {
+                let stage = Stage::of_flags(head[ETHERNET + IPV6 + FLAGS]);
+                v6_segment(packet, head, TCP, stage)
+            }
+            None => Parsed::Closer,
+        },
+        UDP => match packet.head::<V6_UDP>() {
+            Some(head) => v6_segment(packet, head, UDP, Stage::Datagram),
+            None => Parsed::Closer,
+        },
+        // Hop-by-hop, routing, fragment, authentication, ICMP, destination options, mobility, HIP, shim6.
+        0 | 43 | 44 | 51 | ICMPV6 | 60 | 135 | 139 | 140 => Parsed::Closer,
+        _ => Parsed::Other,
+    }
 }
 
-/// What the IPv6 header says, and the ports if they follow it.
+/// What the IPv6 header and the ports say; `N` bytes are the shortest frame of its kind.
 #[inline(always)]
-fn v6_segment(head: &[u8; V6_HEAD], next: u8) -> Segment {
+fn v6_segment<const N: usize>(
+    packet: &impl Packet,
+    head: &[u8; N],
+    next: u8,
+    stage: Stage,
+) -> Parsed {
+    // A payload of more than 65 495 bytes cannot be told in an IPv4 length; saturated, it fits no MTU.
+    let len = u16::from_be(u16_at::<18, _>(head)).saturating_add(IPV6 as u16);
+    if !is_plain(packet, head, len) {
+        return Parsed::Closer;
+    }
     let (hi, lo) = (u64_at::<38, _>(head), u64_at::<46, _>(head));
     let ports = u32_at::<54, _>(head);
-    Segment {
+    Parsed::Whole(Segment {
         key: Key::v6(hi, lo, (ports >> 16) as u16, next),
         flow: Flow::V6(u64_at::<22, _>(head), u64_at::<30, _>(head), ports),
         transport: ETHERNET + IPV6,
-        // A payload of more than 65 495 bytes cannot be told in an IPv4 length; saturated, it fits no MTU.
-        len: u16::from_be(u16_at::<18, _>(head)).saturating_add(IPV6 as u16),
+        len,
         class: (u16::from_be(u16_at::<14, _>(head)) >> 4) as u8,
         ttl: head[21],
-        group: head[0] & GROUP != 0,
-        least: IPV6 as u16,
-    }
+        stage,
+    })
 }
 
-/// What a packet says of its flow.
+/// Whether the frame went to one station, and holds in one buffer a packet of `len` bytes, which suffice for its headers.
 #[inline(always)]
-pub fn stage(packet: &impl Packet, segment: &Segment) -> Stage {
-    const FLAGS: usize = 13;
-    const FIN_SYN_RST_ACK: u8 = 0x17;
-    const SYN: u8 = 0x02;
-
-    if segment.transport == 0 {
-        return Stage::Follows;
-    }
-    if segment.key.proto() == UDP {
-        return Stage::Datagram;
-    }
-    // The places that most packets have are told apart when this is compiled.
-    const V4: usize = ETHERNET + IPV4;
-    const V6: usize = ETHERNET + IPV6;
-    let flags = match segment.transport {
-        V4 => packet
-            .head::<{ V4 + FLAGS + 1 }>()
-            .map(|head| head[V4 + FLAGS]),
-        V6 => packet
-            .head::<{ V6 + FLAGS + 1 }>()
-            .map(|head| head[V6 + FLAGS]),
-        at => packet.at::<{ FLAGS + 1 }>(at).map(|header| header[FLAGS]),
-    };
-    match flags {
-        Some(flags) if flags & FIN_SYN_RST_ACK == SYN => Stage::Opens,
-        _ => Stage::Follows,
-    }
+fn is_plain<const N: usize>(packet: &impl Packet, head: &[u8; N], len: u16) -> bool {
+    let end = len as usize + ETHERNET;
+    head[0] & GROUP == 0 && end >= N && packet.has(end)
 }
 
 /// The shortest header of a protocol that services may have.

@@ -19,10 +19,10 @@ pub struct Asked<'t> {
     pub index: u32,
     /// Tells the addresses of a prefix apart, [`PinKey::extra`].
     pub extra: u32,
-    /// The hash that named the slot.
-    pub place: Hash,
     /// The hash of the whole flow.
     pub flow: Hash,
+    /// The hash of its client.
+    pub client: Hash,
     /// What the packet says.
     pub stage: Stage,
 }
@@ -119,8 +119,13 @@ fn stable<M: Memory>(
     let mut entry = slot.stable();
     if entry == Slot::PREVIOUS {
         // The table had another number of slots. A slot that was moving then has its pins still.
-        let Region { base, len } = Region::unpack(asked.cell.previous.load());
-        let index = base.wrapping_add(asked.place.slot(len));
+        let region = Region::unpack(asked.cell.previous.load());
+        let place = if region.by_client {
+            asked.client
+        } else {
+            asked.flow
+        };
+        let index = region.base.wrapping_add(place.slot(region.len));
         let before = tables.slot(index);
         entry = before.current();
         if before.is_moving() {

@@ -4,13 +4,13 @@
 //! fragments, extension headers, ICMP), a moving slot, or an answer goes through functions of its own, which may cost more.
 
 use tollgate_common::{
-    backend::{ETHERNET, Out},
+    backend::{ETHERNET, Kind, Out},
     fragment::Fragment,
     pin::PinKey,
-    service::{About, Action, Key, Region},
+    service::{About, Action, Cell, Key, Region},
     tables::{Guards, Tables},
     tag::Tags,
-    verdict::Verdict,
+    verdict::{Disposition, Verdict},
 };
 
 use crate::{
@@ -22,44 +22,110 @@ use crate::{
     rewrite, too_big, vlan,
 };
 
-/// What became of a packet, and what is counted for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// The entry that counts it: the backend's, or a steered service's. 0: none.
-    pub entry: u16,
-    /// Its IP length as it came in; only meaningful with an entry.
-    pub bytes: u16,
-    /// Whether it opens a connection; only meaningful with an entry.
-    pub opens: bool,
-    /// The number of the service that it was for; 0: none, or it is counted by its entry.
-    pub service: u16,
-    /// Where it leaves, when it leaves by another interface.
-    pub ifindex: u32,
-}
+/// What became of a packet, and what is counted for it: one word, since each of the many ways out of the hot path sets it.
+///
+/// The verdict's number in bits 0-3, its [`Disposition`] in 4-7, whether it opens a connection in 8, the service in 16-31, the
+/// bytes in 32-47, the entry in 48-63.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Outcome(u64);
 
 impl Outcome {
+    const ACTION: u32 = 4;
+    const OPENS: u32 = 8;
+    const SERVICE: u32 = 16;
+    const BYTES: u32 = 32;
+    const ENTRY: u32 = 48;
+
     #[inline(always)]
     const fn of(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            entry: 0,
-            bytes: 0,
-            opens: false,
-            service: 0,
-            ifindex: 0,
-        }
+        Self(verdict as u64 | (verdict.disposition() as u64) << Self::ACTION)
     }
 
     #[inline(always)]
-    const fn of_service(verdict: Verdict, about: About) -> Self {
-        Self {
-            service: about.number,
-            ..Self::of(verdict)
-        }
+    const fn of_service(verdict: Verdict, service: u16) -> Self {
+        Self(Self::of(verdict).0 | (service as u64) << Self::SERVICE)
+    }
+
+    #[inline(always)]
+    const fn of_entry(verdict: Verdict, entry: u16, bytes: u16, opens: bool) -> Self {
+        Self(
+            Self::of(verdict).0
+                | (entry as u64) << Self::ENTRY
+                | (bytes as u64) << Self::BYTES
+                | (opens as u64) << Self::OPENS,
+        )
+    }
+
+    /// The number of the [`Verdict`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0 as u32 & 0xf
+    }
+
+    /// The verdict itself.
+    #[cfg(any(test, feature = "host"))]
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        Verdict::ALL[self.number() as usize]
+    }
+
+    /// Whether it is this verdict.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(self, verdict: Verdict) -> bool {
+        self.number() == verdict as u32
+    }
+
+    /// What the kernel is told: the number of the verdict's disposition.
+    #[inline(always)]
+    #[must_use]
+    pub const fn action(self) -> u32 {
+        self.0 as u32 >> Self::ACTION & 0xf
+    }
+
+    /// The number of the service that it was for; 0: none, or it is counted by its entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn service(self) -> u16 {
+        (self.0 >> Self::SERVICE) as u16
+    }
+
+    /// The entry that counts it: the backend's, or a steered service's. 0: none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry(self) -> u16 {
+        (self.0 >> Self::ENTRY) as u16
+    }
+
+    /// Its IP length as it came in; only meaningful with an entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(self) -> u16 {
+        (self.0 >> Self::BYTES) as u16
+    }
+
+    /// Whether it opens a connection; only meaningful with an entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        self.0 >> Self::OPENS & 1 != 0
     }
 }
+
+impl core::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Outcome")
+            .field("verdict", &Verdict::ALL.get(self.number() as usize))
+            .field("service", &self.service())
+            .field("entry", &self.entry())
+            .field("bytes", &self.bytes())
+            .field("opens", &self.opens())
+            .finish()
+    }
+}
+
+const _: () = assert!(Verdict::ALL.len() <= 16);
 
 /// Decides about a packet and rewrites it.
 ///
@@ -70,14 +136,13 @@ pub fn ingress<P: Packet, M: Memory + Copy>(packet: &mut P, tables: &Tables, mem
         return Outcome::of(Verdict::NotOurs);
     };
     let parsed = match parse::family(head) {
-        Family::V4 => match parse::v4(head) {
+        Family::V4 => match parse::v4(packet) {
             Parsed::Whole(segment) => return whole(packet, tables, memory, &segment),
             other => other,
         },
-        Family::V6 => match packet.head().map(parse::v6) {
-            Some(Parsed::Whole(segment)) => return whole(packet, tables, memory, &segment),
-            Some(other) => other,
-            None => Parsed::Other,
+        Family::V6 => match parse::v6(packet) {
+            Parsed::Whole(segment) => return whole(packet, tables, memory, &segment),
+            other => other,
         },
         Family::Tagged => Parsed::Closer,
         Family::Options => return Outcome::of(Verdict::Options),
@@ -114,9 +179,11 @@ fn closer<P: Packet, M: Memory + Copy>(
     }
     look(packet.again(), &mut seen);
     match seen.what {
-        what::OPTIONS => outcome.verdict = Verdict::Options,
+        what::OPTIONS => *outcome = Outcome::of(Verdict::Options),
         what::WHOLE | what::FIRST => {
-            let to = judge(&packet, tables, memory, &seen.segment());
+            let segment = seen.segment();
+            let is_sound = seen.len >= seen.least && holds(&packet, segment.len);
+            let to = judge(tables, memory, &segment, seen.group != 0, is_sound);
             if to.entry == 0 {
                 *outcome = to.otherwise;
                 return;
@@ -131,8 +198,7 @@ fn closer<P: Packet, M: Memory + Copy>(
                 memory.note_piece(&seen.piece(), fragment);
             }
             seen.to = u64::from(to.entry) | u64::from(to.entropy) << 32;
-            seen.service = u32::from(to.service);
-            seen.opens = u32::from(to.opens);
+            seen.service = u32::from(About::unpack(to.cell.about.load()).number);
         }
         what::LATER => later(&packet, tables, memory, &mut seen, outcome),
         _ => {}
@@ -153,16 +219,12 @@ fn finish<P: Packet, M: Memory + Copy>(
     };
     if seen.to != 0 {
         let (entry, entropy) = (seen.to as u16, (seen.to >> 32) as u32);
-        *outcome = send(&mut packet, tables, memory, &seen.segment(), entry, entropy);
-        outcome.opens = seen.opens != 0;
-        if outcome.entry == 0 {
-            outcome.service = seen.service as u16;
-        }
+        *outcome = match send(&mut packet, tables, memory, &seen.segment(), entry, entropy) {
+            Ok(outcome) => outcome,
+            Err(verdict) => Outcome::of_service(verdict, seen.service as u16),
+        };
     }
-    let is_back = matches!(
-        outcome.verdict,
-        Verdict::NotOurs | Verdict::Options | Verdict::Listener | Verdict::TooBigTold
-    );
+    let is_back = outcome.action() == Disposition::Pass as u32 || outcome.is(Verdict::TooBigTold);
     // What is sent on has the tags of its way already; what is dropped needs none.
     if is_back && !seen.tags.is_empty() && !vlan::put(&mut packet, seen.tags) {
         *outcome = Outcome::of(Verdict::NoHeadroom);
@@ -171,16 +233,8 @@ fn finish<P: Packet, M: Memory + Copy>(
 
 #[inline(never)]
 fn look<P: Packet>(packet: P, seen: &mut Seen) {
-    seen.what = what::OTHER;
-    let Some(head) = packet.head() else {
-        return;
-    };
-    match parse::family(head) {
-        Family::V4 => look::v4(&packet, seen),
-        Family::V6 => look::v6(&packet, seen),
-        Family::Options => seen.what = what::OPTIONS,
-        Family::Tagged | Family::Other => {}
-    }
+    let family = packet.head().map_or(Family::Other, parse::family);
+    look::look(&packet, family, seen);
 }
 
 /// A packet that a first glance told all about.
@@ -191,85 +245,77 @@ fn whole<P: Packet, M: Memory + Copy>(
     memory: M,
     segment: &Segment,
 ) -> Outcome {
-    let to = judge(packet, tables, memory, segment);
+    let to = judge(tables, memory, segment, false, true);
     if to.entry == 0 {
         return to.otherwise;
     }
-    let mut outcome = send(packet, tables, memory, segment, to.entry, to.entropy);
-    to.count(&mut outcome);
-    outcome
+    match send(packet, tables, memory, segment, to.entry, to.entropy) {
+        Ok(outcome) => outcome,
+        Err(verdict) => Outcome::of_service(verdict, About::unpack(to.cell.about.load()).number),
+    }
 }
 
 /// Where a packet goes. Not an enum: LLVM computes with what only one variant has, and the verifier refuses that.
-struct To {
+struct To<'t> {
     /// The backend. 0: it goes to none, and `otherwise` is what becomes of it.
     entry: u16,
     /// What becomes of a packet that goes to none.
     otherwise: Outcome,
     /// What varies the outer header.
     entropy: u32,
-    /// The service's number.
-    service: u16,
-    /// Whether the packet opens a connection.
-    opens: bool,
+    /// The service; of a packet that goes to no backend any.
+    cell: &'t Cell,
 }
 
-impl To {
-    /// To no backend.
-    #[inline(always)]
-    const fn nowhere(otherwise: Outcome) -> Self {
-        Self {
-            entry: 0,
-            otherwise,
-            entropy: 0,
-            service: 0,
-            opens: false,
-        }
-    }
-
-    /// Notes what is counted beside what became of it.
-    #[inline(always)]
-    const fn count(&self, outcome: &mut Outcome) {
-        outcome.opens = self.opens;
-        if outcome.entry == 0 {
-            outcome.service = self.service;
-        }
-    }
-}
-
-/// What is to be done with a packet to `segment.key`.
+/// What is to be done with a packet to `segment.key`. `group`: its frame went to a group of stations, or to all; `is_sound`:
+/// its headers and the frame are as long as it says.
 #[inline(always)]
-fn judge<P: Packet, M: Memory>(packet: &P, tables: &Tables, memory: M, segment: &Segment) -> To {
+fn judge<'t, M: Memory>(
+    tables: &'t Tables,
+    memory: M,
+    segment: &Segment,
+    group: bool,
+    is_sound: bool,
+) -> To<'t> {
+    let nowhere = |otherwise| To {
+        entry: 0,
+        otherwise,
+        entropy: 0,
+        cell: &tables.cells[0],
+    };
     let Some((cell, action)) = tables.find(segment.key) else {
-        return To::nowhere(Outcome::of(Verdict::NotOurs));
+        return nowhere(Outcome::of(Verdict::NotOurs));
     };
     if action == Action::Steer as u32 {
-        return To::nowhere(Outcome {
-            entry: cell.steer.load() as u16,
-            bytes: segment.len,
-            opens: parse::stage(packet, segment) == Stage::Opens,
-            ..Outcome::of(Verdict::Listener)
-        });
+        let (entry, opens) = (cell.steer.load() as u16, segment.stage.opens());
+        return nowhere(Outcome::of_entry(
+            Verdict::Listener,
+            entry,
+            segment.len,
+            opens,
+        ));
     }
     // Every station got it: no host takes TCP so, and each node would send it on.
-    if segment.group {
-        return To::nowhere(Outcome::of(Verdict::NotOurs));
+    if group {
+        return nowhere(Outcome::of(Verdict::NotOurs));
     }
-    let about = About::unpack(cell.about.load());
-    if segment.len < segment.least || !packet.holds(u32::from(segment.len) + ETHERNET as u32) {
-        return To::nowhere(Outcome::of_service(Verdict::Malformed, about));
+    let of_service = |verdict| {
+        let number = About::unpack(cell.about.load()).number;
+        nowhere(Outcome::of_service(verdict, number))
+    };
+    if !is_sound {
+        return of_service(Verdict::Malformed);
     }
-    let stage = parse::stage(packet, segment);
     let seed = cell.seed.load();
     let flow = segment.flow.hash(seed);
-    let place = if about.by_client {
+    let region = Region::unpack(cell.region.load());
+    let place = if region.by_client {
         segment.flow.client().hash(seed)
     } else {
         flow
     };
-    let Region { base, len } = Region::unpack(cell.region.load());
     // Without any backend both are 0, and slot 0 of the pool names none.
-    let index = base.wrapping_add(place.slot(len));
+    let index = region.base.wrapping_add(place.slot(region.len));
     let slot = tables.slot(index);
     let mut entry = slot.current();
     if slot.is_moving() {
@@ -277,22 +323,27 @@ fn judge<P: Packet, M: Memory>(packet: &P, tables: &Tables, memory: M, segment: 
             cell,
             index,
             extra: PinKey::extra(segment.key.hi, segment.key.lo),
-            place,
+            client: segment.flow.client().hash(seed),
             flow,
-            stage,
+            stage: segment.stage,
         };
         entry = pick::moving(tables, memory, &asked);
     }
     if entry == 0 {
-        return To::nowhere(Outcome::of_service(Verdict::NoBackend, about));
+        return of_service(Verdict::NoBackend);
     }
     To {
         entry,
         otherwise: Outcome::of(Verdict::NotOurs),
         entropy: flow.entropy(),
-        service: about.number,
-        opens: stage == Stage::Opens,
+        cell,
     }
+}
+
+/// Whether the frame is as long as the IP packet says that it is.
+#[inline(always)]
+fn holds(packet: &impl Packet, len: u16) -> bool {
+    packet.holds(ETHERNET as u32 + u32::from(len))
 }
 
 /// A later fragment follows the first one. It tells no ports: it is dropped where no piece could be for the stack.
@@ -305,19 +356,19 @@ fn later<P: Packet, M: Memory>(
     outcome: &mut Outcome,
 ) {
     let segment = seen.segment();
-    if segment.group {
+    if seen.group != 0 {
         return;
     }
     match memory.piece(&seen.piece()) {
         Some(fragment) if tables.life(fragment.backend) == fragment.life => {
-            if packet.holds(u32::from(segment.len) + ETHERNET as u32) {
+            if holds(packet, segment.len) {
                 seen.to = u64::from(fragment.backend) | u64::from(fragment.entropy) << 32;
-                (seen.service, seen.opens) = (0, 0);
+                (seen.service, seen.stage) = (0, Stage::Follows as u32);
             } else {
-                outcome.verdict = Verdict::Malformed;
+                *outcome = Outcome::of(Verdict::Malformed);
             }
         }
-        _ => outcome.verdict = lost(tables, segment.key.address()),
+        _ => *outcome = Outcome::of(lost(tables, segment.key.address())),
     }
 }
 
@@ -331,7 +382,7 @@ fn lost(tables: &Tables, address: Key) -> Verdict {
     }
 }
 
-/// Rewrites the packet for a backend and says how it leaves.
+/// Rewrites the packet for a backend and says how it leaves, or why it does not.
 #[inline(always)]
 fn send<P: Packet, M: Memory + Copy>(
     packet: &mut P,
@@ -340,42 +391,38 @@ fn send<P: Packet, M: Memory + Copy>(
     segment: &Segment,
     entry: u16,
     entropy: u32,
-) -> Outcome {
+) -> Result<Outcome, Verdict> {
     let backend = tables.backend(entry);
-    let Some(out) = Out::unpack(backend.out.load()) else {
-        return Outcome::of(Verdict::NoNextHop);
-    };
+    let out = Out::unpack(backend.out.load());
     match rewrite::rewrite(packet, segment, backend, out, entropy) {
         Ok(()) => {}
         Err(Verdict::TooBig) => {
-            let mtu = out.mtu.saturating_sub(u16::from(out.kind.room()));
+            let room = out.kind().map_or(0, Kind::room);
+            let mtu = out.mtu().saturating_sub(u16::from(room));
             let is_v4 = segment.key.scope().is_v4();
             // No message is about a message, nor about a later fragment (RFC 1812, section 4.3.2.7; RFC 4443, section
             // 2.4): what has no transport header of its own is dropped in silence.
             let is_told = segment.transport != 0
                 && tell(packet.again(), tables, memory, u32::from(mtu), is_v4);
-            return Outcome::of(if is_told {
+            return Err(if is_told {
                 Verdict::TooBigTold
             } else {
                 Verdict::TooBig
             });
         }
-        Err(verdict) => return Outcome::of(verdict),
+        Err(verdict) => return Err(verdict),
     }
-    if out.vlan != 0 && !tag(packet.again(), tables, u32::from(out.vlan)) {
-        return Outcome::of(Verdict::NoHeadroom);
+    if out.vlan() != 0 && !tag(packet.again(), tables, u32::from(out.vlan())) {
+        return Err(Verdict::NoHeadroom);
     }
-    let verdict = if out.ifindex == packet.ingress() {
+    let verdict = if out.ifindex() == packet.ingress() {
         Verdict::Sent
     } else {
+        packet.redirect(out.ifindex());
         Verdict::Redirected
     };
-    Outcome {
-        entry,
-        bytes: segment.len,
-        ifindex: out.ifindex,
-        ..Outcome::of(verdict)
-    }
+    let opens = segment.stage.opens();
+    Ok(Outcome::of_entry(verdict, entry, segment.len, opens))
 }
 
 #[inline(never)]

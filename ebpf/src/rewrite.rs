@@ -24,25 +24,26 @@ pub fn rewrite(
     entropy: u32,
 ) -> Result<(), Verdict> {
     // Each way checks by itself what it takes: the kind is looked at once.
-    match out.kind {
-        Kind::L2 => {
+    match out.kind() {
+        None => Err(Verdict::NoNextHop),
+        Some(Kind::L2) => {
             fits::<{ Kind::L2.room() }>(segment, out, 2)?;
             l2(packet, segment, backend)
         }
-        Kind::Ipip4 => {
+        Some(Kind::Ipip4) => {
             fits::<{ Kind::Ipip4.room() }>(segment, out, 1)?;
             around4::<IPIP4>(packet, segment, backend, entropy)
         }
-        Kind::Ipip6 => {
+        Some(Kind::Ipip6) => {
             fits::<{ Kind::Ipip6.room() }>(segment, out, 1)?;
             around6::<IPIP6>(packet, segment, backend, entropy)
         }
-        Kind::Gue4 => {
+        Some(Kind::Gue4) => {
             fits::<{ Kind::Gue4.room() }>(segment, out, 1)?;
             around4::<GUE4>(packet, segment, backend, entropy)?;
             gue::<{ ETHERNET + IPV4 }, GUE4>(packet, segment, backend, entropy)
         }
-        Kind::Gue6 => {
+        Some(Kind::Gue6) => {
             fits::<{ Kind::Gue6.room() }>(segment, out, 1)?;
             around6::<GUE6>(packet, segment, backend, entropy)?;
             gue::<{ ETHERNET + IPV6 }, GUE6>(packet, segment, backend, entropy)
@@ -58,7 +59,7 @@ fn fits<const ROOM: u8>(segment: &Segment, out: Out, least_ttl: u8) -> Result<()
     if segment.ttl < least_ttl {
         return Err(Verdict::Expired);
     }
-    if u32::from(segment.len) + u32::from(ROOM) > u32::from(out.mtu) {
+    if u32::from(segment.len) + u32::from(ROOM) > u32::from(out.mtu()) {
         return Err(Verdict::TooBig);
     }
     Ok(())
@@ -109,7 +110,7 @@ fn around4<const N: usize>(
     let source = u64::from(entropy & 0xffff);
     let partial = word(backend, 3);
     let sum = (partial & 0xffff) + len + (u64::from(segment.class) << 8) + source;
-    let checksum = u64::from(!checksum::fold(sum));
+    let checksum = u64::from(!checksum::fold_few(sum));
 
     put64(head, 0, word(backend, 0));
     put64(

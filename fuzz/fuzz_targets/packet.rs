@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
         second += 1;
         let mut packet = Buffer::new(frame, room.into());
         let outcome = ingress(&mut packet, &TABLES, memory.at(second));
-        if let Err(error) = check(&TABLES, frame, &outcome, packet.frame()) {
+        if let Err(error) = check(&TABLES, frame, outcome, packet.frame()) {
             panic!(
                 "{error}: {outcome:?}\n{frame:02x?}\n{:02x?}",
                 packet.frame()

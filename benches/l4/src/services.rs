@@ -77,7 +77,7 @@ pub fn load(here: u32, elsewhere: u32) -> Bench {
     for (port, every) in MOVING {
         let key = tables::key(vip(true, port, Proto::Tcp));
         let cell = tables.find(key).map(|(cell, _)| cell.region.load());
-        let Region { base, len } = Region::unpack(cell.unwrap_or_default());
+        let Region { base, len, .. } = Region::unpack(cell.unwrap_or_default());
         for slot in (base..base + len).step_by(every) {
             let current = tables.slot(slot).current();
             let neighbour = tables.slot(base + (slot - base + 1) % len).current();

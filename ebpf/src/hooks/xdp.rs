@@ -1,7 +1,6 @@
 //! Every packet that comes in.
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use tollgate_common::verdict::Disposition;
 use tollgate_ebpf::{maps, packet::Frame, pipeline};
 
 #[xdp(frags)]
@@ -10,11 +9,6 @@ fn tollgate_xdp(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_PASS;
     };
     let outcome = pipeline::ingress(&mut Frame::new(&ctx), tables, maps::Maps);
-    maps::count(&outcome); // the only exit: each packet is counted exactly once
-    match outcome.verdict.disposition() {
-        Disposition::Pass => xdp_action::XDP_PASS,
-        Disposition::Drop => xdp_action::XDP_DROP,
-        Disposition::Transmit => xdp_action::XDP_TX,
-        Disposition::Redirect => maps::redirect(outcome.ifindex),
-    }
+    maps::count(outcome); // the only exit: each packet is counted exactly once
+    outcome.action()
 }

@@ -19,14 +19,14 @@ fn run(frames: &[Vec<u8>], room: usize) -> Result<Vec<Verdict>, TestCaseError> {
     for frame in frames {
         let mut packet = Buffer::new(frame, room);
         let outcome = ingress(&mut packet, &TABLES, &memory);
-        if let Err(error) = check(&TABLES, frame, &outcome, packet.frame()) {
+        if let Err(error) = check(&TABLES, frame, outcome, packet.frame()) {
             let after = packet.frame();
             return Err(TestCaseError::fail(std::format!(
                 "{error}: {:?}\n{frame:02x?}\n{after:02x?}",
-                outcome.verdict
+                outcome
             )));
         }
-        verdicts.push(outcome.verdict);
+        verdicts.push(outcome.verdict());
     }
     Ok(verdicts)
 }
@@ -281,9 +281,9 @@ fn what_must_not_be_is_told() {
         let mut packet = Buffer::new(&frame, 256);
         let outcome = ingress(&mut packet, &TABLES, &Table::new(0));
         let mut after = packet.frame().to_vec();
-        assert_eq!(check(&TABLES, &frame, &outcome, &after), Ok(()));
+        assert_eq!(check(&TABLES, &frame, outcome, &after), Ok(()));
         after[at] ^= 1;
-        check(&TABLES, &frame, &outcome, &after).unwrap_err()
+        check(&TABLES, &frame, outcome, &after).unwrap_err()
     };
     for (port, at, what) in [
         (79, 17, "what passes is changed"),

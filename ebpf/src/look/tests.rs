@@ -49,11 +49,12 @@ fn seen(frame: &[u8]) -> Seen {
         ..Seen::default()
     };
     let packet = Buffer::new(frame, 0);
-    if frame[14] >> 4 == 4 {
-        v4(&packet, &mut seen);
+    let family = if frame[14] >> 4 == 4 {
+        Family::V4
     } else {
-        v6(&packet, &mut seen);
-    }
+        Family::V6
+    };
+    look(&packet, family, &mut seen);
     seen
 }
 
@@ -61,9 +62,9 @@ fn seen(frame: &[u8]) -> Seen {
 fn glance(frame: &[u8]) -> Segment {
     let packet = Buffer::new(frame, 0);
     let parsed = if frame[14] >> 4 == 4 {
-        parse::v4(packet.head().unwrap())
+        parse::v4(&packet)
     } else {
-        parse::v6(packet.head().unwrap())
+        parse::v6(&packet)
     };
     match parsed {
         Parsed::Whole(segment) => segment,
@@ -142,7 +143,7 @@ proptest! {
             let (segment, plain) = (seen.segment(), glance(&frame));
             prop_assert_eq!((segment.key, segment.flow), (plain.key, plain.flow));
             prop_assert_eq!(segment.transport, 54 + length);
-            prop_assert_eq!(usize::from(segment.least), 40 + length + if is_udp { 8 } else { 20 });
+            prop_assert_eq!(usize::from(seen.least as u16), 40 + length + if is_udp { 8 } else { 20 });
             prop_assert_eq!(usize::from(segment.len), chain.len() - 14);
         }
     }

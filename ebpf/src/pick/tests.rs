@@ -29,7 +29,6 @@ fn guard(tables: &Tables, pins: u32) {
 fn settled_udp(tables: &Tables, second: u32) {
     let about = About {
         number: 1,
-        by_client: false,
         settled_udp: second,
     };
     tables.cells[0].about.store(about.pack());
@@ -41,8 +40,8 @@ fn ask(tables: &'static Tables, memory: &Table, port: u16, stage: Stage) -> u16 
         cell: &tables.cells[0],
         index: INDEX,
         extra: 0,
-        place: flow,
         flow,
+        client: flow,
         stage,
     };
     super::moving(tables, memory, &asked)
@@ -163,7 +162,11 @@ fn the_stamp_says_when_somebody_last_went_elsewhere() {
 fn the_previous_table_tells_flows_from_before() {
     static TABLES: Tables = Tables::zero();
     let (tables, memory) = (moving(&TABLES), Table::new(9));
-    let previous = Region { base: 100, len: 1 };
+    let previous = Region {
+        base: 100,
+        len: 1,
+        by_client: false,
+    };
     tables.cells[0].previous.store(previous.pack());
     let before = |slot: Slot| tables.slots[100].store(slot.0);
     slot(tables, Slot::moving(NEW, Slot::PREVIOUS));

@@ -8,7 +8,6 @@ use std::{
 };
 
 use tollgate_common::{
-    flow::Hash,
     pin::{Pin, PinKey},
     service::{About, Action, Cell, Region},
     slot::Slot,
@@ -159,12 +158,15 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
     let seed = cell.seed.load();
     let hash = flow.hash(seed);
     let about = About::unpack(cell.about.load());
-    let place = if about.by_client {
-        flow.client().hash(seed)
-    } else {
-        hash
+    let slot_of = |region: Region| {
+        let place = if region.by_client {
+            flow.client().hash(seed)
+        } else {
+            hash
+        };
+        region.base + place.slot(region.len)
     };
-    let slot = slot_of(Region::unpack(cell.region.load()), place);
+    let slot = slot_of(Region::unpack(cell.region.load()));
     let says = tables.slot(slot);
     let answer = |id, why| {
         let why = if id == 0 { Why::Nobody } else { why };
@@ -191,7 +193,7 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
         return answer(pin.id(), Why::Pinned);
     }
     let was_pinned = found.is_some();
-    let (stable, why_stable) = before(tables, pins, cell, says, place, pin_key);
+    let (stable, why_stable) = before(tables, pins, cell, says, slot_of, pin_key);
     let mut begins = |wanted, why| {
         if wanted == 0 {
             return answer(0, Why::Nobody);
@@ -219,12 +221,12 @@ fn before(
     pins: &impl Pins,
     cell: &Cell,
     says: Slot,
-    place: Hash,
+    slot_of: impl Fn(Region) -> u32,
     pin_key: impl Fn(u32) -> PinKey,
 ) -> (u16, Why) {
     let (mut id, mut why) = (says.stable(), Why::Before);
     if id == Slot::PREVIOUS {
-        let slot = slot_of(Region::unpack(cell.previous.load()), place);
+        let slot = slot_of(Region::unpack(cell.previous.load()));
         let said = tables.slot(slot);
         let pin = pins.get(&pin_key(slot));
         let pin = pin.filter(|pin| tables.life(pin.id()) == pin.life());
@@ -239,10 +241,6 @@ fn before(
         0 | Slot::PREVIOUS => (says.current(), Why::Before),
         id => (id, why),
     }
-}
-
-fn slot_of(Region { base, len }: Region, place: Hash) -> u32 {
-    base + place.slot(len)
 }
 
 /// The address that a backend's number stands for.

@@ -389,7 +389,7 @@ impl State {
         if placed.action != Action::Forward {
             return None;
         }
-        let Region { base, len } = placed.region;
+        let Region { base, len, .. } = placed.region;
         let moving = (base..base + len).filter(|slot| tables.slot(*slot).is_moving());
         Some(SlotsStatus {
             count: len,
@@ -449,7 +449,6 @@ impl State {
                     Some(placed) => placed.about.number,
                     None => services.take().unwrap_or_default(),
                 },
-                by_client: service.affinity == Affinity::Client,
                 settled_udp: before.map_or(0, |placed| placed.about.settled_udp),
             };
             let placed = plan.service(service, (key, about), before, &ids, &mut pool)?;
@@ -500,12 +499,16 @@ impl Plan {
         // Everybody drains: flows from before go on, new ones are refused.
         table.resize(len as usize, 0);
         let before = before.filter(|placed| placed.action == Action::Forward);
+        let by_client = service.affinity == Affinity::Client;
         let (region, previous) = match before {
             _ if len == 0 => (Region::default(), Region::default()),
-            Some(placed) if placed.region.len == len => (placed.region, placed.previous),
+            Some(placed) if (placed.region.len, placed.region.by_client) == (len, by_client) => {
+                (placed.region, placed.previous)
+            }
+            // Another number of slots, or another way to name one: flows from before are told by the table that they had.
             _ => {
                 let region = pool
-                    .take(len)
+                    .take(len, by_client)
                     .ok_or_else(|| PlanError::NoSlots(service.name.clone(), len))?;
                 (
                     region,

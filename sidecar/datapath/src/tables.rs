@@ -62,16 +62,7 @@ pub fn entry(
         Kind::Gue4 | Kind::Gue6 => header.gue(GUE_PORT),
         Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => header,
     };
-    (
-        header.0,
-        Out {
-            ifindex: hop.ifindex,
-            mtu: hop.mtu,
-            kind,
-            vlan,
-        }
-        .pack(),
-    )
+    (header.0, Out::new(hop.ifindex, hop.mtu, kind, vlan).pack())
 }
 
 /// The key under which a service stands.

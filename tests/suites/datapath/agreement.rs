@@ -22,7 +22,7 @@ const FLOWS: u32 = 10_000;
 /// The backend of a flow that began before anything changed, by the same tables, without the kernel.
 fn pick(tables: &Mapping, source: IpAddr, port: u16, vip: Vip) -> u16 {
     let (cell, _) = tables.find(tables::key(vip)).expect("the service");
-    let Region { base, len } = Region::unpack(cell.region.load());
+    let Region { base, len, .. } = Region::unpack(cell.region.load());
     let hash = tables::flow(source, port, vip)
         .unwrap()
         .hash(cell.seed.load());

@@ -292,6 +292,37 @@ proptest! {
         ledger.go_on(&mut node)?;
     }
 
+    /// Another affinity names other slots for all flows: those from before stay where they are, in either direction, whatever
+    /// happens among the others meanwhile.
+    #[test]
+    fn another_affinity_takes_no_flow(to_client: bool, ops in ops(8)) {
+        let mut node = Node::new(Proto::Tcp, [1, 2, 3, 4], 100_000);
+        node.affinity = if to_client { Affinity::Flow } else { Affinity::Client };
+        node.apply();
+        node.settle();
+        let mut ledger = Ledger::default();
+        ledger.begin(&mut node, 300);
+        node.affinity = if to_client { Affinity::Client } else { Affinity::Flow };
+        node.apply();
+        ledger.go_on(&mut node)?;
+        ledger.begin(&mut node, 100);
+        for op in ops {
+            match op {
+                Op::Put(last, weight, drain) => {
+                    node.backends.insert(20 + last % 4, (weight, drain));
+                }
+                Op::Remove(last) => {
+                    node.backends.remove(&(20 + last % 4));
+                }
+                _ => continue,
+            }
+            node.apply();
+            ledger.go_on(&mut node)?;
+            ledger.begin(&mut node, 10);
+        }
+        node.settle();
+    }
+
     /// UDP: a flow that is heard of in the first minute after each change keeps its backend.
     #[test]
     fn a_datagram_flow_that_goes_on_keeps_its_backend(ops in ops(8)) {

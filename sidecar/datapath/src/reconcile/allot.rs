@@ -82,7 +82,7 @@ impl Pool {
         pool
     }
 
-    pub(super) fn take(&mut self, len: u32) -> Option<Region> {
+    pub(super) fn take(&mut self, len: u32, by_client: bool) -> Option<Region> {
         let mut base = 0;
         for (&start, &taken) in &self.taken {
             if start - base >= len {
@@ -94,7 +94,11 @@ impl Pool {
             return None;
         }
         self.taken.insert(base, len);
-        Some(Region { base, len })
+        Some(Region {
+            base,
+            len,
+            by_client,
+        })
     }
 }
 

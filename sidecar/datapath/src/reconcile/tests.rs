@@ -82,7 +82,7 @@ impl Node {
 
     fn slots(&self, service: &Service) -> Vec<u16> {
         let (cell, _) = self.tables.find(tables::key(service.vip)).unwrap();
-        let Region { base, len } = Region::unpack(cell.region.load());
+        let Region { base, len, .. } = Region::unpack(cell.region.load());
         (base..base + len)
             .map(|slot| self.tables.slot(slot).current())
             .collect()

@@ -168,13 +168,14 @@ fn way(
 
 /// The next hop that an entry says; `None`: none.
 pub(super) fn next_hop(tables: &Tables, entry: &Backend) -> Option<NextHop> {
-    let out = Out::unpack(entry.out.load())?;
+    let out = Out::unpack(entry.out.load());
+    out.kind()?;
     let [a, b] = [0, 1].map(|word| entry.header[word].load().to_le_bytes());
     Some(NextHop {
-        ifindex: out.ifindex,
+        ifindex: out.ifindex(),
         source: [a[6], a[7], b[0], b[1], b[2], b[3]],
         destination: [a[0], a[1], a[2], a[3], a[4], a[5]],
-        mtu: out.mtu,
-        tags: tables.tags(out.vlan),
+        mtu: out.mtu(),
+        tags: tables.tags(out.vlan()),
     })
 }

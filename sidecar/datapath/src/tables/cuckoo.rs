@@ -140,6 +140,46 @@ mod tests {
         }
     }
 
+    /// Addresses and ports come in rows, and the first cell of a key follows from one multiplication: no stride fills the
+    /// table so unevenly that a key finds no place, and most keys stand in their first cell, which is looked at first.
+    #[test]
+    fn regular_keys_fit() {
+        let count = SERVICES as u32 * 2;
+        let v4 = |address: u32, port: u16, proto| Key::v4(address.to_be(), port.to_be(), proto);
+        let v6 = |hi: u64, lo: u64| Key::v6(hi.to_be(), lo.to_be(), 443_u16.to_be(), TCP);
+        let mut rows: Vec<(String, Vec<Key>)> = Vec::new();
+        for shift in 0..32 {
+            let row = (0..count).map(|i| v4(i.rotate_left(shift) ^ 0x0a00_0001, 443, TCP));
+            rows.push((format!("IPv4 << {shift}"), row.collect()));
+        }
+        for shift in (0..64).step_by(4) {
+            let counted = |i: u32| u64::from(i).rotate_left(shift);
+            let row = (0..count).map(|i| v6(0x2001_0db8_0000_0000, counted(i)));
+            rows.push((format!("IPv6 host << {shift}"), row.collect()));
+            let row = (0..count).map(|i| v6(0x2001_0db8_0000_0000 ^ counted(i), 1));
+            rows.push((format!("IPv6 network << {shift}"), row.collect()));
+        }
+        for width in [1, 2, 4, 16, 64, 256] {
+            let ports = (0..count / 2).flat_map(|i| {
+                let (address, port) = (0xcb00_7100 + i % width, 8000 + (i / width) as u16);
+                [v4(address, port, TCP), v4(address, port, UDP)]
+            });
+            rows.push((format!("{width} addresses with ports"), ports.collect()));
+        }
+        for (name, keys) in rows {
+            let mut table = Cuckoo::default();
+            for key in &keys {
+                assert!(table.insert(*key).is_ok(), "{name}: {key:?} has no place");
+            }
+            let is_first = |key: &&Key| table.find(**key) == Some(key.cells()[0]);
+            let first = keys.iter().filter(is_first).count();
+            assert!(
+                first * 4 >= keys.len() * 3,
+                "{name}: only {first} in their first cell"
+            );
+        }
+    }
+
     /// The moves lead from the old state to the new one, each into a free cell.
     #[test]
     fn moves_can_be_carried_out_one_by_one() {
