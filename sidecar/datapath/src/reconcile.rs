@@ -3,33 +3,35 @@
 //! First what nothing points at yet (backend entries, regions of slots, moved cells), then what points (slots, the
 //! services' words), last what is not wanted any more; and numbers are given anew only after [`Effects::grace`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use tollgate_common::{
     backend::Kind,
-    service::{About, Action, Key, Region, Scope},
+    service::{About, Action, Key, Region},
     tables::Tables,
 };
 
 use crate::{
-    model::{Affinity, Deliver, Model, Service, Vip},
+    model::Model,
     stats::SlotsStatus,
-    tables::{self, cuckoo, maglev},
+    tables::{self, cuckoo},
 };
 
 mod allot;
 mod error;
+mod plan;
 mod record;
 mod settle;
 mod shapes;
 mod slots;
 mod write;
 
-use allot::{Listeners, Numbers, Pool, ServiceNumbers};
+use allot::Listeners;
 pub use error::PlanError;
+use plan::{Plan, Stands, order};
 pub use record::Hops;
+use record::Placed;
 pub(crate) use record::{Owner, owners};
-use record::{Placed, owner};
 pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
@@ -66,19 +68,6 @@ pub struct State {
     swept: u32,
     /// Slots have settled or gone whose pins may still be there.
     unswept: bool,
-}
-
-/// What shall be, worked out before anything is written.
-struct Plan {
-    services: BTreeMap<(u64, u64, u32), (Key, Placed)>,
-    /// What the slots of services shall say.
-    slots: Vec<(Key, Placed, Vec<u16>)>,
-    shapes: [Vec<(Scope, bool)>; 2],
-    fresh: Vec<(Owner, u16)>,
-    stale: Vec<(Owner, u16)>,
-    cells: Vec<(Vec<cuckoo::Move>, Key, usize)>,
-    cuckoo: cuckoo::Cuckoo,
-    listeners: Listeners,
 }
 
 impl State {
@@ -159,7 +148,7 @@ impl State {
         hops: &Hops,
         effects: &mut impl Effects,
     ) -> Result<Applied, PlanError> {
-        let mut plan = self.plan(model)?;
+        let mut plan = Plan::new(self.stands(), model)?;
         if !self.applied || self.unswept {
             // A predecessor may have settled a slot and not come to its pins. They must not be there when it moves again.
             self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
@@ -294,7 +283,7 @@ impl State {
     /// # Errors
     /// As of [`apply`](Self::apply).
     pub fn fits(&self, model: &Model) -> Result<(), PlanError> {
-        self.plan(model).map(drop)
+        Plan::new(self.stands(), model).map(drop)
     }
 
     /// Writes changed next hops into the entries. Before the first model does nothing: nobody has looked for the next
@@ -397,6 +386,15 @@ impl State {
         })
     }
 
+    const fn stands(&self) -> Stands<'_> {
+        Stands {
+            services: &self.services,
+            entries: &self.entries,
+            cuckoo: &self.cuckoo,
+            listeners: &self.listeners,
+        }
+    }
+
     fn regions(&self) -> impl Iterator<Item = Region> {
         self.services.values().flat_map(Placed::regions)
     }
@@ -404,164 +402,6 @@ impl State {
     /// The entry of a service's backend, or the one that counts a steered service.
     pub(crate) fn entry(&self, owner: &Owner) -> Option<u16> {
         self.entries.get(owner).copied()
-    }
-
-    fn plan(&self, model: &Model) -> Result<Plan, PlanError> {
-        model.check()?;
-        let mut plan = Plan {
-            services: BTreeMap::new(),
-            slots: Vec::new(),
-            shapes: shapes::of(model)?,
-            fresh: Vec::new(),
-            stale: Vec::new(),
-            cells: Vec::new(),
-            cuckoo: self.cuckoo.clone(),
-            listeners: self.listeners.clone(),
-        };
-        let mut numbers = Numbers::new(self.entries.values().copied());
-        let mut pool = Pool::new(self.regions());
-        let keys: HashSet<Key> = model
-            .services
-            .iter()
-            .map(|one| tables::key(one.vip))
-            .collect();
-        let kept = self.services.iter().filter(|(key, _)| keys.contains(*key));
-        let mut services = ServiceNumbers::new(kept.map(|(_, placed)| placed.about.number));
-        let mut wanted = HashSet::new();
-        for service in &model.services {
-            let key = tables::key(service.vip);
-            let mut ids = HashMap::new();
-            for owner in owners(service) {
-                let id = match self.entries.get(&owner) {
-                    Some(id) => *id,
-                    None => {
-                        let id = numbers.take().ok_or(PlanError::NoEntry)?;
-                        plan.fresh.push((owner, id));
-                        id
-                    }
-                };
-                wanted.insert(owner);
-                ids.insert(owner, id);
-            }
-            let before = self.services.get(&key);
-            let about = About {
-                number: match before {
-                    Some(placed) => placed.about.number,
-                    None => services.take().unwrap_or_default(),
-                },
-                settled_udp: before.map_or(0, |placed| placed.about.settled_udp),
-            };
-            let placed = plan.service(service, (key, about), before, &ids, &mut pool)?;
-            plan.place(service, key, placed)?;
-        }
-        plan.mark_addresses(model)?;
-        plan.stale = self
-            .entries
-            .iter()
-            .filter(|(owner, _)| !wanted.contains(*owner))
-            .map(|(owner, id)| (*owner, *id))
-            .collect();
-        Ok(plan)
-    }
-}
-
-impl Plan {
-    fn service(
-        &mut self,
-        service: &Service,
-        (key, about): (Key, About),
-        before: Option<&Placed>,
-        ids: &HashMap<Owner, u16>,
-        pool: &mut Pool,
-    ) -> Result<Placed, PlanError> {
-        if let Deliver::Listener(name) = &service.deliver {
-            let number = self
-                .listeners
-                .number(name)
-                .ok_or_else(|| PlanError::NoListener(name.clone()))?;
-            let counter = ids
-                .get(&Owner {
-                    service: key,
-                    backend: None,
-                })
-                .copied()
-                .unwrap_or(0);
-            return Ok(Placed {
-                action: Action::Steer,
-                region: Region::default(),
-                steer: u64::from(counter) | u64::from(number) << 32,
-                previous: Region::default(),
-                about,
-            });
-        }
-        let len = maglev::slots_for(service.deliver.backends().len());
-        let mut table = maglev::table(&members(service, key, ids), len);
-        // Everybody drains: flows from before go on, new ones are refused.
-        table.resize(len as usize, 0);
-        let before = before.filter(|placed| placed.action == Action::Forward);
-        let by_client = service.affinity == Affinity::Client;
-        let (region, previous) = match before {
-            _ if len == 0 => (Region::default(), Region::default()),
-            Some(placed) if (placed.region.len, placed.region.by_client) == (len, by_client) => {
-                (placed.region, placed.previous)
-            }
-            // Another number of slots, or another way to name one: flows from before are told by the table that they had.
-            _ => {
-                let region = pool
-                    .take(len, by_client)
-                    .ok_or_else(|| PlanError::NoSlots(service.name.clone(), len))?;
-                (
-                    region,
-                    before.map(|placed| placed.region).unwrap_or_default(),
-                )
-            }
-        };
-        let placed = Placed {
-            action: Action::Forward,
-            region,
-            steer: 0,
-            previous,
-            about,
-        };
-        if len > 0 {
-            self.slots.push((key, placed, table));
-        }
-        Ok(placed)
-    }
-
-    fn place(&mut self, service: &Service, key: Key, placed: Placed) -> Result<(), PlanError> {
-        if self.cuckoo.find(key).is_none() {
-            let (moves, cell) = self
-                .cuckoo
-                .insert(key)
-                .map_err(|cuckoo::Full| PlanError::NoCell(service.name.clone(), service.vip))?;
-            self.cells.push((moves, key, cell));
-        }
-        self.services.insert(order(key), (key, placed));
-        Ok(())
-    }
-
-    /// The addresses whose fragments cannot be for the stack.
-    fn mark_addresses(&mut self, model: &Model) -> Result<(), PlanError> {
-        let steered: Vec<Vip> = model
-            .services
-            .iter()
-            .filter(|service| matches!(service.deliver, Deliver::Listener(_)))
-            .map(|service| service.vip)
-            .collect();
-        for service in &model.services {
-            if !steered.iter().any(|vip| vip.shares_addresses(service.vip)) {
-                let placed = Placed {
-                    action: Action::Fragments,
-                    region: Region::default(),
-                    steer: 0,
-                    previous: Region::default(),
-                    about: About::default(),
-                };
-                self.place(service, tables::key(service.vip).address(), placed)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -572,28 +412,6 @@ fn live(tables: &Tables, id: u16, lives: bool) {
     if (life & 1 == 1) != lives {
         word.store(life.wrapping_add(1));
     }
-}
-
-fn members(service: &Service, key: Key, ids: &HashMap<Owner, u16>) -> Vec<maglev::Member> {
-    service
-        .deliver
-        .backends()
-        .iter()
-        .filter(|backend| !backend.drain)
-        .filter_map(|backend| {
-            let id = *ids.get(&owner(service, key, backend.address))?;
-            Some(maglev::Member {
-                address: backend.address,
-                weight: backend.weight,
-                id,
-            })
-        })
-        .collect()
-}
-
-/// Keys in an order that does not change from run to run.
-const fn order(key: Key) -> (u64, u64, u32) {
-    (key.hi, key.lo, key.tag)
 }
 
 #[cfg(test)]

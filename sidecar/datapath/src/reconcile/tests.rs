@@ -6,7 +6,11 @@ use tollgate_common::{
 };
 
 use super::*;
-use crate::{maps::Mapping, model::Backend, tables::NextHop};
+use crate::{
+    maps::Mapping,
+    model::{Backend, Deliver, Service},
+    tables::NextHop,
+};
 
 mod shapes;
 
