@@ -35,7 +35,7 @@ pub(crate) use record::{Owner, owners};
 pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
-use write::{copy_cell, next_hop, write_cell, write_entries, write_owner};
+use write::{copy_cell, free_tags, next_hop, write_cell, write_entries, write_owner};
 
 /// What had to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,8 @@ impl State {
         }
         for (id, owner) in tables.owners.iter().enumerate().skip(1) {
             let tag = owner.tag.load();
+            // A predecessor that died between the two writes left one of them out.
+            live(tables, id as u16, tag != 0);
             if tag == 0 {
                 continue;
             }
@@ -151,29 +153,46 @@ impl State {
         let mut plan = Plan::new(self.stands(), model)?;
         if !self.applied || self.unswept {
             // A predecessor may have settled a slot and not come to its pins. They must not be there when it moves again.
-            self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
+            self.sweep(tables, effects);
         }
-        let kept: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(owner, _)| !plan.stale.iter().any(|(stale, _)| stale == *owner))
-            .map(|(owner, id)| (*owner, *id))
-            .collect();
-        for (owner, id) in &plan.fresh {
+        let dead: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
+        let fresh = plan.fresh.iter().map(|(owner, id)| (owner, id));
+        let kept = self.entries.iter().filter(|(_, id)| !dead.contains(id));
+        for (owner, id) in fresh.clone() {
             effects.reset(*id);
             write_owner(tables, owner, *id);
             live(tables, *id, true);
         }
-        let each = plan
-            .fresh
-            .iter()
-            .chain(&kept)
-            .map(|(owner, id)| (owner, id));
-        write_entries(tables, each, hops, effects);
+        write_entries(tables, fresh.chain(kept), hops, effects);
         plan.listeners.write(tables);
+        let (moved, left) = self.change_slots(tables, &mut plan, &dead, effects.now());
+        self.write_services(tables, &plan, effects);
+        // Not before: until now packets may have been told by what is the table before now.
+        for (_, placed) in plan.services.values() {
+            slots::bury(tables, placed.previous, &dead);
+        }
+        shapes::write(tables, &plan.shapes);
+        self.take_out(tables, &mut plan, effects);
+        let applied = Applied {
+            services: model.services.len(),
+            added: plan.fresh.len(),
+            removed: plan.stale.len(),
+            moved,
+            left,
+        };
+        self.adopt(tables, plan, model, effects);
+        Ok(applied)
+    }
 
-        let now = effects.now();
-        let dead: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
+    /// Changes the slots of tables in use, and fills those that are not yet. Says how many name another backend now, and how
+    /// many will in later steps.
+    fn change_slots(
+        &mut self,
+        tables: &Tables,
+        plan: &mut Plan,
+        dead: &BTreeSet<u16>,
+        now: u32,
+    ) -> (usize, usize) {
         let (mut moved, mut left) = (0, 0);
         self.steps.clear();
         for (key, placed, wanted) in &mut plan.slots {
@@ -181,7 +200,7 @@ impl State {
                 tables,
                 region: placed.region,
                 wanted,
-                dead: &dead,
+                dead,
                 now,
             };
             let before = self.services.get(key).map(|placed| placed.region);
@@ -191,19 +210,27 @@ impl State {
                 }
                 change.fill(placed.previous.len > 0);
             } else {
+                if change.moves_any() {
+                    placed.about.settled_udp = now + UDP_MEMORY;
+                    // A datagram must know of the minute before it finds the first slot moving.
+                    if let Some(cell) = self.cuckoo.find(*key) {
+                        tables.cells[cell].about.store(placed.about.pack());
+                    }
+                }
                 let written = change.write(wanted.len().div_ceil(STEP));
                 moved += written.changed;
                 left += written.left;
-                if written.moving > 0 {
-                    placed.about.settled_udp = now + UDP_MEMORY;
-                }
                 if written.left > 0 {
                     self.steps.insert(*key, std::mem::take(wanted));
                 }
             }
-            slots::bury(tables, placed.previous, &dead);
             plan.services.insert(order(*key), (*key, *placed));
         }
+        (moved, left)
+    }
+
+    /// Writes the cells of services that are new or say something else, and moves those that are in the way.
+    fn write_services(&self, tables: &Tables, plan: &Plan, effects: &mut impl Effects) {
         for (moves, key, cell) in &plan.cells {
             for step in moves {
                 copy_cell(&tables.cells[step.from], &tables.cells[step.to]);
@@ -217,39 +244,36 @@ impl State {
             }
         }
         for (key, placed) in plan.services.values() {
-            if self
-                .services
-                .get(key)
-                .is_some_and(|before| before != placed)
+            let before = self.services.get(key);
+            if before.is_some_and(|before| before != placed)
                 && let Some(cell) = plan.cuckoo.find(*key)
             {
                 write_cell(&tables.cells[cell], *key, placed, false);
             }
         }
-        shapes::write(tables, &plan.shapes);
+    }
 
-        let mut cuckoo = plan.cuckoo;
+    /// Takes out what the model does not name. Numbers, cells and regions that went may be given anew afterwards.
+    fn take_out(&mut self, tables: &Tables, plan: &mut Plan, effects: &mut impl Effects) {
         for key in self.services.keys() {
             if !plan.services.contains_key(&order(*key))
-                && let Some(cell) = cuckoo.remove(*key)
+                && let Some(cell) = plan.cuckoo.remove(*key)
             {
                 tables.cells[cell].tag.store(0);
             }
         }
-        effects.grace(); // numbers, cells and regions that went may be given anew after this
+        effects.grace();
         for (owner, id) in &plan.stale {
             live(tables, *id, false);
             tables.owners[usize::from(*id)].tag.store(0);
             tables.backends[usize::from(*id)].out.store(0);
             self.entries.remove(owner);
         }
-        let applied = Applied {
-            services: model.services.len(),
-            added: plan.fresh.len(),
-            removed: plan.stale.len(),
-            moved,
-            left,
-        };
+        free_tags(tables);
+    }
+
+    /// Remembers the plan as what stands.
+    fn adopt(&mut self, tables: &Tables, plan: Plan, model: &Model, effects: &mut impl Effects) {
         for (key, placed) in plan.services.values() {
             if !self.services.contains_key(key) {
                 effects.reset_drops(placed.about.number);
@@ -264,7 +288,7 @@ impl State {
         });
         self.entries.extend(plan.fresh);
         self.services = plan.services.into_values().collect();
-        self.cuckoo = cuckoo;
+        self.cuckoo = plan.cuckoo;
         self.listeners = plan.listeners;
         for number in self.listeners.keep(model) {
             effects.forget(number);
@@ -273,9 +297,13 @@ impl State {
         self.applied = true;
         if had_more {
             // The slots that went may be another service's next time: no pin of theirs may be left then.
-            self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
+            self.sweep(tables, effects);
         }
-        Ok(applied)
+    }
+
+    /// Forgets the pins that no moving slot or living backend has.
+    fn sweep(&mut self, tables: &Tables, effects: &mut impl Effects) {
+        self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
     }
 
     /// Whether the model fits the tables beside what stands there; nothing is written.

@@ -52,24 +52,32 @@ pub(super) struct Change<'a> {
 pub(super) struct Written {
     /// Slots that name another backend for new flows.
     pub(super) changed: usize,
-    /// Of these, those that move: their flows from before have another one.
-    pub(super) moving: usize,
     /// Slots that are left for a later step.
     pub(super) left: usize,
 }
 
 impl Change<'_> {
+    /// Whether the change, or its first step, sets slots moving.
+    pub(super) fn moves_any(&self) -> bool {
+        let mut slots = (self.region.base..).zip(self.wanted);
+        slots.any(|(index, &wanted)| {
+            let slot = self.tables.slot(index);
+            let after = next(slot, wanted, |id| self.dead.contains(&id));
+            after.is_moving() && after.current() != slot.current()
+        })
+    }
+
     /// Changes the slots of a table in use, of those that have living flows at most `most`. The stamp of a slot stands
     /// before it moves, or it would seem to have been silent for ever.
     pub(super) fn write(&self, most: usize) -> Written {
-        let mut written = Written::default();
+        let (mut written, mut moving) = (Written::default(), 0);
         for (index, &wanted) in (self.region.base..).zip(self.wanted) {
             let slot = self.tables.slot(index);
             let is_dead = |id| self.dead.contains(&id);
             let mut after = next(slot, wanted, is_dead);
             // Whoever died goes at once, whoever comes waits.
             let may_wait = after.is_moving() && !is_dead(slot.current());
-            if after.current() != slot.current() && may_wait && written.moving >= most {
+            if after.current() != slot.current() && may_wait && moving >= most {
                 written.left += 1;
                 after = next(slot, slot.current(), is_dead);
             }
@@ -78,7 +86,7 @@ impl Change<'_> {
             }
             if after.current() != slot.current() {
                 written.changed += 1;
-                written.moving += usize::from(after.is_moving());
+                moving += usize::from(after.is_moving());
             }
             if after.is_moving() {
                 self.tables.stamps[index as usize].store(self.now);

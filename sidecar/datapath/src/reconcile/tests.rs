@@ -12,6 +12,7 @@ use crate::{
     tables::NextHop,
 };
 
+mod order;
 mod shapes;
 
 #[derive(Default)]

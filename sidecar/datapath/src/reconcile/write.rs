@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tollgate_common::{
     backend::{Backend, Kind, Out},
     flow,
+    limits::VLANS,
     pin::{Pin, PinKey},
     service::{Action, Cell, Key},
     tables::Tables,
@@ -38,8 +39,9 @@ pub(super) fn write_cell(cell: &Cell, key: Key, placed: &Placed, fresh: bool) {
         cell.seed.store(flow::seed(key.hi, key.lo, key.tag));
     }
     let tag = u64::from(key.tag) | u64::from(placed.action as u32) << 32;
-    // What the action reads stands before the action does. What only another one reads stays: a packet may be on its
-    // way that has seen the action before this one.
+    // What the action reads stands before the action does, and until when datagrams may be old before the table that they
+    // would be new in. What only another action reads stays: a packet may be on its way that has seen it.
+    cell.about.store(placed.about.pack());
     match placed.action {
         Action::Steer => cell.steer.store(placed.steer),
         Action::Forward => {
@@ -48,7 +50,6 @@ pub(super) fn write_cell(cell: &Cell, key: Key, placed: &Placed, fresh: bool) {
         }
         Action::Fragments => {}
     }
-    cell.about.store(placed.about.pack());
     cell.tag.store(tag);
 }
 
@@ -156,13 +157,32 @@ fn way(
     if tags.is_empty() {
         return tables::entry(vip, kind, backend, hop, 0);
     }
-    let mut numbers = (0..=u8::MAX).zip(&tables.vlans).skip(1);
-    match numbers.find(|(_, word)| word.load() == 0 || word.load() == tags.0) {
+    let number_of = |says: u64| {
+        let mut numbers = (0..=u8::MAX).zip(&tables.vlans).skip(1);
+        numbers.find(|(_, word)| word.load() == says)
+    };
+    match number_of(tags.0).or_else(|| number_of(0)) {
         Some((number, word)) => {
             word.store(tags.0);
             tables::entry(vip, kind, backend, hop, number)
         }
         None => tables::entry(vip, kind, backend, None, 0),
+    }
+}
+
+/// Frees the numbers of tags that no entry names. No packet may be on its way that has seen one that did.
+pub(super) fn free_tags(tables: &Tables) {
+    if tables.vlans.iter().all(|word| word.load() == 0) {
+        return;
+    }
+    let mut named = [false; VLANS];
+    for entry in &tables.backends {
+        named[usize::from(Out::unpack(entry.out.load()).vlan())] = true;
+    }
+    for (word, is_named) in tables.vlans.iter().zip(named) {
+        if !is_named && word.load() != 0 {
+            word.store(0);
+        }
     }
 }
 
