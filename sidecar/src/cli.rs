@@ -7,5 +7,6 @@ pub mod flow;
 pub mod mint;
 mod paper;
 pub mod route;
+pub mod status;
 
 pub use ask::Failure;

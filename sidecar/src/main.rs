@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use serde_json::Value;
 use tollgate::app::{CHECKS, Gate, StartError};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
 use tollgate_datapath::footprint::Footprint;
@@ -324,161 +323,10 @@ async fn status(socket: &Path, json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok((_, status)) => {
-            say(summary(&status).trim_end());
+            say(cli::status::summary(&status).trim_end());
             ExitCode::SUCCESS
         }
     }
-}
-
-/// A screen for a person; `--json` has everything.
-fn summary(status: &Value) -> String {
-    use std::fmt::Write;
-    let word = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut text = String::new();
-    let state = match (&status["draining"], &status["unready"]) {
-        (Value::Bool(true), _) => "draining".to_owned(),
-        (_, Value::Null) => "ready".to_owned(),
-        (_, why) => format!("not ready: {}", word(why)),
-    };
-    let configuration = &status["configuration"];
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "tollgate {}  {state}", word(&status["version"]));
-    let _ = writeln!(
-        text,
-        "configuration {}  loaded {}  reloads {}",
-        word(&configuration["path"]),
-        word(&configuration["loaded_at"]),
-        word(&configuration["reloads"]),
-    );
-    if let Value::String(error) = &configuration["last_error"] {
-        let _ = writeln!(text, "the last reload was refused:\n{error}");
-    }
-    for one in list(&status["listeners"]) {
-        let _ = writeln!(
-            text,
-            "listener {:<16} {}",
-            word(&one["name"]),
-            word(&one["address"])
-        );
-    }
-    for one in list(&status["issuers"]) {
-        let _ = writeln!(
-            text,
-            "issuer   {:<16} {}, {} key(s), {} s old{}",
-            word(&one["name"]),
-            word(&one["state"]),
-            word(&one["keys"]),
-            word(&one["age_seconds"]),
-            match &one["last_error"] {
-                Value::String(error) => format!(", last fetch failed: {error}"),
-                _ => String::new(),
-            }
-        );
-        for skipped in list(&one["skipped"]) {
-            let _ = writeln!(
-                text,
-                "         key {} is not used: {}",
-                word(&skipped["kid"]),
-                word(&skipped["why"]),
-            );
-        }
-        if let Value::String(why) = &one["unwatched"] {
-            let _ = writeln!(text, "         {why}");
-        }
-        if let Some(offset) = one["clock"]["ahead_seconds"].as_f64() {
-            let _ = writeln!(text, "         {}", clock_line(&one["clock"], offset));
-        }
-    }
-    let kids = list(&status["assertions"]["kids"]);
-    let _ = writeln!(
-        text,
-        "signing  {}, key {}",
-        match status["assertions"]["keys_of"].as_str() {
-            Some("cluster") => "keys of the cluster",
-            _ => "keys of this node alone (no `cluster: { secret: … }`)",
-        },
-        word(kids.first().unwrap_or(&Value::Null)),
-    );
-    let _ = writeln!(
-        text,
-        "clock    {}",
-        match &status["clock"]["synchronised"] {
-            Value::Bool(true) => format!(
-                "synchronised, off by at most {} s",
-                word(&status["clock"]["max_error_seconds"])
-            ),
-            Value::Bool(false) => "NOT synchronised, by what the kernel was told".to_owned(),
-            _ => "the kernel does not say whether it is synchronised".to_owned(),
-        }
-    );
-    let datapath = &status["datapath"];
-    if datapath.is_null() {
-        text.push_str("datapath none\n");
-    }
-    for one in list(&datapath["interfaces"]) {
-        let _ = writeln!(
-            text,
-            "datapath {:<16} {} XDP: {}",
-            word(&one["interface"]),
-            word(&one["mode"]),
-            word(&one["why"]),
-        );
-    }
-    for one in list(&datapath["services"]) {
-        let _ = writeln!(
-            text,
-            "service  {:<16} {} by {}  {} packets",
-            word(&one["name"]),
-            word(&one["vip"]),
-            word(&one["deliver"]),
-            word(&one["packets"]),
-        );
-        let moving = &one["slots"]["moving"];
-        if moving.as_u64().is_some_and(|moving| moving > 0) {
-            let count = word(&one["slots"]["count"]);
-            let _ = writeln!(
-                text,
-                "         {} of {count} slots are moving",
-                word(moving)
-            );
-        }
-        for (verdict, packets) in one["drops"].as_object().into_iter().flatten() {
-            let _ = writeln!(text, "         {verdict:<16} {} packets", word(packets));
-        }
-        for backend in list(&one["backends"]) {
-            let _ = writeln!(
-                text,
-                "         {:<16} via {}  {} packets",
-                word(&backend["address"]),
-                word(&backend["next_hop"]),
-                word(&backend["packets"]),
-            );
-        }
-    }
-    text
-}
-
-/// An issuer's clock in words.
-fn clock_line(clock: &Value, ahead: f64) -> String {
-    let side = if ahead < 0.0 { "behind" } else { "ahead of" };
-    let number = |key: &str| clock[key].as_f64().unwrap_or_default();
-    let distance = ahead.abs();
-    if clock["source"] == "iat" {
-        return format!("its clock is at least {distance:.1} s {side} ours, by the iat of a token");
-    }
-    let uncertainty = number("uncertainty_seconds");
-    if distance <= uncertainty {
-        return format!("its clock agrees with ours (within {uncertainty:.1} s)");
-    }
-    format!(
-        "its clock is {distance:.1} s {side} ours (within {uncertainty:.1} s), by its Date {} s ago",
-        number("age_seconds")
-    )
 }
 
 async fn explained(verdict: impl Future<Output = Result<bool, cli::Failure>>) -> ExitCode {

@@ -7,18 +7,19 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     os::fd::BorrowedFd,
-    path::Path,
     time::{Duration, UNIX_EPOCH},
 };
 
 pub mod attach;
 pub mod config;
 pub mod decap;
+mod down;
 mod effects;
 mod error;
 pub mod explain;
 pub mod flow;
 pub mod footprint;
+mod found;
 #[expect(
     unsafe_code,
     reason = "shared memory is mapped in this one file; the rest sees atomics"
@@ -36,6 +37,7 @@ pub mod tables;
 
 pub use attach::{AttachError, Attached};
 pub use config::{Announce, Config, XdpMode};
+pub use down::{Removed, down};
 pub use error::{ApplyError, DownError, OpenError, RegisterError};
 pub use explain::{FlowExplanation, FlowQuestion};
 pub use netlink::NetlinkError;
@@ -49,6 +51,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use effects::{Kernel, grace};
 use explain::Known;
+use found::Found;
 use maps::Mapping;
 use model::{Deliver, Model};
 use neighbours::Ways;
@@ -59,15 +62,6 @@ use reconcile::State;
 use routes::{There, Wanted};
 use stats::{BackendStatus, FlowsStatus, ListenerStatus, ServiceStatus};
 use tollgate_common::service::Key;
-
-/// What [`down`] removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Removed {
-    /// Links, programs and maps.
-    pub pins: usize,
-    /// Routes, addresses and proxy entries.
-    pub routes: usize,
-}
 
 /// The datapath, open.
 pub struct Datapath {
@@ -503,70 +497,6 @@ impl Datapath {
             slots: self.state.slots(&self.object.tables, key),
             backends: backends.collect(),
             listener,
-        }
-    }
-}
-
-/// Detaches the datapath and removes every trace of it: links, programs, maps, and in this network namespace routes,
-/// addresses and proxy entries. Nothing there is no error.
-///
-/// # Errors
-/// [`DownError`]; what was removed before stays removed.
-pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
-    let interfaces = Pins::xdp_interfaces(bpffs)?;
-    let netlink = Netlink::open()?;
-    // The addresses first: once nothing steers, whoever listens on all addresses would get their connections.
-    let there = There::read(&netlink).await?;
-    let routes = there.remove(&netlink, &Wanted::default()).await?;
-    grace();
-    let pins = Pins::remove_all(bpffs)?;
-    detached(&netlink, &interfaces).await?;
-    Ok(Removed { pins, routes })
-}
-
-/// Waits for the kernel to detach what lost its pins: it does so some milliseconds later. Not for ever: a device may
-/// have got another program meanwhile.
-async fn detached(netlink: &Netlink, interfaces: &[String]) -> Result<(), NetlinkError> {
-    const TRIES: u32 = 100;
-    const STEP: Duration = Duration::from_millis(10);
-    for _ in 0..TRIES {
-        let devices = netlink.devices().await?;
-        if !devices
-            .iter()
-            .any(|one| one.xdp.is_some() && interfaces.contains(&one.name))
-        {
-            break;
-        }
-        tokio::time::sleep(STEP).await;
-    }
-    Ok(())
-}
-
-/// What a previous daemon left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    SameLayout,
-    OtherLayout,
-}
-
-impl Found {
-    fn look(pins: &Pins) -> Self {
-        let pin = pins.maps().join("tables");
-        if !pin.exists() {
-            return Self::Nothing;
-        }
-        let mapping = aya::maps::MapData::from_pin(&pin).ok().and_then(|map| {
-            let same_size = map.info().ok()?.value_size() as usize
-                == size_of::<tollgate_common::tables::Tables>();
-            same_size.then(|| Mapping::of(std::os::fd::AsFd::as_fd(map.fd())).ok())?
-        });
-        // A map that nobody has signed yet was made a moment before its maker died: it is as good as new.
-        match mapping {
-            Some(mapping) if mapping.is_of_this_layout() || mapping.magic.load() == 0 => {
-                Self::SameLayout
-            }
-            _ => Self::OtherLayout,
         }
     }
 }

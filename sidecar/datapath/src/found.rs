@@ -1,0 +1,40 @@
+//! Whether a predecessor was here.
+
+use std::os::fd::AsFd as _;
+
+use aya::maps::MapData;
+use tollgate_common::tables::Tables;
+
+use crate::{maps::Mapping, pins::Pins};
+
+/// What a previous daemon left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No maps.
+    Nothing,
+    /// Maps that can be used as they are.
+    SameLayout,
+    /// Maps of another version.
+    OtherLayout,
+}
+
+impl Found {
+    /// Looks at the pins of the maps.
+    pub(crate) fn look(pins: &Pins) -> Self {
+        let pin = pins.maps().join("tables");
+        if !pin.exists() {
+            return Self::Nothing;
+        }
+        let mapping = MapData::from_pin(&pin).ok().and_then(|map| {
+            let same_size = map.info().ok()?.value_size() as usize == size_of::<Tables>();
+            same_size.then(|| Mapping::of(map.fd().as_fd()).ok())?
+        });
+        // A map that nobody has signed yet was made a moment before its maker died: it is as good as new.
+        match mapping {
+            Some(mapping) if mapping.is_of_this_layout() || mapping.magic.load() == 0 => {
+                Self::SameLayout
+            }
+            _ => Self::OtherLayout,
+        }
+    }
+}
