@@ -62,6 +62,11 @@ impl Way {
     const fn next(&self) -> (u32, IpAddr) {
         (self.device.index, self.via)
     }
+
+    /// The next hop that was known before, if frames left the same way: by the same device and with the same tags.
+    fn known<'a>(&self, before: Option<&'a NextHop>) -> Option<&'a NextHop> {
+        before.filter(|hop| (hop.ifindex, hop.tags) == (self.out, self.tags))
+    }
 }
 
 /// A backend whose neighbour is being looked for.
@@ -94,10 +99,7 @@ pub(crate) async fn resolve(
                     Neighbour::Asked if before.silent.contains(&way.next()) => Neighbour::Silent,
                     first => first,
                 },
-                known: before
-                    .hops
-                    .get(&backend)
-                    .filter(|hop| hop.ifindex == way.device.index),
+                known: way.known(before.hops.get(&backend)),
                 way,
             }),
             Err(why) => {
@@ -399,6 +401,66 @@ mod tests {
                 judge(first, now, before),
                 judged,
                 "{first:?}, {now:?}, {before:?}"
+            );
+        }
+    }
+
+    /// `eth0`, `eth0.100` on it, and the tagged `eth0.100.7` on that one.
+    fn devices() -> Vec<Device> {
+        let device = |index, name: &str, vlan| Device {
+            index,
+            name: name.to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            xdp: None,
+            program: None,
+            vlan,
+        };
+        vec![
+            device(2, "eth0", None),
+            device(3, "eth0.100", Some((2, Tags::one(Tags::S, 100)))),
+            device(4, "eth0.100.7", Some((3, Tags::one(Tags::C, 7)))),
+        ]
+    }
+
+    #[test]
+    fn a_next_hop_is_known_again_by_its_own_way_only() {
+        let backend = IpAddr::from([10, 0, 0, 21]);
+        let devices = devices();
+        let ways: Vec<Way> = devices
+            .iter()
+            .map(|device| {
+                let mut route = RouteMessage::default();
+                route.header.kind = RouteType::Unicast;
+                route.attributes.push(RouteAttribute::Oif(device.index));
+                way_of(&route, backend, &devices).unwrap()
+            })
+            .collect();
+        let hops: Vec<NextHop> = ways
+            .iter()
+            .map(|way| NextHop {
+                ifindex: way.out,
+                source: [2, 0, 0, 0, 0, 1],
+                destination: [2, 0, 0, 0, 0, 9],
+                mtu: way.mtu,
+                tags: way.tags,
+            })
+            .collect();
+        assert!(hops.iter().all(|hop| hop.ifindex == 2), "all leave by eth0");
+        for (at, way) in ways.iter().enumerate() {
+            for (before, hop) in hops.iter().enumerate() {
+                let known = way.known(Some(hop));
+                assert_eq!(known.is_some(), at == before, "{at} after {before}");
+            }
+            assert_eq!(way.known(None), None);
+            // And so it is believed while it is asked for again.
+            assert_eq!(
+                judge(
+                    Neighbour::Asked,
+                    Neighbour::Asked,
+                    way.known(Some(&hops[at]))
+                ),
+                Neighbour::Known([2, 0, 0, 0, 0, 9])
             );
         }
     }
