@@ -25,16 +25,18 @@ use crate::{
 /// This thread's network namespace.
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
-/// How an interface was attached.
+/// How an interface is attached, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Attached {
     /// Its name.
     pub interface: String,
-    /// Native or generic.
+    /// Whether its packets came to our program when that was last looked at.
+    pub attached: bool,
+    /// Native or generic: how it is attached, or was last. Of one that never was what the configuration says.
     pub mode: XdpMode,
     /// Whether the link is a predecessor's.
     pub adopted: bool,
-    /// Why this mode, or why the program is not there any more.
+    /// Why this mode, or why the program is not there.
     pub why: String,
     /// The device's index.
     #[serde(skip)]
@@ -119,27 +121,54 @@ pub enum AttachError {
     FdInfo(#[source] io::Error),
 }
 
-/// Attaches both programs, and pins links and programs.
+impl Attached {
+    /// An interface that the program was never attached to.
+    pub(crate) fn failed(interface: &str, mode: XdpMode, error: &AttachError) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            attached: false,
+            mode,
+            adopted: false,
+            why: error.to_string(),
+            index: 0,
+            program: None,
+        }
+    }
+
+    pub(crate) fn log(&self) {
+        let Self {
+            interface,
+            mode,
+            adopted,
+            why,
+            ..
+        } = self;
+        tracing::info!(interface, ?mode, adopted, why, "XDP is attached");
+    }
+}
+
+/// Attaches both programs, and pins links and programs. Each interface by itself, whatever the others do: how that went
+/// is told in the order of `interfaces`.
 ///
 /// # Errors
-/// [`AttachError`]. What was attached before the error stays attached; a second try or `down` follows.
-pub fn all(
+/// [`AttachError`], of what is common to all interfaces. What was attached before the error stays attached; a second
+/// try or `down` follows.
+pub async fn all(
     object: &mut Object,
     pins: &Pins,
     interfaces: &[String],
     mode: XdpMode,
     devices: &[Device],
-) -> Result<Vec<Attached>, AttachError> {
+) -> Result<Vec<Result<Attached, AttachError>>, AttachError> {
     follow_renames(pins, devices)?;
     let program = object.xdp()?;
-    let attached = interfaces
-        .iter()
-        .map(|name| {
-            let device = devices.iter().find(|device| device.name == *name);
-            let device = device.ok_or_else(|| AttachError::NoInterface(name.clone()))?;
-            xdp(program, pins, device, mode)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut outcomes = Vec::with_capacity(interfaces.len());
+    for name in interfaces {
+        outcomes.push(match find(name, devices) {
+            Ok(device) => xdp(program, pins, device, mode).await,
+            Err(error) => Err(error),
+        });
+    }
     // An interface that is not named any more is let go.
     let wanted: Vec<_> = interfaces
         .iter()
@@ -154,7 +183,37 @@ pub fn all(
     let program = object.sk_lookup()?;
     sk_lookup(program, pins)?;
     pin_program(&pins.programs().join("sk_lookup"), |pin| program.pin(pin))?;
-    Ok(attached)
+    Ok(outcomes)
+}
+
+/// Attaches one interface again that lost its program.
+///
+/// # Errors
+/// [`AttachError`].
+pub(crate) async fn again(
+    object: &mut Object,
+    pins: &Pins,
+    interface: &str,
+    mode: XdpMode,
+    devices: &[Device],
+) -> Result<Attached, AttachError> {
+    follow_renames(pins, devices)?;
+    xdp(object.xdp()?, pins, find(interface, devices)?, mode).await
+}
+
+/// Refuses interfaces that are not there, before anything is touched.
+///
+/// # Errors
+/// [`AttachError::NoInterface`] of the first.
+pub(crate) fn exist(interfaces: &[String], devices: &[Device]) -> Result<(), AttachError> {
+    interfaces
+        .iter()
+        .try_for_each(|name| find(name, devices).map(drop))
+}
+
+fn find<'a>(name: &str, devices: &'a [Device]) -> Result<&'a Device, AttachError> {
+    let device = devices.iter().find(|device| device.name == name);
+    device.ok_or_else(|| AttachError::NoInterface(name.to_owned()))
 }
 
 /// Refuses pins of another network namespace. Those of one that is gone may be taken over.
@@ -232,7 +291,7 @@ fn number(program: &Xdp) -> Result<Option<u32>, AttachError> {
     Ok(Some(info.id()))
 }
 
-fn xdp(
+async fn xdp(
     program: &mut Xdp,
     pins: &Pins,
     device: &Device,
@@ -243,6 +302,7 @@ fn xdp(
         if let Some(now) = adopt(program, &pin, device, mode)? {
             return Ok(Attached {
                 interface: device.name.clone(),
+                attached: true,
                 mode: now,
                 adopted: true,
                 why: "adopted with the link of the previous daemon".to_owned(),
@@ -252,14 +312,17 @@ fn xdp(
         }
         let ours = fdinfo(&pin, "ifindex")? == Some(device.index.into());
         pins::remove(&pin)?;
-        let fresh_one = after_detach(|| fresh(program, device, mode));
-        if let (Err(_), Some(before), true) = (&fresh_one, device.xdp, ours) {
-            // A mode that the device does not take: it goes on as it did.
-            let (link, mode, why) = after_detach(|| fresh(program, device, before))?;
-            attached(program, device, link, &pin, mode, why)?;
+        // A link of another device, or of none, is in nobody's way: only our own is worth waiting for.
+        if ours {
+            let fresh_one = after_detach(program, device, mode).await;
+            if let (Err(_), Some(before)) = (&fresh_one, device.xdp) {
+                // A mode that the device does not take: it goes on as it did.
+                let (link, mode, why) = after_detach(program, device, before).await?;
+                attached(program, device, link, &pin, mode, why)?;
+            }
+            let (link, mode, why) = fresh_one?;
+            return attached(program, device, link, &pin, mode, why);
         }
-        let (link, mode, why) = fresh_one?;
-        return attached(program, device, link, &pin, mode, why);
     }
     let (link, mode, why) = fresh(program, device, mode)?;
     attached(program, device, link, &pin, mode, why)
@@ -277,6 +340,7 @@ fn attached(
         .map_err(|error| AttachError::Pin(pin.display().to_string(), error))?;
     Ok(Attached {
         interface: device.name.clone(),
+        attached: true,
         mode,
         adopted: false,
         why,
@@ -285,17 +349,22 @@ fn attached(
     })
 }
 
-/// The kernel detaches a link some time after its last pin went; so long the device is busy.
-fn after_detach<T>(mut attach: impl FnMut() -> Result<T, AttachError>) -> Result<T, AttachError> {
+/// Attaches where our own link was a moment ago: the kernel detaches it some time after its last pin went, and so long
+/// the device is busy.
+async fn after_detach(
+    program: &mut Xdp,
+    device: &Device,
+    mode: XdpMode,
+) -> Result<Fresh, AttachError> {
     const TRIES: u32 = 100;
     const STEP: Duration = Duration::from_millis(10);
     for _ in 0..TRIES {
-        match attach() {
-            Err(AttachError::Busy(_)) => std::thread::sleep(STEP),
+        match fresh(program, device, mode) {
+            Err(AttachError::Busy(_)) => tokio::time::sleep(STEP).await,
             other => return other,
         }
     }
-    attach()
+    fresh(program, device, mode)
 }
 
 /// Replaces the program behind a pinned link, in place. `None`: the link is of no use any more: it is not this
@@ -334,11 +403,10 @@ fn adopt(
     }
 }
 
-fn fresh(
-    program: &mut Xdp,
-    device: &Device,
-    mode: XdpMode,
-) -> Result<(FdLink, XdpMode, String), AttachError> {
+/// A new link, its mode, and why this one.
+type Fresh = (FdLink, XdpMode, String);
+
+fn fresh(program: &mut Xdp, device: &Device, mode: XdpMode) -> Result<Fresh, AttachError> {
     let native = match mode {
         XdpMode::Generic => {
             let link = attach(program, device, Flags::Skb)?;

@@ -82,7 +82,8 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the datapath, or adopts what a previous daemon pinned; attaches it to the interfaces.
+    /// Loads the datapath, or adopts what a previous daemon pinned; attaches it to the interfaces, all of them: what the
+    /// configuration names must be there at the start. One that goes later is told in status and holds up nothing.
     ///
     /// Must be called, as all that follows, on a thread in the network namespace of the interfaces, inside a tokio
     /// runtime with I/O and time enabled.
@@ -131,13 +132,20 @@ impl Datapath {
             adopted: found == Found::SameLayout,
             pending: found == Found::OtherLayout,
         };
-        // Says early what cannot be attached; maps of another layout go on until the new ones are filled.
+        let netlink = Netlink::open()?;
+        let devices = netlink.devices().await?;
+        attach::exist(&config.interfaces, &devices)?;
+        // Maps of another layout go on until the new ones are filled.
         if datapath.pending {
             tracing::info!(
                 "the pinned maps are of another layout; new ones are filled first, then put in their place"
             );
         } else {
-            datapath.attach().await?;
+            for outcome in datapath.attach(&devices).await? {
+                let one = outcome?;
+                one.log();
+                datapath.attached.push(one);
+            }
         }
         Ok(datapath)
     }
@@ -185,6 +193,9 @@ impl Datapath {
     /// Makes the datapath do what the model says, and no more. Connections of services and backends that stay are not
     /// disturbed. Sockets of listeners that it does not name are let go.
     ///
+    /// An interface that cannot be attached is no error: it is told in [`status`](Self::status), and tried again by each
+    /// [`refresh`](Self::refresh).
+    ///
     /// # Errors
     /// [`ApplyError`]. A model that is refused for what it says leaves everything as it was.
     pub async fn apply(&mut self, model: &Model) -> Result<Applied, ApplyError> {
@@ -194,8 +205,8 @@ impl Datapath {
         let devices = netlink.devices().await?;
         let there = There::read(&netlink).await.map_err(RoutesError::from)?;
         there.refuse_host_addresses(model, &devices)?;
-        if !self.pending && !self.broken(&devices).is_empty() {
-            self.attach().await?;
+        if !self.pending {
+            self.mend(&devices).await;
         }
         let wanted = Wanted::of(model, self.config.announce, &self.attached_of(&devices));
         let ways = neighbours::resolve(&netlink, model, &devices, &self.ways, true).await?;
@@ -216,9 +227,22 @@ impl Datapath {
         self.model.clone_from(model);
         self.ways = ways;
         if self.pending {
-            self.attach().await?;
+            let outcomes = self.attach(&devices).await?;
             self.pins.promote_next().map_err(AttachError::from)?;
             self.pending = false;
+            let named = self.config.interfaces.iter().zip(outcomes);
+            self.attached = named
+                .map(|(name, outcome)| match outcome {
+                    Ok(one) => {
+                        one.log();
+                        one
+                    }
+                    Err(error) => {
+                        tracing::warn!(interface = name, %error, "packets pass by the datapath");
+                        Attached::failed(name, self.config.xdp, &error)
+                    }
+                })
+                .collect();
         }
         let there = There::read(&netlink).await.map_err(RoutesError::from)?;
         there
@@ -250,7 +274,7 @@ impl Datapath {
         }
         if let Err(gone) = self.standing() {
             for one in &mut self.attached {
-                one.why = gone.to_string();
+                (one.attached, one.why) = (false, gone.to_string());
             }
             return Ok(());
         }
@@ -329,8 +353,7 @@ impl Datapath {
         };
         let mut explanation = known.explain(question)?;
         let is_moving = explanation.slot.as_ref().is_some_and(|slot| slot.moving);
-        let made = UNIX_EPOCH + Duration::from_secs(self.object.tables.made.load());
-        let age = made.elapsed().unwrap_or_default();
+        let age = self.history();
         let idle = self.model.services.iter().map(|one| one.connection_idle);
         if is_moving && idle.max().is_some_and(|idle| age < idle) {
             let note = format!(
@@ -348,6 +371,12 @@ impl Datapath {
         &self.object.tables
     }
 
+    /// For how long changes have been remembered.
+    fn history(&self) -> Duration {
+        let made = UNIX_EPOCH + Duration::from_secs(self.object.tables.made.load());
+        made.elapsed().unwrap_or_default()
+    }
+
     /// Whether the folder is still the one that this daemon locked.
     fn standing(&self) -> Result<(), ApplyError> {
         match &self.lock {
@@ -362,11 +391,10 @@ impl Datapath {
             let Some(device) = devices.iter().find(|device| device.name == one.interface) else {
                 return Some("the interface is gone".to_owned());
             };
+            let is_ours = device.program == one.program && device.index == one.index;
             match device.program {
-                _ if !self.pins.xdp_link(&one.interface).exists() => {
-                    Some("the pin of its link is gone".to_owned())
-                }
-                program if program == one.program && device.index == one.index => None,
+                Some(_) if is_ours && self.pins.xdp_link(&one.interface).exists() => None,
+                Some(_) if is_ours => Some("the pin of its link is gone".to_owned()),
                 Some(other) => Some(format!("another XDP program is attached, number {other}")),
                 None => Some("the program is detached".to_owned()),
             }
@@ -376,50 +404,39 @@ impl Datapath {
             .collect()
     }
 
-    /// Attaches again what lost its program.
+    /// Attaches again what lost its program, each interface by itself; status says why where that fails.
     async fn mend(&mut self, devices: &[Device]) {
-        let broken = self.broken(devices);
-        if broken.is_empty() {
-            return;
-        }
-        let Err(error) = self.attach().await else {
-            return;
-        };
-        for (at, what) in broken {
+        for (at, what) in self.broken(devices) {
+            let name = &self.config.interfaces[at];
+            let (object, mode) = (&mut self.object, self.config.xdp);
+            let again = attach::again(object, &self.pins, name, mode, devices).await;
             let one = &mut self.attached[at];
-            let why = format!("{what}; attaching it again: {error}");
-            if one.why != why {
-                tracing::warn!(
-                    interface = one.interface,
-                    why,
-                    "packets pass by the datapath"
-                );
-                one.why = why;
+            match again {
+                Ok(again) => {
+                    again.log();
+                    *one = again;
+                }
+                Err(error) => {
+                    let why = format!("{what}; attaching it again: {error}");
+                    if one.why != why {
+                        let interface = &one.interface;
+                        tracing::warn!(interface, why, "packets pass by the datapath");
+                    }
+                    (one.attached, one.why) = (false, why);
+                }
             }
         }
     }
 
-    async fn attach(&mut self) -> Result<(), AttachError> {
-        let devices = match Netlink::open() {
-            Ok(netlink) => netlink.devices().await,
-            Err(error) => Err(error),
-        };
-        let devices = devices.map_err(AttachError::Netlink)?;
+    /// Attaches all interfaces; how that went, in their order.
+    async fn attach(
+        &mut self,
+        devices: &[Device],
+    ) -> Result<Vec<Result<Attached, AttachError>>, AttachError> {
         let Config {
             interfaces, xdp, ..
         } = &self.config;
-        self.attached = attach::all(&mut self.object, &self.pins, interfaces, *xdp, &devices)?;
-        for Attached {
-            interface,
-            mode,
-            adopted,
-            why,
-            ..
-        } in &self.attached
-        {
-            tracing::info!(interface, ?mode, adopted, why, "XDP is attached");
-        }
-        Ok(())
+        attach::all(&mut self.object, &self.pins, interfaces, *xdp, devices).await
     }
 
     fn attached_of(&self, devices: &[Device]) -> Vec<Device> {

@@ -15,6 +15,7 @@ mod fixtures;
 mod follow;
 mod history;
 mod life;
+mod mending;
 mod picking;
 mod room;
 mod routes;
