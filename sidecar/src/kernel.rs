@@ -108,7 +108,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// What could not be done.
+    /// Why not; the kernel then does what it did before.
     pub async fn apply(&self, model: Model, sockets: Sockets) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         let gone = || "the datapath's thread has ended".to_owned();
@@ -185,7 +185,8 @@ async fn serve(
                             refreshes = true;
                             current = sockets;
                         }
-                        // What ran goes on: the sockets that served are those that are steered to.
+                        // The kernel goes on with the model before: the sockets that served are those that are
+                        // steered to.
                         Err(_) => {
                             if let Err(error) = register(&mut datapath, &current) {
                                 tracing::error!(error, "connections are no longer steered");

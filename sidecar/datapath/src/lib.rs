@@ -45,7 +45,7 @@ pub use object::ObjectError;
 pub use pins::PinsError;
 pub use reconcile::{Applied, PlanError};
 pub use routes::RoutesError;
-pub use stats::Status;
+pub use stats::{Status, Warning, WarningKind};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -76,6 +76,7 @@ pub struct Datapath {
     flows: FlowsStatus,
     registered: HashSet<String>,
     attached: Vec<Attached>,
+    warnings: Vec<Warning>,
     adopted: bool,
     /// The maps are new, and those of another layout still do the work until these are filled.
     pending: bool,
@@ -129,6 +130,7 @@ impl Datapath {
             flows: FlowsStatus::default(),
             registered: HashSet::new(),
             attached: Vec::new(),
+            warnings: Vec::new(),
             adopted: found == Found::SameLayout,
             pending: found == Found::OtherLayout,
         };
@@ -193,11 +195,12 @@ impl Datapath {
     /// Makes the datapath do what the model says, and no more. Connections of services and backends that stay are not
     /// disturbed. Sockets of listeners that it does not name are let go.
     ///
-    /// An interface that cannot be attached is no error: it is told in [`status`](Self::status), and tried again by each
-    /// [`refresh`](Self::refresh).
+    /// An address that cannot be taken and an interface that cannot be attached are no errors: the tables are right
+    /// without them. They are told in [`status`](Self::status), and tried again by each [`refresh`](Self::refresh).
     ///
     /// # Errors
-    /// [`ApplyError`]. A model that is refused for what it says leaves everything as it was.
+    /// [`ApplyError`]: the kernel goes on with the model before. An address of that one that was given back already is
+    /// taken again by the next [`refresh`](Self::refresh).
     pub async fn apply(&mut self, model: &Model) -> Result<Applied, ApplyError> {
         self.standing()?;
         self.state.fits(model)?;
@@ -244,11 +247,7 @@ impl Datapath {
                 })
                 .collect();
         }
-        let there = There::read(&netlink).await.map_err(RoutesError::from)?;
-        there
-            .add(&netlink, &wanted, &devices)
-            .await
-            .map_err(RoutesError::from)?;
+        self.take_addresses(&netlink, &wanted, &devices).await;
         Ok(applied)
     }
 
@@ -260,14 +259,14 @@ impl Datapath {
 
     /// Looks up the next hops again and writes what changed, then puts back routes and addresses that the kernel
     /// dropped with an interface. To be called every few seconds: a backend's MAC address may change, and neighbours
-    /// that nobody uses are forgotten. Attaches again what lost its program; status says why where that fails.
+    /// that nobody uses are forgotten. Attaches again what lost its program, and looks for new addresses of the host
+    /// that a service takes; status says what is amiss.
     ///
     /// Does nothing before the first [`apply`](Self::apply): what a predecessor left is right until a model says
     /// otherwise. And nothing after `tollgate down`.
     ///
     /// # Errors
-    /// The kernel was not asked: the next hops stay as they are. Or something could not be put back: the next hops are
-    /// new, and the next call tries again.
+    /// The kernel was not asked: the next hops stay as they are.
     pub async fn refresh(&mut self) -> Result<(), NetlinkError> {
         if !self.state.is_applied() {
             return Ok(());
@@ -305,7 +304,14 @@ impl Datapath {
         }
         let attached = self.attached_of(&devices);
         let wanted = Wanted::of(&self.model, self.config.announce, &attached);
-        routes::restore(&netlink, &wanted, &devices).await
+        let restored = self.take_addresses(&netlink, &wanted, &devices).await;
+        if restored > 0 {
+            tracing::info!(
+                restored,
+                "routes, addresses or proxy entries were gone and are back"
+            );
+        }
+        Ok(())
     }
 
     /// What the datapath is doing. Counters that cannot be read say 0, with a warning in the log.
@@ -332,6 +338,7 @@ impl Datapath {
                 since: self.object.tables.made.load(),
                 ..self.flows
             },
+            warnings: self.warnings.clone(),
         }
     }
 
@@ -437,6 +444,51 @@ impl Datapath {
             interfaces, xdp, ..
         } = &self.config;
         attach::all(&mut self.object, &self.pins, interfaces, *xdp, devices).await
+    }
+
+    /// Makes the kernel take packets for the virtual addresses, and looks which of them are the host's own. Says how many
+    /// routes, addresses and proxy entries were added; what is amiss is told in status until it is mended.
+    async fn take_addresses(
+        &mut self,
+        netlink: &Netlink,
+        wanted: &Wanted,
+        devices: &[Device],
+    ) -> usize {
+        let (added, captured) = match There::read(netlink).await {
+            Ok(there) => {
+                let captured = there.captured(&self.model, devices);
+                let captured = captured.map(|one| Warning {
+                    kind: WarningKind::HostAddress,
+                    text: one.to_string(),
+                });
+                let captured = captured.collect();
+                (there.add(netlink, wanted, devices).await, captured)
+            }
+            // Nobody knows; so what was known stays.
+            Err(error) => {
+                let is_about_host = |one: &&Warning| one.kind == WarningKind::HostAddress;
+                let before = self.warnings.iter().filter(is_about_host);
+                (Err(error), before.cloned().collect())
+            }
+        };
+        let mut warnings: Vec<Warning> = captured;
+        let added = added.unwrap_or_else(|error| {
+            let (kind, text) = (WarningKind::Routes, error.to_string());
+            warnings.push(Warning { kind, text });
+            0
+        });
+        for one in &warnings {
+            if !self.warnings.contains(one) {
+                tracing::warn!(kind = one.kind.label(), "{}", one.text);
+            }
+        }
+        for one in &self.warnings {
+            if !warnings.contains(one) {
+                tracing::info!(kind = one.kind.label(), "no more: {}", one.text);
+            }
+        }
+        self.warnings = warnings;
+        added
     }
 
     fn attached_of(&self, devices: &[Device]) -> Vec<Device> {

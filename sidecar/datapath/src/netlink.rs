@@ -49,7 +49,7 @@ pub enum NetlinkError {
         source: Box<Error>,
     },
     /// A kernel setting that was not made.
-    #[error("{path} was not set to {value}")]
+    #[error("{path} was not set to {value}: {source}")]
     Setting {
         /// The file of the setting.
         path: String,

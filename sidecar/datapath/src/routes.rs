@@ -22,7 +22,7 @@ use rtnetlink::{
 
 use crate::{
     config::Announce,
-    model::{Deliver, Model},
+    model::{Deliver, Model, Service, Vip},
     netlink::{
         self, Device, LOOPBACK, Netlink, NetlinkError, PROTOCOL, TABLE_LOCAL, address_of,
         destination_of, is_our_address, is_our_proxy, neighbour_of,
@@ -43,6 +43,18 @@ pub enum RoutesError {
         address: IpAddr,
         /// Whose it is.
         interface: String,
+    },
+    /// A VIP of many addresses or ports has one of the loopback's among its own.
+    #[error(
+        "service `{service}`: {vip} covers {address} on lo, which no service has as its one address with one port: it may be what this host is reached by, for ssh and the like; narrow the VIP, take the address off lo, or give it a service of its own"
+    )]
+    LoopbackAddress {
+        /// The service.
+        service: String,
+        /// Its VIP: a prefix, or any port.
+        vip: Vip,
+        /// The address that is covered.
+        address: IpAddr,
     },
     /// The kernel.
     #[error(transparent)]
@@ -125,31 +137,60 @@ impl There {
         Ok(there)
     }
 
-    /// Refuses services on addresses of the host's own interfaces. Those of the loopback are no host addresses: VIPs
-    /// announced by routing stand there.
+    /// Refuses services that would take what is for the host itself, see [`captured`](Self::captured).
     pub(crate) fn refuse_host_addresses(
         &self,
         model: &Model,
         devices: &[Device],
     ) -> Result<(), RoutesError> {
-        for &(index, address) in &self.others {
-            let mut services = model.services.iter();
-            if index == LOOPBACK {
-                continue;
-            }
-            if let Some(service) = services.find(|service| service.vip.covers(address)) {
-                let owner = devices.iter().find(|device| device.index == index);
-                return Err(RoutesError::HostAddress {
-                    service: service.name.clone(),
-                    address,
-                    interface: owner.map_or_else(|| "?".to_owned(), |device| device.name.clone()),
-                });
-            }
-        }
-        Ok(())
+        self.captured(model, devices).next().map_or(Ok(()), Err)
     }
 
-    /// Adds what is wanted and not there. Does what it can, and names the first that it could not.
+    /// The first service that takes what is for the host itself, by each address of the host that one takes.
+    ///
+    /// An address of an interface is the host's. One of the loopback may be either: VIPs announced by routing stand there,
+    /// and so does what such hosts are managed by. So services for one address and port are taken at their word there, and
+    /// prefixes and any port only where such a service says that the address is a VIP.
+    pub(crate) fn captured(
+        &self,
+        model: &Model,
+        devices: &[Device],
+    ) -> impl Iterator<Item = RoutesError> {
+        let is_one = |service: &&Service| service.vip.is_one() && service.vip.port != 0;
+        let vips: BTreeSet<IpAddr> = model
+            .services
+            .iter()
+            .filter(is_one)
+            .map(|service| service.vip.ip)
+            .collect();
+        self.others.iter().filter_map(move |&(index, address)| {
+            let on_loopback = index == LOOPBACK;
+            if on_loopback && (address.is_loopback() || vips.contains(&address)) {
+                return None;
+            }
+            let mut services = model.services.iter();
+            let service = services.find(|service| service.vip.covers(address))?;
+            let name = service.name.clone();
+            Some(if on_loopback {
+                RoutesError::LoopbackAddress {
+                    service: name,
+                    vip: service.vip,
+                    address,
+                }
+            } else {
+                let owner = devices.iter().find(|device| device.index == index);
+                RoutesError::HostAddress {
+                    service: name,
+                    address,
+                    interface: owner.map_or_else(|| "?".to_owned(), |device| device.name.clone()),
+                }
+            })
+        })
+    }
+
+    /// Adds what is wanted and not there: what is new, and what the kernel dropped, which forgets an interface's IPv6
+    /// addresses and proxy entries when the interface goes down, and the loopback's routes likewise. Does what it can, and
+    /// names the first that it could not.
     pub(crate) async fn add(
         &self,
         netlink: &Netlink,
@@ -218,27 +259,6 @@ impl There {
         }
         Ok(removed)
     }
-}
-
-/// Puts back what the kernel dropped: it forgets an interface's IPv6 addresses and proxy entries when the interface
-/// goes down, and the loopback's routes likewise. Takes nothing away, that is for the next model.
-pub(crate) async fn restore(
-    netlink: &Netlink,
-    wanted: &Wanted,
-    devices: &[Device],
-) -> Result<(), NetlinkError> {
-    if *wanted == Wanted::default() {
-        return Ok(());
-    }
-    let there = There::read(netlink).await?;
-    let restored = there.add(netlink, wanted, devices).await?;
-    if restored > 0 {
-        tracing::info!(
-            restored,
-            "routes, addresses or proxy entries were gone and are back"
-        );
-    }
-    Ok(())
 }
 
 async fn add_route(netlink: &Netlink, prefix: (IpAddr, u8)) -> Result<(), NetlinkError> {

@@ -17,6 +17,41 @@ pub struct Status {
     pub verdicts: BTreeMap<&'static str, u64>,
     /// What is remembered of flows.
     pub flows: FlowsStatus,
+    /// What is not as the services need it, each until it is mended.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something outside the tables that keeps packets from a service, or gives it packets that are the host's.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Warning {
+    /// Which kind of thing.
+    pub kind: WarningKind,
+    /// What it is, and the cure.
+    pub text: String,
+}
+
+/// The kinds of [`Warning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// A local route, address or proxy entry of a VIP could not be made. It is tried again every few seconds.
+    Routes,
+    /// An address of the host has come that a service takes packets of.
+    HostAddress,
+}
+
+impl WarningKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Routes, Self::HostAddress];
+
+    /// The word for it in status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::HostAddress => "host_address",
+        }
+    }
 }
 
 /// What is remembered of flows.
