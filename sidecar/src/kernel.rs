@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
 use tokio::sync::{mpsc, oneshot};
 use tollgate_datapath::model::Model;
 use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, Status};
+
+mod figures;
 
 /// How often next hops are looked at: a backend that got another MAC address is reached again within this.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -150,9 +150,7 @@ impl Kernel {
 
     /// Figures for `/metrics`, as of the last [`Kernel::status`].
     pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(Figures {
-            status: Arc::clone(&self.status),
-        })
+        figures::collector(Arc::clone(&self.status))
     }
 }
 
@@ -228,90 +226,6 @@ fn register(datapath: &mut Datapath, sockets: &Sockets) -> Result<(), String> {
             .register(name, socket.as_fd())
             .map_err(|error| told(&error))
     })
-}
-
-/// `tollgate_datapath_*`
-#[derive(Debug)]
-struct Figures {
-    status: Arc<ArcSwapOption<Status>>,
-}
-
-impl Collector for Figures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(status) = self.status.load_full() else {
-            return Ok(());
-        };
-        let mut family = |name: &str, help: &str, rows: &[(Vec<(&'static str, String)>, u64)]| {
-            let counter = ConstCounter::new(0_u64);
-            let mut metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            for (labels, value) in rows {
-                ConstCounter::new(*value).encode(metric.encode_family(labels)?)?;
-            }
-            Ok::<_, std::fmt::Error>(())
-        };
-        let verdicts: Vec<_> = status
-            .verdicts
-            .iter()
-            .map(|(label, packets)| (vec![("verdict", label.to_string())], *packets))
-            .collect();
-        family("datapath_packets", "Packets by verdict", &verdicts)?;
-        let (mut packets, mut bytes, mut flows) = (Vec::new(), Vec::new(), Vec::new());
-        let mut drops = Vec::new();
-        for service in &status.services {
-            let name = || vec![("service", service.name.clone())];
-            packets.push((name(), service.packets));
-            bytes.push((name(), service.bytes));
-            flows.push((name(), service.flows));
-            for (verdict, count) in &service.drops {
-                let mut labels = name();
-                labels.push(("verdict", (*verdict).to_owned()));
-                drops.push((labels, *count));
-            }
-        }
-        family(
-            "datapath_service_packets",
-            "Packets for a service",
-            &packets,
-        )?;
-        family("datapath_service_bytes", "Bytes for a service", &bytes)?;
-        family(
-            "datapath_service_connections",
-            "TCP connections opened to a service",
-            &flows,
-        )?;
-        family(
-            "datapath_service_undelivered_packets",
-            "Packets for a service that went to none of its backends, by verdict",
-            &drops,
-        )?;
-        packets.clear();
-        bytes.clear();
-        flows.clear();
-        for service in &status.services {
-            for backend in &service.backends {
-                let labels = || {
-                    vec![
-                        ("service", service.name.clone()),
-                        ("backend", backend.address.to_string()),
-                    ]
-                };
-                packets.push((labels(), backend.packets));
-                bytes.push((labels(), backend.bytes));
-                flows.push((labels(), backend.flows));
-            }
-        }
-        family(
-            "datapath_backend_packets",
-            "Packets sent to a backend",
-            &packets,
-        )?;
-        family(
-            "datapath_backend_connections",
-            "TCP connections opened to a backend",
-            &flows,
-        )?;
-        family("datapath_backend_bytes", "Bytes sent to a backend", &bytes)
-    }
 }
 
 #[cfg(test)]

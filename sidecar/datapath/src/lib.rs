@@ -61,7 +61,7 @@ use pins::{Lock, Pins};
 use reconcile::State;
 use routes::{There, Wanted};
 use stats::{BackendStatus, FlowsStatus, ListenerStatus, ServiceStatus};
-use tollgate_common::service::Key;
+use tollgate_common::{limits::PINS, service::Key};
 
 /// The datapath, open.
 pub struct Datapath {
@@ -336,6 +336,8 @@ impl Datapath {
                 .collect(),
             flows: FlowsStatus {
                 since: self.object.tables.made.load(),
+                history: self.history().as_secs(),
+                pins_limit: PINS,
                 ..self.flows
             },
             warnings: self.warnings.clone(),
@@ -544,6 +546,7 @@ impl Datapath {
                         .get(&backend.address)
                         .cloned()
                         .unwrap_or_default(),
+                    reachable: self.object.tables.backends[usize::from(*id)].out.load() != 0,
                 });
         debug_assert!(
             listener.is_none()

@@ -60,12 +60,16 @@ pub struct FlowsStatus {
     /// Second of Unix time since which changes are remembered. A flow that began before, on another node, and comes here
     /// while its slot moves there is not known: it gets the backend that new flows get.
     pub since: u64,
+    /// How long that was ago when the status was made, in seconds.
+    pub history: u64,
     /// Slots of all services that move: their flows may differ in their backend.
     pub moving: usize,
     /// Slots that begin to move in the next steps of a large change.
     pub left: usize,
     /// Flows that are pinned to a backend, when they were last counted.
     pub pins: usize,
+    /// How many can be. A new flow that finds no room goes where flows from before go.
+    pub pins_limit: usize,
 }
 
 /// One service.
@@ -132,4 +136,6 @@ pub struct BackendStatus {
     pub flows: u64,
     /// Where its packets go next, or why nowhere.
     pub next_hop: String,
+    /// Whether the tables say so too; where not, its packets are dropped as `no_next_hop`.
+    pub reachable: bool,
 }

@@ -1,6 +1,7 @@
 //! `tollgate status` for a person.
 
 use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -95,13 +96,18 @@ pub fn summary(status: &Value) -> String {
         text.push_str("datapath none\n");
     }
     for one in list(&datapath["interfaces"]) {
-        let _ = writeln!(
-            text,
-            "datapath {:<16} {} XDP: {}",
-            word(&one["interface"]),
-            word(&one["mode"]),
-            word(&one["why"]),
-        );
+        let how = match &one["attached"] {
+            Value::Bool(false) => "NOT attached".to_owned(),
+            _ => format!("{} XDP", word(&one["mode"])),
+        };
+        let (interface, why) = (word(&one["interface"]), word(&one["why"]));
+        let _ = writeln!(text, "datapath {interface:<16} {how}: {why}");
+    }
+    for one in list(&datapath["warnings"]) {
+        let _ = writeln!(text, "         WARNING: {}", word(&one["text"]));
+    }
+    if !datapath.is_null() {
+        let _ = writeln!(text, "         {}", flows_line(&datapath["flows"]));
     }
     for one in list(&datapath["services"]) {
         let _ = writeln!(
@@ -137,6 +143,19 @@ pub fn summary(status: &Value) -> String {
     text
 }
 
+/// What the datapath remembers of flows, in words.
+fn flows_line(flows: &Value) -> String {
+    let number = |key: &str| flows[key].as_u64().unwrap_or_default();
+    let since = UNIX_EPOCH + Duration::from_secs(number("since"));
+    format!(
+        "changes are remembered since {} ({} s); {} of {} pins in use",
+        humantime::format_rfc3339_seconds(since),
+        number("history"),
+        number("pins"),
+        number("pins_limit"),
+    )
+}
+
 /// An issuer's clock in words.
 fn clock_line(clock: &Value, ahead: f64) -> String {
     let side = if ahead < 0.0 { "behind" } else { "ahead of" };
@@ -153,4 +172,35 @@ fn clock_line(clock: &Value, ahead: f64) -> String {
         "its clock is {distance:.1} s {side} ours (within {uncertainty:.1} s), by its Date {} s ago",
         number("age_seconds")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_datapath_stands_on_the_screen() {
+        let text = summary(&json!({
+            "datapath": {
+                "interfaces": [
+                    { "interface": "eth0", "attached": true, "mode": "native", "why": "the driver takes it" },
+                    { "interface": "eth1", "attached": false, "mode": "native", "why": "the interface is gone" },
+                ],
+                "warnings": [{ "kind": "host_address", "text": "service `web`: …" }],
+                "flows": { "since": 1_800_000_000, "history": 90, "pins": 7, "pins_limit": 1000 },
+            }
+        }));
+        for line in [
+            "datapath eth0             native XDP: the driver takes it",
+            "datapath eth1             NOT attached: the interface is gone",
+            "         WARNING: service `web`: …",
+            "         changes are remembered since 2027-01-15T08:00:00Z (90 s); 7 of 1000 pins in use",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
+        let alone = summary(&json!({ "datapath": null }));
+        assert!(alone.contains("datapath none") && !alone.contains("remembered"));
+    }
 }
