@@ -76,6 +76,7 @@ pub(crate) fn lower(
             identifiers: &identifiers,
             upstreams: &upstream_names,
         },
+        datapath::has_services(raw.datapath.as_ref()),
     );
     require::forgeable(&mut cx, &listeners);
     let datapath = datapath::lower(&mut cx, raw.datapath.as_ref(), &listeners);

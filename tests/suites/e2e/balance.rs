@@ -1,6 +1,7 @@
 //! L4 balancing with real TCP connections: shares, and what a change of backends moves.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -28,6 +29,46 @@ fn ten_thousand_connections_spread_evenly_and_hardly_move_ipv4() {
 fn ten_thousand_connections_spread_evenly_and_hardly_move_ipv6() {
     let client = |n| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100 + u16::from(n)).into();
     shares_and_moves(DATABASE_V6, client, "database-v6");
+}
+
+#[test]
+fn a_node_without_listeners_balances() {
+    let site = Site::lay();
+    let text = fs::read_to_string(site.config()).unwrap();
+    let part = |from: &str, to: &str| {
+        let (from, to) = (
+            text.find(from).unwrap(),
+            text.find(to).unwrap_or(text.len()),
+        );
+        &text[from..to]
+    };
+    let datapath: Vec<&str> = part("datapath:", "\0")
+        .lines()
+        .filter(|line| !line.contains("listener:"))
+        .collect();
+    let only = [part("version:", "issuers:"), &datapath.join("\n")].concat();
+    fs::write(site.config(), only).unwrap();
+    let gate = site.open();
+    assert_eq!(gate.status()["listeners"].as_array().unwrap().len(), 0);
+    for vip in [DATABASE_V4, DATABASE_V6] {
+        let (mut stream, _) = site.database(vip).unwrap();
+        answers(&mut stream).unwrap();
+    }
+    assert!(gate.metric("tollgate_datapath_packets_total", &[("verdict", "sent")]) > 0.0);
+    let attached = gate.metric(
+        "tollgate_datapath_interface_attached",
+        &[("interface", UPLINK)],
+    );
+    let next_hops = gate.metric(
+        "tollgate_datapath_backend_next_hop",
+        &[("service", "database")],
+    );
+    assert_eq!((attached, next_hops), (1.0, site.databases.len() as f64));
+    // And takes changes.
+    let less = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), less.replace("tunnel-tcp", "tunnel-stream")).unwrap();
+    gate.reload();
+    let _there = gate.service("tunnel-stream");
 }
 
 fn shares_and_moves(vip: SocketAddr, client: impl Fn(u8) -> IpAddr, service: &str) {

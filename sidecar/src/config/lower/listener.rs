@@ -12,16 +12,19 @@ use crate::config::model::{ListenerConfig, RouteConfig};
 use crate::config::node::{At, Named};
 use crate::config::raw::RawListener;
 
+/// `balances`: the datapath has services. A node that does nothing else needs no listener.
 pub(super) fn lower(
     cx: &mut Context<'_>,
     raw: Option<&At<Named<RawListener>>>,
     references: &References<'_>,
+    balances: bool,
 ) -> Vec<ListenerConfig> {
     let (list, _) = names(cx, raw);
-    if raw.is_none_or(|at| at.value.as_ref().is_some_and(|named| named.0.is_empty())) {
+    let is_empty = raw.is_none_or(|at| at.value.as_ref().is_some_and(|named| named.0.is_empty()));
+    if is_empty && !balances {
         cx.report(
             raw.map_or_else(Position::default, |at| at.position),
-            "`listeners` is missing or empty; name at least one",
+            "`listeners` is missing or empty, and no `datapath` has `services`; name at least one of either",
         );
     }
     let mut listeners: Vec<ListenerConfig> = Vec::new();
