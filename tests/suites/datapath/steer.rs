@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd as _,
     time::Duration,
 };
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tollgate::demo::lab::{Host, Lab, Prefix, UPLINK, missing_rights, sysctl};
 use tollgate_datapath::{
     Announce, Config, Datapath, XdpMode,
-    model::{Backend, Deliver, Model, Service},
+    model::{Backend, Deliver, Model, Proto, Service},
 };
 
-use crate::room::inside;
+use crate::room::{device, inside};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
@@ -221,7 +221,7 @@ fn only_a_listening_tcp_socket_is_registered() {
     let config = site.config();
     let (services, errors) = inside(&site.node.ns, || async {
         let mut datapath = Datapath::open(&config).await.unwrap();
-        let udp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
         let tcp = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let mut refusal = |socket| {
             let refused = datapath
@@ -356,4 +356,49 @@ fn nobody_else_gets_a_connection_while_addresses_come_and_go() {
     });
     assert!(steered > 0, "the clients did connect");
     assert_eq!(trapped, 0, "of {steered}");
+}
+
+/// What XDP does not see reaches the host's stack, for which the address is local: it must not be handed to whoever
+/// listens there, and what the client hears is the kernel's "refused".
+#[test]
+fn packets_of_a_forwarded_service_that_pass_by_xdp_are_refused() {
+    let site = Site::new();
+    let config = site.config();
+    let _trap = site.greeter("trap", "[::]:5432".parse().unwrap(), false);
+    // Of both families.
+    let trap = site.node.ns.run(|| UdpSocket::bind("[::]:5432").unwrap());
+    let trap = trap.unwrap();
+    inside(&site.node.ns, || async {
+        let mut datapath = Datapath::open(&config).await.unwrap();
+        let mut model = model();
+        for at in [2, 3] {
+            let mut udp = model.services[at].clone();
+            udp.name.push_str("-udp");
+            udp.vip.proto = Proto::Udp;
+            model.services.push(udp);
+        }
+        datapath.apply(&model).await.unwrap();
+        std::fs::remove_file(config.bpffs.join("link/xdp_eth0")).unwrap();
+        // The kernel detaches a moment after the link's last pin went.
+        while device(UPLINK).await.xdp.is_some() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let unreachable = |vip: IpAddr| {
+        let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.connect((vip, 5432))?;
+        socket.send(b"x")?;
+        socket.recv(&mut [0; 8])
+    };
+    for vip in [FORWARDED_V4, FORWARDED_V6] {
+        refused(site.greeting(vip, 5432));
+        let heard = site.client.ns.run(|| unreachable(vip)).unwrap();
+        let error = heard.expect_err("nobody may answer");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+    }
+    trap.set_nonblocking(true).unwrap();
+    let got = trap.recv(&mut [0; 8]).expect_err("nothing is for the host");
+    assert_eq!(got.kind(), io::ErrorKind::WouldBlock);
 }
