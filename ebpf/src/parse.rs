@@ -22,8 +22,8 @@ const UDP_HEADER: u16 = 8;
 pub enum Parsed {
     /// Not TCP or UDP, nor about them.
     Other,
-    /// A fragment, an ICMP message, extension headers; or it went to a group of stations, stands in several buffers, or says
-    /// lengths that cannot be: [`look`](crate::look) tells.
+    /// A fragment, an ICMP message, extension headers; or it went to a group of stations, or says lengths that cannot be:
+    /// [`look`](crate::look) tells.
     Closer,
     /// A whole TCP segment or UDP datagram, as long as it says, to one station.
     Whole(Segment),
@@ -238,11 +238,12 @@ fn v6_segment<const N: usize>(
     })
 }
 
-/// Whether the frame went to one station, and holds in one buffer a packet of `len` bytes, which suffice for its headers.
+/// Whether the frame went to one station, and holds a packet of `len` bytes, which suffice for its headers. Of a frame in
+/// several buffers the kernel is asked for its length.
 #[inline(always)]
 fn is_plain<const N: usize>(packet: &impl Packet, head: &[u8; N], len: u16) -> bool {
     let end = len as usize + ETHERNET;
-    head[0] & GROUP == 0 && end >= N && packet.has(end)
+    head[0] & GROUP == 0 && end >= N && (packet.has(end) || packet.holds(end as u32))
 }
 
 /// The shortest header of a protocol that services may have.
