@@ -1,6 +1,6 @@
 //! Decapsulation on backend hosts: what became of a packet, and how prefixes stand in the maps.
 
-/// Prefixes that either list of a backend host holds.
+/// Prefixes, or addresses, that each list of a backend host holds.
 pub const PREFIXES: u32 = 4096;
 
 /// Room for outcomes in the map of counters: as many as there are, and some for later ones, so that a pinned map can be
@@ -75,11 +75,13 @@ pub enum Outcome {
     Congested = 12,
     /// The kernel would not take the outer header off: to the stack as it came, or dropped where it was half off.
     NotRemoved = 13,
+    /// A tunnel to another host, which this one forwards: to the stack as it came.
+    OtherHost = 14,
 }
 
 impl Outcome {
     /// All of them, each at the index of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ipv4InIpv4,
         Self::Ipv6InIpv4,
         Self::Ipv4InIpv6,
@@ -94,6 +96,7 @@ impl Outcome {
         Self::Malformed,
         Self::Congested,
         Self::NotRemoved,
+        Self::OtherHost,
     ];
 
     /// The word for it in `tollgate decap --status`.
@@ -114,6 +117,7 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::Congested => "congested",
             Self::NotRemoved => "not_removed",
+            Self::OtherHost => "other_host",
         }
     }
 

@@ -56,6 +56,9 @@ pub trait Rules {
     /// The destination port of GUE, as it loads.
     fn gue_port(&self) -> u16;
 
+    /// Whether tunnels to this address are taken: it is this host's.
+    fn is_own(&self, address: &Address) -> bool;
+
     /// Whether tunnels from this address are taken.
     fn is_source(&self, address: &Address) -> bool;
 
@@ -110,14 +113,19 @@ pub fn decide(frame: &impl Frame, rules: &impl Rules) -> Decision {
         }
         (inside, at) = (gue.inside, at + usize::from(gue.len));
     }
-    let source = if outer.is_v6 {
+    let (source, to) = if outer.is_v6 {
         let Some(head) = frame.at::<{ ETHERNET + IPV6 }>(0) else {
             return Decision::only(Outcome::NotOurs);
         };
-        v6_at::<22, _>(head)
+        (v6_at::<22, _>(head), v6_at::<38, _>(head))
     } else {
-        Address::v4(u32_at::<26, _>(head))
+        let [source, to] = [u32_at::<26, _>(head), u32_at::<30, _>(head)];
+        (Address::v4(source), Address::v4(to))
     };
+    // A host that forwards sees the tunnels to backends behind it as well.
+    if !rules.is_own(&to) {
+        return Decision::only(Outcome::OtherHost);
+    }
     if !rules.is_source(&source) {
         return Decision::only(Outcome::RefusedSource);
     }

@@ -30,6 +30,10 @@ impl Rules for All {
         6080_u16.to_be()
     }
 
+    fn is_own(&self, _: &Address) -> bool {
+        true
+    }
+
     fn is_source(&self, _: &Address) -> bool {
         true
     }

@@ -7,15 +7,15 @@ use core::ffi::c_long;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        __sk_buff, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_ADJ_ROOM_NO_CSUM_RESET, BPF_F_RECOMPUTE_CSUM,
-        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, xdp_action,
+        __sk_buff, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_ADJ_ROOM_NO_CSUM_RESET, BPF_F_NO_PREALLOC,
+        BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, xdp_action,
     },
     helpers::{
         bpf_l3_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_pull_data,
         bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
     },
     macros::{classifier, map, xdp},
-    maps::{Array, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
     programs::{TcContext, XdpContext},
 };
 use tollgate_common::{
@@ -32,6 +32,11 @@ use tollgate_ebpf::{
 /// The addresses inside that packets are taken out for.
 #[map]
 static VIPS: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(PREFIXES, 0);
+
+/// The addresses of this host that tunnels are taken at.
+#[map]
+static ADDRESSES: HashMap<[u32; 5], u32> =
+    HashMap::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 
 /// Where tunnels may come from.
 #[map]
@@ -99,6 +104,12 @@ impl Rules for Maps {
     #[inline(always)]
     fn gue_port(&self) -> u16 {
         SETTINGS.get(0).map_or(0, |port| *port as u16)
+    }
+
+    #[inline(always)]
+    fn is_own(&self, address: &Address) -> bool {
+        // SAFETY: only whether it is there is asked, and the map is never written again.
+        unsafe { ADDRESSES.get(&address.0) }.is_some()
     }
 
     #[inline(always)]

@@ -9,12 +9,13 @@
 //! |---|---|
 //! | `link_xdp` or `link_tcx` | what keeps the program attached |
 //! | `prog_clsact` | the program, where a classic filter keeps it attached |
-//! | `vips`, `sources`, `settings` | what is taken, for `--status` |
+//! | `vips`, `addresses`, `sources`, `settings` | what is taken, for `--status` |
 //! | `outcomes` | per-CPU counts |
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -25,15 +26,15 @@ mod attach;
 mod config;
 mod error;
 pub mod object;
-mod prefix;
 
 pub use attach::{How, Report};
 pub use config::{Config, DEFAULT_GUE_PORT, Mode, default_sources};
 pub use error::DecapError;
-pub use prefix::{Prefix, PrefixError};
+pub use crate::prefix::{Prefix, PrefixError};
 
 use crate::{
-    netlink::{Device, Netlink},
+    model::Unfit,
+    netlink::{Device, Netlink, address_of},
     pins::{self, Lock, PinsError},
 };
 use attach::Standing;
@@ -54,6 +55,8 @@ pub struct Status {
     pub detached: Option<String>,
     /// The addresses inside that packets are taken out for.
     pub vips: Vec<Prefix>,
+    /// The addresses of this host that tunnels are taken at.
+    pub addresses: Vec<IpAddr>,
     /// Where tunnels may come from.
     pub sources: Vec<Prefix>,
     /// The UDP port of GUE.
@@ -101,6 +104,21 @@ fn put(config: &Config, folder: &Path, device: &Device) -> Result<Report, DecapE
     Ok(report)
 }
 
+/// The addresses of this host that balancers can send tunnels to: all of this network namespace but loopback and
+/// link-local ones. VIPs are left out, so that it does not matter whether they stand on `lo` yet.
+///
+/// # Errors
+/// [`DecapError::Netlink`].
+pub async fn own_addresses(vips: &[Prefix]) -> Result<Vec<IpAddr>, DecapError> {
+    let messages = Netlink::open()?.addresses().await?;
+    let is_own = |address: &IpAddr| {
+        Unfit::check(*address).is_ok() && !vips.iter().any(|vip| vip.covers(*address))
+    };
+    let addresses = messages.iter().filter_map(address_of).filter(is_own);
+    // One address may stand on several interfaces.
+    Ok(addresses.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
 /// Removes the program of an interface, or of all; how many interfaces had one.
 ///
 /// # Errors
@@ -141,7 +159,7 @@ pub async fn status(bpffs: &Path, interface: Option<&str>) -> Result<Vec<Status>
             Err(error) => return Err(error),
             Ok(device) => Standing::look(&folder, &device)?,
         };
-        let [vips, sources, settings] = RULES.map(|pin| folder.join(pin));
+        let [vips, addresses, sources, settings] = RULES.map(|pin| folder.join(pin));
         let counts = object::outcomes(opened(&folder.join(OUTCOMES))?)
             .map_err(|error| DecapError::map(&folder.join(OUTCOMES), error))?;
         found.push(Status {
@@ -149,6 +167,8 @@ pub async fn status(bpffs: &Path, interface: Option<&str>) -> Result<Vec<Status>
             attached,
             detached,
             vips: prefixes(&vips)?,
+            addresses: object::addresses(opened(&addresses)?)
+                .map_err(|error| DecapError::map(&addresses, error))?,
             sources: prefixes(&sources)?,
             gue_port: object::gue_port(opened(&settings)?)
                 .map_err(|error| DecapError::map(&settings, error))?,
@@ -162,7 +182,7 @@ pub async fn status(bpffs: &Path, interface: Option<&str>) -> Result<Vec<Status>
 }
 
 /// The pins of what is taken.
-const RULES: [&str; 3] = ["vips", "sources", "settings"];
+const RULES: [&str; 4] = ["vips", "addresses", "sources", "settings"];
 const OUTCOMES: &str = "outcomes";
 
 fn folder(bpffs: &Path, interface: &str) -> PathBuf {

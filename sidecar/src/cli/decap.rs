@@ -1,6 +1,7 @@
 //! `tollgate decap`.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -14,7 +15,7 @@ Exit codes: 0 done, 1 refused by the system, 2 usage.
 
 Examples:
   tollgate decap --interface eth0 --vip 203.0.113.10 --vip 2001:db8:113::10
-  tollgate decap --interface eth0 --vip 203.0.113.0/24 --from 172.16.0.0/16 --mode tc
+  tollgate decap --interface eth0 --vip 203.0.113.0/24 --to 10.0.0.21 --from 172.16.0.0/16 --mode tc
   tollgate decap --status
   tollgate decap --down";
 
@@ -27,6 +28,10 @@ pub struct Args {
     /// An address that services have, or a prefix of them; may be repeated. Packets to any other stay in their tunnel.
     #[arg(long = "vip", value_name = "ADDRESS|PREFIX", required_unless_present_any = ["down", "status"])]
     vips: Vec<Prefix>,
+    /// An address of this host that balancers have as a backend, in place of all that it has now; may be repeated. Tunnels
+    /// to any other pass as they came.
+    #[arg(long = "to", value_name = "ADDRESS")]
+    addresses: Vec<IpAddr>,
     /// Where tunnels may come from, in place of 172.16.0.0/16 and 100::/64, which balancers send from; may be repeated.
     #[arg(long = "from", value_name = "PREFIX")]
     sources: Vec<Prefix>,
@@ -40,10 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = BPFFS)]
     bpffs: PathBuf,
     /// Remove what was attached.
-    #[arg(long, conflicts_with_all = ["vips", "sources", "mode", "gue_port", "status"])]
+    #[arg(long, conflicts_with_all = ["vips", "addresses", "sources", "mode", "gue_port", "status"])]
     down: bool,
     /// Print what is attached, and the packets that it met.
-    #[arg(long, conflicts_with_all = ["vips", "sources", "mode", "gue_port"])]
+    #[arg(long, conflicts_with_all = ["vips", "addresses", "sources", "mode", "gue_port"])]
     status: bool,
     /// Print the status as JSON.
     #[arg(long, requires = "status")]
@@ -97,7 +102,13 @@ pub async fn run(args: &Args) -> Result<String, DecapError> {
             ),
         });
     }
+    let addresses = if args.addresses.is_empty() {
+        decap::own_addresses(&args.vips).await?
+    } else {
+        args.addresses.clone()
+    };
     let config = Config {
+        addresses,
         interface: interface.unwrap_or_default().to_owned(),
         mode: args.mode.into(),
         vips: args.vips.clone(),
@@ -120,7 +131,8 @@ pub const fn code(error: &DecapError) -> u8 {
         DecapError::NoVips
         | DecapError::WideVip(_)
         | DecapError::Vip(..)
-        | DecapError::TooMany(..) => 2,
+        | DecapError::TooMany(..)
+        | DecapError::Address(..) => 2,
         _ => 1,
     }
 }
@@ -129,12 +141,13 @@ fn done(config: &Config, report: &Report) -> String {
     let Config {
         interface,
         vips,
+        addresses,
         sources,
         gue_port,
         ..
     } = config;
     let mut text = format!(
-        "{interface}: packets in IP in IP, or GUE to UDP port {gue_port}, are decapsulated by {}: {}.{}\n  for  {}\n  from {}\n",
+        "{interface}: packets in IP in IP, or GUE to UDP port {gue_port}, are decapsulated by {}: {}.{}\n  for  {}\n  to   {}\n  from {}\n",
         words(report.how),
         report.why,
         if report.replaced {
@@ -143,6 +156,7 @@ fn done(config: &Config, report: &Report) -> String {
             ""
         },
         list(vips),
+        list(addresses),
         list(sources),
     );
     // Writing into a String cannot fail.
@@ -182,8 +196,8 @@ fn host(vip: Prefix) -> String {
     format!("{}/{}", vip.address(), vip.bits())
 }
 
-fn list(prefixes: &[Prefix]) -> String {
-    let each: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
+fn list<T: ToString>(all: &[T]) -> String {
+    let each: Vec<String> = all.iter().map(T::to_string).collect();
     each.join(", ")
 }
 
@@ -213,8 +227,9 @@ fn table(found: &[Status]) -> String {
         }
         let _ = writeln!(
             text,
-            "  for  {}\n  from {}",
+            "  for  {}\n  to   {}\n  from {}",
             list(&one.vips),
+            list(&one.addresses),
             list(&one.sources)
         );
         for (word, packets) in &one.packets {

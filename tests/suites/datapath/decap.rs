@@ -18,6 +18,8 @@ const CLIENT: [IpAddr; 2] = [v4([198, 51, 100, 7]), v6(0xc1)];
 const VIP: [IpAddr; 2] = [v4([203, 0, 113, 10]), v6(0x10)];
 const OTHER: [IpAddr; 2] = [v4([203, 0, 114, 10]), v6(0x99)];
 const BACKEND: [IpAddr; 2] = [v4([10, 0, 0, 2]), v6(0xb)];
+/// Another backend, which this host forwards to.
+const NEIGHBOUR: [IpAddr; 2] = [v4([10, 0, 0, 3]), v6(0xc)];
 const BALANCER: [IpAddr; 2] = [
     v4([172, 16, 3, 4]),
     IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 7, 8)),
@@ -51,6 +53,7 @@ const FAMILIES: [usize; 2] = [0, 1];
 #[derive(Clone, Debug)]
 struct Tunnel {
     source: IpAddr,
+    to: IpAddr,
     outer_ecn: u8,
     shim: Shim,
     port: u16,
@@ -61,6 +64,7 @@ impl Tunnel {
     fn new(outer: usize, shim: Shim, inner: Vec<u8>) -> Self {
         Self {
             source: BALANCER[outer],
+            to: BACKEND[outer],
             outer_ecn: 0,
             shim,
             port: DEFAULT_GUE_PORT,
@@ -88,11 +92,8 @@ impl Tunnel {
     }
 
     fn around(&self, next: IpNumber, payload: &[u8]) -> Vec<u8> {
-        match self.source {
-            IpAddr::V4(source) => {
-                let IpAddr::V4(to) = BACKEND[0] else {
-                    unreachable!()
-                };
+        match (self.source, self.to) {
+            (IpAddr::V4(source), IpAddr::V4(to)) => {
                 let mut ip =
                     Ipv4Header::new(payload.len() as u16, 64, next, source.octets(), to.octets())
                         .unwrap();
@@ -101,10 +102,7 @@ impl Tunnel {
                 ip.header_checksum = ip.calc_header_checksum();
                 around(EtherType::IPV4, &[&ip.to_bytes()[..], payload].concat())
             }
-            IpAddr::V6(source) => {
-                let IpAddr::V6(to) = BACKEND[1] else {
-                    unreachable!()
-                };
+            (IpAddr::V6(source), IpAddr::V6(to)) => {
                 let ip = Ipv6Header {
                     traffic_class: self.outer_ecn,
                     payload_length: payload.len() as u16,
@@ -116,6 +114,7 @@ impl Tunnel {
                 };
                 around(EtherType::IPV6, &[&ip.to_bytes()[..], payload].concat())
             }
+            _ => unreachable!(),
         }
     }
 }
@@ -181,6 +180,7 @@ pub(crate) fn bench() -> Object {
         vips: ["203.0.113.0/24", "2001:db8:113::10"]
             .map(|vip| vip.parse().unwrap())
             .into(),
+        addresses: BACKEND.into(),
         sources: default_sources(),
         gue_port: DEFAULT_GUE_PORT,
         bpffs: "/nowhere".into(),
@@ -393,6 +393,30 @@ fn only_balancers_tunnels_to_vips_are_touched() {
         if shim != Shim::None {
             let port = Tunnel { port: 6081, ..good }.frame();
             bench.check("another port", &port, Outcome::NotOurs, Some(&port));
+        }
+    }
+}
+
+#[test]
+fn tunnels_in_transit_are_not_opened() {
+    let mut bench = Bench::new();
+    for (outer, inner, shim) in kinds() {
+        for source in [BALANCER, STRANGER] {
+            let tunnel = Tunnel {
+                source: source[outer],
+                to: NEIGHBOUR[outer],
+                ..Tunnel::new(outer, shim, datagram(VIP[inner], 0))
+            };
+            let frame = tunnel.frame();
+            let what = format!("{shim:?}, to another host");
+            bench.check(&what, &frame, Outcome::OtherHost, Some(&frame));
+            // Nor is anything dropped that the next host may judge.
+            let frame = Tunnel {
+                inner: tunnel.inner[..10].to_vec(),
+                ..tunnel
+            }
+            .frame();
+            bench.check(&what, &frame, Outcome::OtherHost, Some(&frame));
         }
     }
 }

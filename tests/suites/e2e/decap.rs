@@ -290,6 +290,16 @@ fn without_the_source_or_the_vip_nothing_is_taken_out() {
         &["--vip", "203.0.113.44", "--from", "172.16.0.0/12"],
         outcome
     ));
+    // A tunnel to another address is another host's.
+    assert!(!arrives(
+        &["--vip", "203.0.113.44", "--to", "192.0.2.1"],
+        "other_host"
+    ));
+    let own = site.backend.v4.to_string();
+    assert!(arrives(
+        &["--vip", "203.0.113.44", "--to", "192.0.2.1", "--to", &own],
+        outcome
+    ));
 }
 
 #[test]
@@ -327,6 +337,21 @@ fn another_call_replaces_the_configuration_and_down_leaves_nothing() {
     assert_ne!(program(&site), before);
     let status = site.status();
     assert_eq!(status["vips"], serde_json::json!(["203.0.113.44"]));
+    // The host's, but for loopback and link-local ones; the other VIPs on `lo` are its addresses too.
+    let addresses = status["addresses"].as_array().unwrap();
+    let has = |address: IpAddr| addresses.contains(&Value::from(address.to_string()));
+    assert!(
+        has(site.backend.v4.into()) && has(site.backend.v6.into()),
+        "{status:#}"
+    );
+    assert!(!has(vip_v4(44)) && has(vip_v4(46)), "{status:#}");
+    assert!(
+        addresses.iter().all(|one| {
+            let text = one.as_str().unwrap();
+            !text.starts_with("127.") && !text.starts_with("fe80:") && text != "::1"
+        }),
+        "{status:#}"
+    );
     assert_eq!(
         status["sources"],
         serde_json::json!(["172.16.0.0/16", "100::/64"])
@@ -395,6 +420,10 @@ fn refusals_name_the_cure() {
         "fewer than 8 bits",
     );
     refused(&["--interface", UPLINK, "--vip", "127.0.0.1"], "loopback");
+    refused(
+        &["--interface", UPLINK, vip[0], vip[1], "--to", "fe80::1"],
+        "--to fe80::1: it is a link-local address",
+    );
     refused(
         &[&["--interface", "eth9"], &vip[..]].concat(),
         "there is no interface `eth9`",

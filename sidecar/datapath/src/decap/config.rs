@@ -1,7 +1,7 @@
 //! What the user chooses about a backend host; a leaf.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
 
@@ -10,8 +10,8 @@ use tollgate_common::{
     decap::PREFIXES,
 };
 
-use super::{error::DecapError, prefix::Prefix};
-use crate::model::Unfit;
+use super::error::DecapError;
+use crate::{model::Unfit, prefix::Prefix};
 
 /// The port of GUE, unless another one is named (IANA's).
 pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
@@ -37,6 +37,8 @@ pub struct Config {
     pub mode: Mode,
     /// The addresses inside that packets are taken out for; at least one.
     pub vips: Vec<Prefix>,
+    /// The addresses of this host that tunnels are taken at; at least one.
+    pub addresses: Vec<IpAddr>,
     /// Where tunnels may come from.
     pub sources: Vec<Prefix>,
     /// The UDP port of GUE.
@@ -62,7 +64,8 @@ impl Config {
     /// Checks what the kernel would not.
     ///
     /// # Errors
-    /// [`DecapError::NoVips`], [`DecapError::WideVip`], [`DecapError::Vip`], [`DecapError::TooMany`].
+    /// [`DecapError::NoVips`], [`DecapError::WideVip`], [`DecapError::Vip`], [`DecapError::TooMany`],
+    /// [`DecapError::NoAddresses`], [`DecapError::Address`], [`DecapError::TooManyAddresses`].
     pub fn check(&self) -> Result<(), DecapError> {
         if self.vips.is_empty() {
             return Err(DecapError::NoVips);
@@ -71,6 +74,14 @@ impl Config {
             if list.len() > PREFIXES as usize {
                 return Err(DecapError::TooMany(what, list.len()));
             }
+        }
+        match self.addresses.len() {
+            0 => return Err(DecapError::NoAddresses),
+            count if count > PREFIXES as usize => return Err(DecapError::TooManyAddresses(count)),
+            _ => {}
+        }
+        for address in &self.addresses {
+            Unfit::check(*address).map_err(|why| DecapError::Address(*address, why))?;
         }
         for vip in &self.vips {
             if vip.is_wide() {

@@ -1,15 +1,15 @@
 //! Why nothing was attached, removed or shown.
 
-use std::{io, path::Path};
+use std::{io, net::IpAddr, path::Path};
 
 use aya::{
     maps::MapError,
     programs::{ProgramError, links::LinkError},
 };
 
-use super::prefix::Prefix;
 use crate::{
     attach::AttachError, model::Unfit, netlink::NetlinkError, object::ObjectError, pins::PinsError,
+    prefix::Prefix,
 };
 use tollgate_common::decap::PREFIXES;
 
@@ -32,6 +32,19 @@ pub enum DecapError {
         "{1} times {0} is more than the {PREFIXES} that are held; join them to shorter prefixes"
     )]
     TooMany(&'static str, usize),
+    /// Nothing would be taken.
+    #[error(
+        "this host has no address that tunnels can be sent to; give it one, or name by --to ADDRESS the one that it will have"
+    )]
+    NoAddresses,
+    /// No balancer sends to it.
+    #[error("--to {0}: {1}")]
+    Address(IpAddr, Unfit),
+    /// More than the map holds.
+    #[error(
+        "{0} addresses are more than the {PREFIXES} that are held; name by --to ADDRESS those that the balancers have as backends"
+    )]
+    TooManyAddresses(usize),
     /// No such device.
     #[error(
         "there is no interface `{0}` in this network namespace; name the one that the balancers' packets arrive on (`ip link` lists them)"

@@ -1,19 +1,22 @@
 //! The backend hosts' object: its maps filled, its programs loaded when they are asked for.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{
-        Array, Map, MapError, PerCpuArray,
+        Array, HashMap, Map, MapError, PerCpuArray,
         lpm_trie::{Key, LpmTrie},
     },
     programs::{SchedClassifier, Xdp},
 };
 use tollgate_common::decap::{Address, Outcome};
 
-use super::{config::Config, error::DecapError, prefix::Prefix};
-use crate::object::{ObjectError, is_permission, program, refused};
+use super::{config::Config, error::DecapError};
+use crate::{
+    object::{ObjectError, is_permission, program, refused},
+    prefix::Prefix,
+};
 
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
@@ -25,9 +28,10 @@ pub const XDP: &str = "tollgate_decap_xdp";
 /// Name of the TC program inside the object.
 pub const TC: &str = "tollgate_decap_tc";
 /// The maps of what is taken.
-pub(super) const RULES: [&str; 3] = [VIPS, SOURCES, SETTINGS];
+pub(super) const RULES: [&str; 4] = [VIPS, ADDRESSES, SOURCES, SETTINGS];
 
 const VIPS: &str = "VIPS";
+const ADDRESSES: &str = "ADDRESSES";
 const SOURCES: &str = "SOURCES";
 const SETTINGS: &str = "SETTINGS";
 const OUTCOMES: &str = "OUTCOMES";
@@ -40,7 +44,7 @@ impl Object {
     /// it they live as long as the object.
     ///
     /// # Errors
-    /// [`ObjectError`], or a prefix that was not written.
+    /// [`ObjectError`], or an entry that was not written.
     pub fn load(config: &Config, outcomes: Option<&Path>) -> Result<Self, DecapError> {
         if OBJECT.0.is_empty() {
             return Err(ObjectError::Stub.into());
@@ -59,6 +63,13 @@ impl Object {
         let mut object = Self(ebpf);
         for (map, prefixes) in [(VIPS, &config.vips), (SOURCES, &config.sources)] {
             object.fill(map, prefixes)?;
+        }
+        let failed = |error| DecapError::Map(ADDRESSES.to_owned(), Box::new(error));
+        let mut own: HashMap<_, [u32; 5], u32> =
+            object.map(ADDRESSES)?.try_into().map_err(failed)?;
+        for address in &config.addresses {
+            own.insert(Prefix::from(*address).key().1.0, 1, 0)
+                .map_err(failed)?;
         }
         let failed = |error| DecapError::Map(SETTINGS.to_owned(), Box::new(error));
         let mut settings: Array<_, u32> = object.map(SETTINGS)?.try_into().map_err(failed)?;
@@ -131,6 +142,17 @@ pub(super) fn prefixes(map: Map) -> Result<Vec<Prefix>, MapError> {
         let key = key?;
         all.push(Prefix::from_key(key.prefix_len(), Address(key.data())));
     }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// The addresses of a map, sorted.
+pub(super) fn addresses(map: Map) -> Result<Vec<IpAddr>, MapError> {
+    let map: HashMap<_, [u32; 5], u32> = map.try_into()?;
+    let each = map
+        .keys()
+        .map(|key| Ok(Prefix::from_key(Address::WHOLE, Address(key?)).address()));
+    let mut all: Vec<_> = each.collect::<Result<_, MapError>>()?;
     all.sort_unstable();
     Ok(all)
 }

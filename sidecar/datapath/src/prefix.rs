@@ -40,7 +40,7 @@ impl Prefix {
     const LEAST_V6: u8 = 16;
 
     /// The network of `bits` that an address is in; of more bits than it has, the address.
-    pub(super) fn of(address: IpAddr, bits: u8) -> Self {
+    pub(crate) fn of(address: IpAddr, bits: u8) -> Self {
         match address {
             IpAddr::V4(ip) => {
                 let bits = bits.min(32);
@@ -74,15 +74,20 @@ impl Prefix {
     }
 
     /// Whether it is too wide for a VIP.
-    pub(super) const fn is_wide(self) -> bool {
+    pub(crate) const fn is_wide(self) -> bool {
         match self.address {
             IpAddr::V4(_) => self.bits < Self::LEAST_V4,
             IpAddr::V6(_) => self.bits < Self::LEAST_V6,
         }
     }
 
+    /// Whether an address is in it.
+    pub(crate) fn covers(self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4() && Self::of(address, self.bits) == self
+    }
+
     /// As the maps take it: length and address.
-    pub(super) fn key(self) -> (u32, Address) {
+    pub(crate) fn key(self) -> (u32, Address) {
         let address = match self.address {
             IpAddr::V4(ip) => Address::v4(u32::from_ne_bytes(ip.octets())),
             IpAddr::V6(ip) => {
@@ -99,7 +104,7 @@ impl Prefix {
     }
 
     /// From a map's key.
-    pub(super) fn from_key(len: u32, address: Address) -> Self {
+    pub(crate) fn from_key(len: u32, address: Address) -> Self {
         let [_, a, b, c, d] = address.0;
         let bits = len.saturating_sub(Address::FAMILY) as u8;
         let address = if address.is_v4() {
@@ -112,6 +117,13 @@ impl Prefix {
             Ipv6Addr::from(octets).into()
         };
         Self::of(address, bits)
+    }
+}
+
+/// One address.
+impl From<IpAddr> for Prefix {
+    fn from(address: IpAddr) -> Self {
+        Self::of(address, u8::MAX)
     }
 }
 
@@ -181,6 +193,19 @@ mod tests {
             let (len, key) = prefix.key();
             assert_eq!(Prefix::from_key(len, key), prefix);
         }
+    }
+
+    #[test]
+    fn prefixes_cover_their_own_addresses_only() {
+        let covers = |prefix: &str, address: &str| {
+            let prefix: Prefix = prefix.parse().unwrap();
+            prefix.covers(address.parse().unwrap())
+        };
+        assert!(covers("203.0.113.0/24", "203.0.113.255"));
+        assert!(!covers("203.0.113.0/24", "203.0.112.255"));
+        assert!(covers("2001:db8::/64", "2001:db8::ffff"));
+        assert!(!covers("2001:db8::1", "2001:db8::2"));
+        assert!(!covers("0.0.0.0/0", "::1") && !covers("::/0", "127.0.0.1"));
     }
 
     #[test]
