@@ -27,8 +27,11 @@ pub struct Tables {
     pub guards: Word64,
     /// Second of Unix time at which these tables were made: what they remember of flows begins there.
     pub made: Word64,
+    /// First fragments that each CPU may note in a second; a flood guard too. Beyond, they are sent on, and the later ones
+    /// of their packets are lost.
+    pub fragments: Word64,
     /// Always 0; keeps what follows on cache lines.
-    pub reserved: [Word64; 3],
+    pub reserved: [Word64; 2],
     /// The service table: cuckoo, one entry a cell, two cells a key.
     pub cells: [Cell; CELLS],
     /// The shapes of services, twice, so that one set is written while the other is in use; of IPv4, then of IPv6, the one
@@ -129,7 +132,8 @@ impl Tables {
             shaped: Word64::zero(),
             guards: Word64::zero(),
             made: Word64::zero(),
-            reserved: [const { Word64::zero() }; 3],
+            fragments: Word64::zero(),
+            reserved: [const { Word64::zero() }; 2],
             cells: [const { Cell::zero() }; CELLS],
             shapes: [const { [const { [const { Shape::zero() }; SHAPES] }; 2] }; 2],
             backends: [const { Backend::zero() }; BACKENDS],

@@ -51,9 +51,9 @@ static PINS: HashMap<PinKey, Pin> = HashMap::with_max_entries(FLOWS as u32, BPF_
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
     LruHashMap::with_max_entries(PIECES as u32, 0);
 
-/// What each CPU has done in this second: pins, ICMP messages.
+/// What each CPU has done in this second: pins, ICMP messages, first fragments noted.
 #[map]
-static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(2, 0);
+static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(3, 0);
 
 /// How often something was done in a second.
 #[repr(C)]
@@ -129,6 +129,11 @@ impl Memory for Maps {
     #[inline(always)]
     fn may_tell(&mut self, now: u32, limit: u32) -> bool {
         Self::within(1, now, limit)
+    }
+
+    #[inline(always)]
+    fn may_note(&mut self, now: u32, limit: u32) -> bool {
+        Self::within(2, now, limit)
     }
 
     #[inline(always)]

@@ -23,6 +23,9 @@ pub trait Memory {
     /// Whether this CPU may make one more pin in this second, of `limit`.
     fn may_pin(&mut self, now: u32, limit: u32) -> bool;
 
+    /// Whether this CPU may note one more first fragment in this second, of `limit`.
+    fn may_note(&mut self, now: u32, limit: u32) -> bool;
+
     /// Whether this CPU may send one more ICMP message in this second, of `limit`.
     fn may_tell(&mut self, now: u32, limit: u32) -> bool;
 
@@ -54,6 +57,7 @@ pub mod host {
         pins: HashMap<PinKey, Pin>,
         pieces: HashMap<FragmentKey, Fragment>,
         pinned: (u32, u32),
+        noted: (u32, u32),
         told: (u32, u32),
     }
 
@@ -117,6 +121,10 @@ pub mod host {
 
         fn may_pin(&mut self, now: u32, limit: u32) -> bool {
             within(&mut self.0.borrow_mut().pinned, now, limit)
+        }
+
+        fn may_note(&mut self, now: u32, limit: u32) -> bool {
+            within(&mut self.0.borrow_mut().noted, now, limit)
         }
 
         fn may_tell(&mut self, now: u32, limit: u32) -> bool {

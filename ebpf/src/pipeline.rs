@@ -195,7 +195,11 @@ fn closer<P: Packet, M: Memory + Copy>(
                     entropy: to.entropy,
                 };
                 let mut memory = memory;
-                memory.note_piece(&seen.piece(), fragment);
+                let now = memory.now();
+                // The flood guard: each may push out what another packet's later pieces are waiting for.
+                if memory.may_note(now, tables.fragments.load() as u32) {
+                    memory.note_piece(&seen.piece(), fragment);
+                }
             }
             seen.to = u64::from(to.entry) | u64::from(to.entropy) << 32;
             seen.service = u32::from(About::unpack(to.cell.about.load()).number);

@@ -298,9 +298,10 @@ fn memory(footprint: &Footprint) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / MIB);
     let mut text = format!(
-        "\ndatapath: {} for tables, {} a CPU for counters; up to {} for pins of flows while slots move\n  \
+        "\ndatapath: {} for tables, {} for fragments, {} a CPU for counters; up to {} for pins of flows while slots move\n  \
          slots {} of {}, backends {} of {}",
         mib(footprint.tables),
+        mib(footprint.fragments),
         mib(footprint.counters),
         mib(footprint.pins),
         footprint.slots,

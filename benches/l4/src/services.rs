@@ -74,6 +74,7 @@ pub fn load(here: u32, elsewhere: u32) -> Bench {
         icmp: u32::MAX,
     };
     tables.guards.store(no_limit.pack());
+    tables.fragments.store(u64::from(u32::MAX));
     for (port, every) in MOVING {
         let key = tables::key(vip(true, port, Proto::Tcp));
         let cell = tables.find(key).map(|(cell, _)| cell.region.load());

@@ -305,6 +305,29 @@ fn later_fragments_follow_the_first() {
 }
 
 #[test]
+fn as_many_first_fragments_are_noted_in_a_second_as_the_guard_says() {
+    static TABLES: Tables = Tables::zero();
+    crate::host::fill(&TABLES);
+    TABLES.fragments.store(3);
+    let memory = Table::new(0);
+    let verdict =
+        |frame: Vec<u8>| ingress(&mut Buffer::new(&frame, ROOM), &TABLES, &memory).verdict();
+    for (second, ids) in [(0, 0..5), (1, 5..10), (7, 10..15)] {
+        memory.at(second);
+        let followed = ids.map(|id| {
+            let first = verdict(piece(to(80, 64), [0x20, 0], id));
+            assert_eq!(first, Verdict::Sent, "noted or not");
+            verdict(piece(to(80, 64), [0, 8], id))
+        });
+        let lost = Verdict::Fragment;
+        assert_eq!(
+            followed.collect::<Vec<_>>(),
+            [Verdict::Sent, Verdict::Sent, Verdict::Sent, lost, lost]
+        );
+    }
+}
+
+#[test]
 fn as_many_are_told_in_a_second_as_the_guard_says() {
     static TABLES: Tables = Tables::zero();
     crate::host::fill(&TABLES);

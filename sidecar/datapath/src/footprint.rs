@@ -3,7 +3,8 @@
 use tollgate_common::{
     backend::Backend,
     counter::Counter,
-    limits::{BACKENDS, PINS, SERVICES, SLOTS},
+    fragment::{Fragment, FragmentKey},
+    limits::{BACKENDS, FRAGMENTS, PINS, SERVICES, SLOTS},
     pin::{Pin, PinKey},
     service::Cell,
     tables::{Owner, Tables},
@@ -22,6 +23,8 @@ pub struct Footprint {
     pub tables: usize,
     /// Bytes of the counters on each CPU.
     pub counters: usize,
+    /// Bytes of what is remembered of packets in fragments, however many there are.
+    pub fragments: usize,
     /// Bytes that pins may take at most, while slots move.
     pub pins: usize,
     /// Slots that are used.
@@ -78,6 +81,7 @@ impl Footprint {
             tables: size_of::<Tables>(),
             counters: BACKENDS * size_of::<Counter>()
                 + (SERVICES + 1) * Verdict::ROOM * size_of::<u64>(),
+            fragments: FRAGMENTS * (size_of::<FragmentKey>() + size_of::<Fragment>() + ELEMENT),
             pins: PINS * (size_of::<PinKey>() + size_of::<Pin>() + ELEMENT),
             slots: services.iter().map(|one| one.slots).sum(),
             most_slots: SLOTS,

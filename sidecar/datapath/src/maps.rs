@@ -26,6 +26,9 @@ const GUARDS: Guards = Guards {
     icmp: 1_000,
 };
 
+/// As many first fragments each CPU notes in a second; what one costs is what a pin costs.
+const FRAGMENTS: u64 = 65_536;
+
 /// The tables in memory: the kernel's, or some of our own to try things on.
 #[derive(Debug)]
 pub struct Mapping(NonNull<Tables>);
@@ -76,6 +79,7 @@ impl Mapping {
     /// Says what the bytes of this map mean, if it is new.
     pub fn sign(&self) {
         self.guards.store(GUARDS.pack());
+        self.fragments.store(FRAGMENTS);
         if !self.is_of_this_layout() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             self.made.store(now.map_or(0, |now| now.as_secs()));

@@ -232,6 +232,29 @@ fn syns_are_counted_as_flows_and_drops_by_service() {
     }
 }
 
+/// Each CPU may note ten first fragments in each second. However slow this machine is, some of so many are not noted.
+#[test]
+fn beyond_the_guard_first_fragments_are_sent_and_not_noted() {
+    for family in FAMILIES {
+        let mut bench = bench(family);
+        let whole = frame(family.client(), 7, vip(family, 2, "80/udp"), &[7; 200]);
+        let mut followed_before_first_loss = |limit| {
+            bench.object.tables.fragments.store(limit);
+            (0..20_000).find(|id| {
+                let first = bench.run(&piece(&whole, *id, 0, 64), 0);
+                assert_eq!(first.verdict, Verdict::Sent);
+                let later = bench.run(&piece(&whole, *id, 8, 64), 0);
+                assert!(matches!(later.verdict, Verdict::Sent | Verdict::Fragment));
+                later.verdict == Verdict::Fragment
+            })
+        };
+        assert_eq!(followed_before_first_loss(0), Some(0));
+        let followed = followed_before_first_loss(10).expect("the guard is heeded");
+        // That of the lost packet above counts for this second as well.
+        assert!(followed >= 9, "{followed}");
+    }
+}
+
 /// Each CPU may tell ten senders in each second. However slow this machine is, some packet of so many is refused.
 #[test]
 fn beyond_the_guard_nobody_is_told() {
