@@ -5,6 +5,7 @@
 //! ```text
 //!   bytes 0-5 destination MAC · 6-11 source MAC · 12-13 EtherType
 //!   IPv4  14 45 · 15 TOS · 16 length · 18 id · 20 DF · 22 TTL · 23 protocol · 24 checksum · 26 source · 30 destination
+//!         34 in the entry alone: which of bytes 28 and 29 vary
 //!   IPv6  14 6x · 15 xL · 16 LL · 18 payload length · 20 next header · 21 hop limit · 22 source · 38 destination
 //! ```
 
@@ -22,14 +23,37 @@ pub const GUE: usize = 12;
 /// The port that IANA assigned to GUE.
 pub const GUE_PORT: u16 = 6080;
 
+/// Where outer IPv4 headers come from: a prefix, whose bits behind its length tell flows apart (for RSS at the backend).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceV4 {
+    /// The first address.
+    pub address: [u8; 4],
+    /// Its length, 16 to 32: with 32 all flows come from one address.
+    pub bits: u8,
+}
+
+impl SourceV4 {
+    /// The bits of the last two octets that vary, as they load.
+    const fn varying(self) -> u16 {
+        let fixed = self.bits.saturating_sub(16) as u32;
+        match u16::MAX.checked_shr(fixed) {
+            Some(bits) => bits.to_be(),
+            None => 0,
+        }
+    }
+}
+
 /// TTL of outer headers.
 const TTL: u8 = 64;
 
-/// Outer IPv4 sources are of this network, their last 16 bits tell flows apart (for RSS at the backend). katran uses
-/// the same, so a backend's packet filter needs to know but one.
-pub const SOURCE_V4: [u8; 2] = [172, 16];
-/// Outer IPv6 sources are of the discard-only network 100::/64 (RFC 6666), their last 32 bits tell flows apart.
-pub const SOURCE_V6: [u8; 8] = [0x01, 0, 0, 0, 0, 0, 0, 0];
+/// Where outer IPv4 headers come from unless others are named. katran uses the same, so a backend's packet filter needs to
+/// know but one.
+pub const SOURCE_V4: SourceV4 = SourceV4 {
+    address: [172, 16, 0, 0],
+    bits: 16,
+};
+/// The same of IPv6, the first 96 bits: the discard-only network 100::/64 (RFC 6666). The last 32 tell flows apart.
+pub const SOURCE_V6: [u8; 12] = [0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// One backend of one service, 64 bytes. Not atomic as a whole: an entry is filled before a slot names it.
 #[repr(C, align(64))]
@@ -169,8 +193,9 @@ impl Out {
 }
 
 /// An outer header as words. What depends on the packet is 0 in it: lengths, traffic class, flow label, the varying
-/// bits of the source. An IPv4 checksum field holds the sum over all the rest, folded, not complemented. The last two
-/// bytes, which no header reaches, are the port of GUE as it loads.
+/// bits of the source. An IPv4 checksum field holds the sum over all the rest, folded, not complemented; the word that its
+/// last two bytes are in says behind them which bits of the source vary. The last two bytes of all, which no header reaches,
+/// are the port of GUE as it loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header(pub [u64; 7]);
 
@@ -183,23 +208,37 @@ impl Header {
 
     /// IPv4 around `inner` (IP protocol number of what is inside: 4 or 41, 17 for GUE).
     #[must_use]
-    pub fn ipip4(destination: [u8; 6], source: [u8; 6], to: [u8; 4], inner: u8) -> Self {
+    pub fn ipip4(
+        destination: [u8; 6],
+        source: [u8; 6],
+        from: SourceV4,
+        to: [u8; 4],
+        inner: u8,
+    ) -> Self {
         const DONT_FRAGMENT: u8 = 0x40;
         let mut ip = [0; IPV4];
         (ip[0], ip[6], ip[8], ip[9]) = (0x45, DONT_FRAGMENT, TTL, inner);
-        ip[12..14].copy_from_slice(&SOURCE_V4);
+        ip[12..16].copy_from_slice(&from.address);
         ip[16..20].copy_from_slice(&to);
         let sum = checksum::fold(checksum::sum(&ip));
         ip[10..12].copy_from_slice(&sum.to_ne_bytes());
-        Self::of(destination, source, [0x08, 0x00], &ip)
+        let mut header = Self::of(destination, source, [0x08, 0x00], &ip);
+        header.0[4] |= u64::from(from.varying()) << Self::VARYING;
+        header
     }
 
-    /// IPv6 around `inner` (IP protocol number of what is inside: 4 or 41, 17 for GUE).
+    /// IPv6 around `inner`, from an address of these 96 bits (IP protocol number of what is inside: 4 or 41, 17 for GUE).
     #[must_use]
-    pub fn ipip6(destination: [u8; 6], source: [u8; 6], to: [u8; 16], inner: u8) -> Self {
+    pub fn ipip6(
+        destination: [u8; 6],
+        source: [u8; 6],
+        from: [u8; 12],
+        to: [u8; 16],
+        inner: u8,
+    ) -> Self {
         let mut ip = [0; IPV6];
         (ip[0], ip[6], ip[7]) = (0x60, inner, TTL);
-        ip[8..16].copy_from_slice(&SOURCE_V6);
+        ip[8..20].copy_from_slice(&from);
         ip[24..40].copy_from_slice(&to);
         Self::of(destination, source, [0x86, 0xdd], &ip)
     }
@@ -210,6 +249,9 @@ impl Header {
         self.0[6] |= (port.to_be() as u64) << Self::PORT;
         self
     }
+
+    /// Bit of an IPv4 header's word 4 from which on it says which bits of the source vary.
+    pub const VARYING: u32 = 16;
 
     /// Bit of the port in the last word.
     pub const PORT: u32 = 48;

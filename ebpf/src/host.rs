@@ -2,7 +2,7 @@
 //! become of a frame.
 
 use tollgate_common::{
-    backend::{Backend, ETHERNET, GUE, Header, IPV4, IPV6, Kind, Out},
+    backend::{Backend, ETHERNET, GUE, Header, IPV4, IPV6, Kind, Out, SOURCE_V4, SOURCE_V6},
     checksum, flow,
     service::{About, Action, ICMP, ICMPV6, Key, Region, Scope, TCP, UDP},
     slot::Slot,
@@ -169,10 +169,10 @@ fn write_backend(backend: &Backend, kind: Kind, inner: u8, out: Out) {
     let to6 = documentation(0xff, 21);
     let header = match kind {
         Kind::L2 => Header::l2(NEXT, NODE),
-        Kind::Ipip4 => Header::ipip4(NEXT, NODE, [10, 0, 0, 21], inner),
-        Kind::Ipip6 => Header::ipip6(NEXT, NODE, to6, inner),
-        Kind::Gue4 => Header::ipip4(NEXT, NODE, [10, 0, 0, 21], UDP).gue(6080),
-        Kind::Gue6 => Header::ipip6(NEXT, NODE, to6, UDP).gue(6080),
+        Kind::Ipip4 => Header::ipip4(NEXT, NODE, SOURCE_V4, [10, 0, 0, 21], inner),
+        Kind::Ipip6 => Header::ipip6(NEXT, NODE, SOURCE_V6, to6, inner),
+        Kind::Gue4 => Header::ipip4(NEXT, NODE, SOURCE_V4, [10, 0, 0, 21], UDP).gue(6080),
+        Kind::Gue6 => Header::ipip6(NEXT, NODE, SOURCE_V6, to6, UDP).gue(6080),
     };
     for (word, value) in backend.header.iter().zip(header.0) {
         word.store(value);

@@ -107,7 +107,8 @@ fn around4<const N: usize>(
     }
     let head = packet.head_mut::<N>().ok_or(Verdict::NoHeadroom)?;
     let len = u64::from((segment.len + (N - ETHERNET) as u16).to_be());
-    let source = u64::from(entropy & 0xffff);
+    let last = word(backend, 4);
+    let source = u64::from(entropy) & last >> Header::VARYING;
     let partial = word(backend, 3);
     let sum = (partial & 0xffff) + len + (u64::from(segment.class) << 8) + source;
     let checksum = u64::from(!checksum::fold_few(sum));
@@ -120,7 +121,7 @@ fn around4<const N: usize>(
     );
     put64(head, 16, word(backend, 2) | len);
     put64(head, 24, partial & !0xffff | checksum | source << SOURCE);
-    put16(head, 32, word(backend, 4) as u16);
+    put16(head, 32, last as u16);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tollgate::app::{CHECKS, Gate, StartError};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
 use tollgate_datapath::footprint::Footprint;
+use tollgate_datapath::model::{Deliver, Model, Service};
 use tracing::Level;
 
 #[global_allocator]
@@ -286,6 +287,7 @@ fn check(path: &Path) -> ExitCode {
             }
             if let Some(datapath) = &config.datapath {
                 text.push_str(&memory(&Footprint::of(&datapath.model)));
+                text.push_str(&tunnels(&datapath.model));
             }
             say(&text);
             ExitCode::SUCCESS
@@ -314,6 +316,16 @@ fn memory(footprint: &Footprint) -> String {
         text.push_str(&format!("\n  {}: {slots} slots, {bytes:.0} KiB", one.name));
     }
     text
+}
+
+/// What backends are to be told of tunnels, where there are any.
+fn tunnels(model: &Model) -> String {
+    let is_tunnelled = |one: &Service| matches!(one.deliver, Deliver::Ipip(_) | Deliver::Gue(_));
+    if !model.services.iter().any(is_tunnelled) {
+        return String::new();
+    }
+    let ([v4, v6], port) = (model.tunnel.sources(), model.tunnel.gue_port());
+    format!("\n  tunnels come from {v4} and {v6}; gue goes to UDP port {port}")
 }
 
 async fn status(socket: &Path, json: bool) -> ExitCode {

@@ -74,14 +74,14 @@ pub struct Tunnelled {
     pub class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Of GUE the UDP source port.
-    pub gue: Option<u16>,
+    /// Of GUE the UDP source and destination port.
+    pub gue: Option<(u16, u16)>,
     /// The packet inside.
     pub inner: Vec<u8>,
 }
 
 /// Reads a tunnelled frame and checks all that does not depend on who sent it: versions, lengths, the header checksum,
-/// the protocol number inside, and of GUE its port and that nothing else is said.
+/// the protocol number inside, and of GUE that nothing else is said.
 #[must_use]
 pub fn tunnelled(frame: &[u8]) -> Tunnelled {
     let (ethernet, packet) = Ethernet2Header::from_slice(frame).expect("an Ethernet header");
@@ -125,8 +125,8 @@ pub fn tunnelled(frame: &[u8]) -> Tunnelled {
     };
     let (next, inner, gue) = match next {
         IpNumber::UDP => {
-            let (next, inner, port) = in_gue(inner);
-            (next, inner, Some(port))
+            let (next, inner, ports) = in_gue(inner);
+            (next, inner, Some(ports))
         }
         next => (next, inner, None),
     };
@@ -152,15 +152,18 @@ pub fn tunnelled(frame: &[u8]) -> Tunnelled {
     }
 }
 
-/// What is behind a UDP and a GUE header (draft-ietf-intarea-gue-09, section 3): its protocol, itself, the source port.
-fn in_gue(datagram: &[u8]) -> (IpNumber, &[u8], u16) {
-    const GUE_PORT: u16 = 6080;
+/// What is behind a UDP and a GUE header (draft-ietf-intarea-gue-09, section 3): its protocol, itself, the ports.
+fn in_gue(datagram: &[u8]) -> (IpNumber, &[u8], (u16, u16)) {
     let (udp, payload) = UdpHeader::from_slice(datagram).expect("a UDP header");
     assert_eq!(usize::from(udp.length), datagram.len(), "the UDP length");
-    assert_eq!((udp.destination_port, udp.checksum), (GUE_PORT, 0));
+    assert_eq!(udp.checksum, 0, "the UDP checksum");
     let (gue, inner) = payload.split_first_chunk::<4>().expect("a GUE header");
     assert_eq!([gue[0], gue[2], gue[3]], [0; 3], "version 0, data, no more");
-    (IpNumber(gue[1]), inner, udp.source_port)
+    (
+        IpNumber(gue[1]),
+        inner,
+        (udp.source_port, udp.destination_port),
+    )
 }
 
 /// An ICMP message that says how long packets may be.

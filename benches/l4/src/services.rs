@@ -123,7 +123,13 @@ fn model(here: u32, elsewhere: u32) -> (Model, Hops) {
             }
         }
     }
-    (Model { services }, hops)
+    (
+        Model {
+            services,
+            ..Model::default()
+        },
+        hops,
+    )
 }
 
 fn backends(is_v4: bool, network: u8) -> Vec<Backend> {

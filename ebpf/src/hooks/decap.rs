@@ -35,8 +35,7 @@ static VIPS: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(PREFIXES, 0);
 
 /// The addresses of this host that tunnels are taken at.
 #[map]
-static ADDRESSES: HashMap<[u32; 5], u32> =
-    HashMap::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
+static ADDRESSES: HashMap<[u32; 5], u32> = HashMap::with_max_entries(PREFIXES, BPF_F_NO_PREALLOC);
 
 /// Where tunnels may come from.
 #[map]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, vec::Vec};
 use etherparse::{EtherType, IpNumber, PacketBuilder, SlicedPacket};
 use proptest::prelude::*;
 use tollgate_common::{
-    backend::{Header, Kind},
+    backend::{Header, Kind, SOURCE_V4, SOURCE_V6, SourceV4},
     checksum, flow,
     service::TCP,
     slot::Slot,
@@ -137,8 +137,8 @@ proptest! {
         static V4: Tables = Tables::zero();
         static V6: Tables = Tables::zero();
         let inner = if source.is_ipv4() { IpNumber::IPV4 } else { IpNumber::IPV6 };
-        let to4 = Header::ipip4(NEXT, NODE, [10, 0, 0, 21], inner.0);
-        let to6 = Header::ipip6(NEXT, NODE, v6_vip(), inner.0);
+        let to4 = Header::ipip4(NEXT, NODE, SOURCE_V4, [10, 0, 0, 21], inner.0);
+        let to6 = Header::ipip6(NEXT, NODE, SOURCE_V6, v6_vip(), inner.0);
         for tables in [tables(&V4, to4, Kind::Ipip4, 1500), tables(&V6, to6, Kind::Ipip6, 1500)] {
             let mut before = frame(source, port, &payload);
             if source.is_ipv4() {
@@ -160,6 +160,36 @@ proptest! {
             let outer_class = if head[14] >> 4 == 4 { head[15] } else { head[14] << 4 | head[15] >> 4 };
             prop_assert_eq!(outer_class, class);
         }
+    }
+
+    #[test]
+    fn outer_sources_keep_to_their_prefix(
+        address in any::<[u8; 4]>(), bits in 16..=32_u8, v6 in any::<[u8; 12]>(), ports in proptest::collection::hash_set(any::<u16>(), 64),
+    ) {
+        static V4: Tables = Tables::zero();
+        static V6: Tables = Tables::zero();
+        let fixed = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+        let from = SourceV4 { address: (u32::from_be_bytes(address) & fixed).to_be_bytes(), bits };
+        let to4 = Header::ipip4(NEXT, NODE, from, [10, 0, 0, 21], 4);
+        let to6 = Header::ipip6(NEXT, NODE, v6, v6_vip(), 4);
+        let v4 = tables(&V4, to4, Kind::Ipip4, 1500);
+        let v6_tables = tables(&V6, to6, Kind::Ipip6, 1500);
+        let (mut set, mut all) = (0, u32::MAX);
+        for port in ports {
+            let before = frame(IpAddr::from([198, 51, 100, 7]), port, b"hello");
+            let mut packet = Buffer::new(&before, ROOM);
+            prop_assert_eq!(ingress(&mut packet, v4, &Table::new(0)).verdict(), Verdict::Sent);
+            let (header, _) = etherparse::Ipv4Header::from_slice(&packet.frame()[14..]).unwrap();
+            prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
+            let source = u32::from_be_bytes(header.source);
+            prop_assert_eq!((source & fixed).to_be_bytes(), from.address);
+            (set, all) = (set | source, all & source);
+            let mut packet = Buffer::new(&before, ROOM);
+            prop_assert_eq!(ingress(&mut packet, v6_tables, &Table::new(0)).verdict(), Verdict::Sent);
+            prop_assert_eq!(&packet.frame()[22..34], &v6);
+        }
+        // Every bit behind the prefix was met both ways: of 64 flows one set in 2^59 misses one.
+        prop_assert_eq!(set & !all, !fixed);
     }
 
     #[test]
@@ -188,7 +218,7 @@ proptest! {
     fn the_added_checksum_is_that_of_a_full_recompute(
         to in any::<[u8; 4]>(), len in 0_u16..1400, class in any::<u8>(), entropy in any::<u16>(),
     ) {
-        let header = Header::ipip4(NEXT, NODE, to, 4);
+        let header = Header::ipip4(NEXT, NODE, SOURCE_V4, to, 4);
         let mut bytes: Vec<u8> = header.0.iter().flat_map(|word| word.to_le_bytes()).collect();
         let partial = u16::from_le_bytes([bytes[24], bytes[25]]);
         let added = u64::from(partial) + u64::from(len.to_be()) + (u64::from(class) << 8) + u64::from(entropy);
@@ -205,7 +235,7 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     static TABLES: Tables = Tables::zero();
     let tables = tables(
         &TABLES,
-        Header::ipip4(NEXT, NODE, [10, 0, 0, 21], 4),
+        Header::ipip4(NEXT, NODE, SOURCE_V4, [10, 0, 0, 21], 4),
         Kind::Ipip4,
         100,
     );

@@ -30,12 +30,12 @@ pub mod object;
 pub use attach::{How, Report};
 pub use config::{Config, DEFAULT_GUE_PORT, Mode, default_sources};
 pub use error::DecapError;
-pub use crate::prefix::{Prefix, PrefixError};
 
 use crate::{
     model::Unfit,
     netlink::{Device, Netlink, address_of},
     pins::{self, Lock, PinsError},
+    prefix::Prefix,
 };
 use attach::Standing;
 use object::Object;

@@ -30,7 +30,7 @@ mod neighbours;
 pub mod netlink;
 pub mod object;
 pub mod pins;
-mod prefix;
+pub mod prefix;
 pub mod reconcile;
 mod routes;
 pub mod stats;

@@ -8,8 +8,10 @@ use std::{
 
 use tollgate_common::limits::{BACKENDS_PER_SERVICE, LISTENER_NAME, SERVICES};
 
+mod tunnel;
 mod vip;
 
+pub use tunnel::{Tunnel, TunnelError};
 pub use vip::{Proto, Vip, VipError};
 
 /// Everything that the datapath is to do.
@@ -17,6 +19,8 @@ pub use vip::{Proto, Vip, VipError};
 pub struct Model {
     /// The services; the order means nothing.
     pub services: Vec<Service>,
+    /// What outer headers say of this side.
+    pub tunnel: Tunnel,
 }
 
 /// One service: an address, and where its packets go.

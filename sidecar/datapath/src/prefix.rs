@@ -82,7 +82,8 @@ impl Prefix {
     }
 
     /// Whether an address is in it.
-    pub(crate) fn covers(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn covers(self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && Self::of(address, self.bits) == self
     }
 

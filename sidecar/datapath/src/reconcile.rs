@@ -12,7 +12,7 @@ use tollgate_common::{
 };
 
 use crate::{
-    model::Model,
+    model::{Model, Tunnel},
     stats::SlotsStatus,
     tables::{self, cuckoo},
 };
@@ -62,6 +62,8 @@ pub struct State {
     listeners: Listeners,
     /// Tables that are changed in steps, and what their slots shall say in the end.
     steps: HashMap<Key, Vec<u16>>,
+    /// What the headers of the entries say of this side, once a model was applied.
+    tunnel: Tunnel,
     /// Whether the entries are those of a model, not a predecessor's.
     applied: bool,
     /// Second at which the pins were last looked through.
@@ -163,7 +165,8 @@ impl State {
             write_owner(tables, owner, *id);
             live(tables, *id, true);
         }
-        write_entries(tables, fresh.chain(kept), hops, effects);
+        self.tunnel = model.tunnel;
+        write_entries(tables, fresh.chain(kept), hops, model.tunnel, effects);
         plan.listeners.write(tables);
         let (moved, left) = self.change_slots(tables, &mut plan, &dead, effects.now());
         self.write_services(tables, &plan, effects);
@@ -318,7 +321,7 @@ impl State {
     /// hops of entries that a predecessor left.
     pub fn refresh(&self, tables: &Tables, hops: &Hops, effects: &mut impl Effects) {
         if self.applied {
-            write_entries(tables, &self.entries, hops, effects);
+            write_entries(tables, &self.entries, hops, self.tunnel, effects);
         }
     }
 

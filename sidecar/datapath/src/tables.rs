@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use tollgate_common::{
-    backend::{GUE_PORT, Header, Kind, Out},
+    backend::{Header, Kind, Out},
     flow::Flow,
     service::{Key, Scope, TCP, UDP},
     tag::Tags,
 };
 
-use crate::model::{Proto, Vip};
+use crate::model::{Proto, Tunnel, Vip};
 
 pub mod cuckoo;
 pub mod maglev;
@@ -33,14 +33,15 @@ pub struct NextHop {
     pub tags: Tags,
 }
 
-/// The backend entry for a backend behind a next hop, whose tags have the number `vlan`: the header's words, and the word
-/// of the way out.
+/// The backend entry for a backend behind a next hop, whose tags have the number `vlan`, and tunnels that say this of
+/// themselves: the header's words, and the word of the way out.
 #[must_use]
 pub fn entry(
     vip: IpAddr,
     kind: Kind,
     backend: IpAddr,
     hop: Option<&NextHop>,
+    tunnel: Tunnel,
     vlan: u8,
 ) -> ([u64; 7], u64) {
     let Some(hop) = hop else { return ([0; 7], 0) };
@@ -55,11 +56,17 @@ pub fn entry(
     };
     let header = match (kind, backend) {
         (Kind::L2, _) => Header::l2(hop.destination, hop.source),
-        (_, IpAddr::V4(to)) => Header::ipip4(hop.destination, hop.source, to.octets(), inner),
-        (_, IpAddr::V6(to)) => Header::ipip6(hop.destination, hop.source, to.octets(), inner),
+        (_, IpAddr::V4(to)) => {
+            let (from, to) = (tunnel.source_v4(), to.octets());
+            Header::ipip4(hop.destination, hop.source, from, to, inner)
+        }
+        (_, IpAddr::V6(to)) => {
+            let (from, to) = (tunnel.source_v6(), to.octets());
+            Header::ipip6(hop.destination, hop.source, from, to, inner)
+        }
     };
     let header = match kind {
-        Kind::Gue4 | Kind::Gue6 => header.gue(GUE_PORT),
+        Kind::Gue4 | Kind::Gue6 => header.gue(tunnel.gue_port()),
         Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => header,
     };
     (header.0, Out::new(hop.ifindex, hop.mtu, kind, vlan).pack())

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tollgate_datapath::decap::{
-    self, BPFFS, Config, DEFAULT_GUE_PORT, DecapError, How, Mode, Prefix, Report, Status,
+    self, BPFFS, Config, DEFAULT_GUE_PORT, DecapError, How, Mode, Report, Status,
 };
+use tollgate_datapath::prefix::Prefix;
 
 /// Examples for `--help`.
 pub const EXAMPLE: &str = "\

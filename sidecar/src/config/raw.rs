@@ -386,6 +386,7 @@ pub(crate) struct RawDatapath {
     pub(crate) xdp: Field<RawXdp>,
     pub(crate) bpffs: Field<String>,
     pub(crate) announce: Field<RawAnnounce>,
+    pub(crate) tunnel: Field<RawTunnel>,
     pub(crate) services: List<RawService>,
 }
 
@@ -402,6 +403,14 @@ pub(crate) enum RawXdp {
 pub(crate) enum RawAnnounce {
     None,
     Neighbour,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RawTunnel {
+    pub(crate) source_v4: Field<String>,
+    pub(crate) source_v6: Field<String>,
+    pub(crate) gue_port: Field<u16>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -104,6 +104,7 @@ fn ten_thousand_flows_of_each_family_go_where_user_space_says() {
     bench.apply(
         &Model {
             services: services(4),
+            ..Model::default()
         },
         &hops,
     );
@@ -140,6 +141,7 @@ fn ten_thousand_flows_of_each_family_go_where_user_space_says() {
     bench.apply(
         &Model {
             services: services(3),
+            ..Model::default()
         },
         &hops,
     );

@@ -218,7 +218,13 @@ pub(crate) fn model() -> (Model, Hops) {
             hops.insert(family.backend(last), hop);
         }
     }
-    (Model { services }, hops)
+    (
+        Model {
+            services,
+            ..Model::default()
+        },
+        hops,
+    )
 }
 
 /// All fixtures. They are run in this order: later fragments come behind their first ones.

@@ -11,7 +11,8 @@ use tollgate_common::{
     verdict::Verdict,
 };
 use tollgate_datapath::{
-    model::{Affinity, Backend, Deliver, Model, Service, Vip},
+    model::{Affinity, Backend, Deliver, Model, Service, Tunnel, Vip},
+    prefix::Prefix,
     reconcile::Hops,
     tables::{self, NextHop},
 };
@@ -39,6 +40,11 @@ fn backends(family: Family) -> Vec<Backend> {
 
 /// Services with eight backends each, of port 80 by IP, of 81 by UDP in GUE; of 82 a client's flows stay together.
 fn bench(family: Family) -> Bench {
+    laid(family).0
+}
+
+/// The same, and what was applied.
+fn laid(family: Family) -> (Bench, Model, Hops) {
     let mut hops = Hops::new();
     for backend in backends(family) {
         let hop = NextHop {
@@ -67,8 +73,12 @@ fn bench(family: Family) -> Bench {
         }
     }
     let mut bench = Bench::new();
-    bench.apply(&Model { services }, &hops);
-    bench
+    let model = Model {
+        services,
+        ..Model::default()
+    };
+    bench.apply(&model, &hops);
+    (bench, model, hops)
 }
 
 /// Outer source and destination of what becomes of a frame, and the source port of GUE.
@@ -76,7 +86,7 @@ fn way(bench: &mut Bench, frame: &[u8]) -> (IpAddr, IpAddr, Option<u16>) {
     let ran = bench.run(frame, 0);
     assert_eq!(ran.verdict, Verdict::Sent);
     let out = tunnelled(&ran.frame);
-    (out.from, out.to, out.gue)
+    (out.from, out.to, out.gue.map(|(from, _)| from))
 }
 
 #[test]
@@ -130,6 +140,46 @@ fn gue_comes_from_a_port_for_each_flow() {
         // Of 64 among 16 384 two are the same in one of eight runs, four pairs never.
         assert!(ports.len() >= usize::from(FLOWS) - 4, "{ports:?}");
         assert_eq!(port(&mut bench, 1), port(&mut bench, 1));
+    }
+}
+
+#[test]
+fn tunnels_come_from_where_the_model_says() {
+    let prefix = |text: &str| text.parse::<Prefix>().unwrap();
+    for family in FAMILIES {
+        let (mut bench, mut model, hops) = laid(family);
+        let at = usize::from(family == Family::V6);
+        // From one model to the next in place; the last but one has a single IPv4 source.
+        for (sources, port) in [
+            (["172.16.0.0/16", "100::/64"], 6080),
+            (["10.9.0.0/16", "fd00:9::/96"], 6635),
+            (["10.9.8.0/21", "fd00:9:1::/48"], 6080),
+            (["10.9.8.7", "fd00::/16"], 1),
+            (["10.9.8.128/25", "100::/64"], 65_535),
+        ] {
+            model.tunnel = Tunnel::default()
+                .with_source_v4(prefix(sources[0]))
+                .and_then(|one| one.with_source_v6(prefix(sources[1])))
+                .and_then(|one| one.with_gue_port(port))
+                .unwrap();
+            let applied = bench.apply(&model, &hops);
+            assert_eq!((applied.added, applied.moved), (0, 0));
+            let source = prefix(sources[at]);
+            let mut used = BTreeSet::new();
+            for flow in 0..FLOWS {
+                for rest in ["80/tcp", "81/udp"] {
+                    let frame = frame(family.client(), 20_000 + flow, vip(family, 2, rest), b"");
+                    let ran = bench.run(&frame, 0);
+                    assert_eq!(ran.verdict, Verdict::Sent);
+                    let out = tunnelled(&ran.frame);
+                    assert!(source.covers(out.from), "{} is not of {source}", out.from);
+                    assert!(out.gue.is_none_or(|(_, to)| to == port), "{:?}", out.gue);
+                    used.insert(out.from);
+                }
+            }
+            let is_one = source.bits() == 32;
+            assert_eq!(used.len() == 1, is_one, "{source}: {used:?}");
+        }
     }
 }
 

@@ -155,6 +155,7 @@ impl Site {
         service.connection_idle = self.idle;
         let model = Model {
             services: vec![service],
+            ..Model::default()
         };
         let (host, datapath) = &mut self.nodes[node];
         inside(&host.ns, || async { datapath.apply(&model).await.unwrap() });

@@ -263,6 +263,7 @@ fn next_hops_are_found_lost_and_found_again() {
                 drain: false,
             }]),
         )],
+        ..Model::default()
     };
     let mut datapath = room.run(|| async {
         let mut datapath = Datapath::open(&config).await.unwrap();
@@ -362,6 +363,7 @@ fn a_restart_disturbs_no_backend_that_lives() {
                     .collect(),
             ),
         )],
+        ..Model::default()
     };
     room.run(|| async {
         let mut first = Datapath::open(&config).await.unwrap();

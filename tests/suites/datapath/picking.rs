@@ -249,6 +249,7 @@ fn a_million_packets_go_where_the_plain_model_says() {
         bench.apply(
             &Model {
                 services: services.clone(),
+                ..Model::default()
             },
             &hops,
         );

@@ -89,6 +89,7 @@ pub(crate) fn model() -> Model {
                 Deliver::Ipip(backends),
             ),
         ],
+        ..Model::default()
     }
 }
 

@@ -112,6 +112,7 @@ fn nothing_of_others_is_removed_or_taken_for_ours() {
                 // Somebody's table 100 has this one: it is no local route of ours.
                 service("203.0.113.91:443/tcp", Deliver::Ipip, &[]),
             ],
+            ..Model::default()
         };
         datapath.apply(&model).await.unwrap();
         let ours = ip("route show table local proto 137 type local");
@@ -142,6 +143,7 @@ fn what_goes_with_the_link_is_put_back() {
         let mut datapath = Datapath::open(&config).await.unwrap();
         let model = Model {
             services: vec![service(&format!("[{OURS}]:443/tcp"), Deliver::Ipip, &[])],
+            ..Model::default()
         };
         for (forwarding, there) in [("0", (true, false)), ("1", (false, true))] {
             let path = format!("/proc/sys/net/ipv6/conf/{UPLINK}/forwarding");
@@ -201,6 +203,7 @@ fn an_odd_route_is_its_backends_matter_alone() {
         ];
         let mut model = Model {
             services: vec![service("203.0.113.20:80/tcp", Deliver::Ipip, &odd)],
+            ..Model::default()
         };
         let begun = Instant::now();
         datapath.apply(&model).await.unwrap();
@@ -258,6 +261,7 @@ fn who_is_known_to_be_silent_is_not_waited_for() {
                 Deliver::Ipip,
                 &["10.77.0.202"],
             )],
+            ..Model::default()
         };
         ip(&format!(
             "neighbour add 10.77.0.202 dev {UPLINK} nud failed"

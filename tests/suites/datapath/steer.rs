@@ -137,6 +137,7 @@ fn model() -> Model {
             forwarded("db", FORWARDED_V4, Ipv4Addr::new(10, 77, 0, 200).into()),
             forwarded("db6", FORWARDED_V6, "fd77::200".parse().unwrap()),
         ],
+        ..Model::default()
     }
 }
 
@@ -310,6 +311,7 @@ fn nobody_else_gets_a_connection_while_addresses_come_and_go() {
                 )
             })
             .collect(),
+        ..Model::default()
     };
     let done = std::sync::atomic::AtomicBool::new(false);
     let (trapped, steered) = std::thread::scope(|scope| {

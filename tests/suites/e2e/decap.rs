@@ -303,6 +303,37 @@ fn without_the_source_or_the_vip_nothing_is_taken_out() {
 }
 
 #[test]
+fn tunnels_come_from_where_both_sides_were_told() {
+    let site = Site::lay();
+    let gate = site.open();
+    let file = site.directory.path().join("tollgate.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let sources = "source_v4: 10.98.0.0/24, source_v6: 'fd00:98::/96'";
+    let tunnel = format!("  announce: none\n  tunnel: {{ {sources}, gue_port: 6635 }}\n");
+    let other = text.replace("  announce: none\n", &tunnel);
+    assert_ne!(other, text);
+    std::fs::write(&file, other).unwrap();
+    gate.reload();
+    site.up(&[
+        "--from",
+        "10.98.0.0/24",
+        "--from",
+        "fd00:98::/96",
+        "--gue-port",
+        "6635",
+    ])
+    .unwrap();
+    for (vip, outcome, _) in ways() {
+        upload(&site, &gate, SocketAddr::new(vip, PORT));
+        assert!(
+            site.packets(outcome) > (MIB >> 16) as u64,
+            "{outcome} is not how it came"
+        );
+    }
+    assert_eq!(site.packets("refused_source"), 0);
+}
+
+#[test]
 fn another_call_replaces_the_configuration_and_down_leaves_nothing() {
     let site = Site::lay();
     let first = site.up(&[]).unwrap();

@@ -83,6 +83,7 @@ pub(super) const ROOMS: &[Room] = &[
             "tollgate_auth",
             "tollgate_http",
             "tollgate_datapath::model",
+            "tollgate_datapath::prefix",
             // The datapath's own settings, which the file is lowered into.
             "tollgate_datapath::Announce",
             "tollgate_datapath::Config",

@@ -1,17 +1,14 @@
 //! What the user chooses about a backend host; a leaf.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::{net::IpAddr, path::PathBuf};
 
-use tollgate_common::{
-    backend::{GUE_PORT, SOURCE_V4, SOURCE_V6},
-    decap::PREFIXES,
-};
+use tollgate_common::{backend::GUE_PORT, decap::PREFIXES};
 
 use super::error::DecapError;
-use crate::{model::Unfit, prefix::Prefix};
+use crate::{
+    model::{Tunnel, Unfit},
+    prefix::Prefix,
+};
 
 /// The port of GUE, unless another one is named (IANA's).
 pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
@@ -19,13 +16,7 @@ pub const DEFAULT_GUE_PORT: u16 = GUE_PORT;
 /// The networks that the balancers' outer headers come from, unless others are named.
 #[must_use]
 pub fn default_sources() -> Vec<Prefix> {
-    let [a, b] = SOURCE_V4;
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = SOURCE_V6;
-    let v6 = Ipv6Addr::from([s0, s1, s2, s3, s4, s5, s6, s7, 0, 0, 0, 0, 0, 0, 0, 0]);
-    vec![
-        Prefix::of(Ipv4Addr::new(a, b, 0, 0).into(), 16),
-        Prefix::of(v6.into(), 64),
-    ]
+    Tunnel::default().sources().to_vec()
 }
 
 /// What is taken out of which tunnels, and where.

@@ -95,6 +95,7 @@ impl Node {
         service.connection_idle = Duration::from_secs(IDLE.into());
         let model = Model {
             services: vec![service],
+            ..Model::default()
         };
         self.state
             .apply(&self.tables, &model, &Hops::new(), &mut self.kernel)

@@ -15,6 +15,7 @@ fn check(vip: &str, deliver: Deliver) -> Result<(), ServiceError> {
     let service = Service::new("s".into(), vip.parse().unwrap(), deliver);
     let model = Model {
         services: vec![service],
+        ..Model::default()
     };
     model.check().map_err(|error| match error {
         ModelError::Service(name, error) if name == "s" => error,
@@ -85,6 +86,7 @@ fn what_no_map_expresses_is_refused() {
     };
     let model = Model {
         services: vec![service("a"), service("b")],
+        ..Model::default()
     };
     assert!(matches!(model.check(), Err(ModelError::SharedVip(..))));
 }
@@ -168,6 +170,7 @@ fn prefixes_are_checked_with_their_services() {
         services: vips
             .map(|vip| Service::new(vip.into(), vip.parse().unwrap(), Deliver::Ipip(Vec::new())))
             .into(),
+        ..Model::default()
     };
     // Overlapping is no mistake: who names more goes first. The same twice is one.
     let overlapping = ["192.0.2.0/24:80/tcp", "192.0.2.0/25:80/tcp"];
@@ -191,6 +194,7 @@ fn a_flow_may_be_silent_from_a_second_to_a_day() {
         };
         let model = Model {
             services: vec![service],
+            ..Model::default()
         };
         model.check()
     };

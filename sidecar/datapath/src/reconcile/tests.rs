@@ -14,6 +14,7 @@ use crate::{
 
 mod order;
 mod shapes;
+mod tunnel;
 
 #[derive(Default)]
 struct Record {
@@ -68,6 +69,7 @@ impl Node {
     fn apply(&mut self, services: &[Service]) -> Result<Applied, PlanError> {
         let model = Model {
             services: services.to_vec(),
+            ..Model::default()
         };
         self.state
             .apply(&self.tables, &model, &hops(services), &mut self.effects)
@@ -328,6 +330,7 @@ fn what_a_predecessor_left_is_not_refreshed_before_the_first_model() {
     let read = node.state.hops(&node.tables);
     let model = Model {
         services: services.to_vec(),
+        ..Model::default()
     };
     node.state
         .apply(&node.tables, &model, &read, &mut node.effects)

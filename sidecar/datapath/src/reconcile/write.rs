@@ -13,7 +13,10 @@ use tollgate_common::{
 };
 
 use super::record::{Hops, Owner, Placed};
-use crate::tables::{self, NextHop};
+use crate::{
+    model::Tunnel,
+    tables::{self, NextHop},
+};
 
 /// What the caller does between and beside the writes.
 pub trait Effects {
@@ -90,12 +93,13 @@ pub(super) fn write_entries<'a>(
     tables: &Tables,
     entries: impl IntoIterator<Item = (&'a Owner, &'a u16)>,
     hops: &Hops,
+    tunnel: Tunnel,
     effects: &mut impl Effects,
 ) {
     let mut changes = Vec::new();
     for (owner, id) in entries {
         let entry = &tables.backends[usize::from(*id)];
-        if let Some(change) = Change::of(tables, owner, entry, hops) {
+        if let Some(change) = Change::of(tables, owner, entry, hops, tunnel) {
             changes.push((entry, change));
         }
     }
@@ -131,12 +135,18 @@ struct Change {
 }
 
 impl Change {
-    fn of(tables: &Tables, owner: &Owner, entry: &Backend, hops: &Hops) -> Option<Self> {
+    fn of(
+        tables: &Tables,
+        owner: &Owner,
+        entry: &Backend,
+        hops: &Hops,
+        tunnel: Tunnel,
+    ) -> Option<Self> {
         let (address, kind) = owner.backend?;
         let service = owner.service;
         let family = if service.scope().is_v4() { 4 } else { 6 };
         let vip = tables::address(service.hi, service.lo, family)?;
-        let (header, out) = way(tables, vip, kind, address, hops.get(&address));
+        let (header, out) = way(tables, vip, kind, address, hops.get(&address), tunnel);
         let differing = entry.header.iter().zip(header);
         let words = differing.filter(|(word, wanted)| word.load() != *wanted);
         let words = if out == 0 { 0 } else { words.count() } + usize::from(entry.out.load() != out);
@@ -152,10 +162,11 @@ fn way(
     kind: Kind,
     backend: IpAddr,
     hop: Option<&NextHop>,
+    tunnel: Tunnel,
 ) -> ([u64; 7], u64) {
     let tags = hop.map_or(Tags::NONE, |hop| hop.tags);
     if tags.is_empty() {
-        return tables::entry(vip, kind, backend, hop, 0);
+        return tables::entry(vip, kind, backend, hop, tunnel, 0);
     }
     let number_of = |says: u64| {
         let mut numbers = (0..=u8::MAX).zip(&tables.vlans).skip(1);
@@ -164,9 +175,9 @@ fn way(
     match number_of(tags.0).or_else(|| number_of(0)) {
         Some((number, word)) => {
             word.store(tags.0);
-            tables::entry(vip, kind, backend, hop, number)
+            tables::entry(vip, kind, backend, hop, tunnel, number)
         }
-        None => tables::entry(vip, kind, backend, None, 0),
+        None => tables::entry(vip, kind, backend, None, tunnel, 0),
     }
 }
 

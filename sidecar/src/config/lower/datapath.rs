@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use tollgate_datapath::model::{
     Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, Deliver, Model, Service, ServiceError,
-    Vip,
+    Tunnel, TunnelError, Vip,
 };
+use tollgate_datapath::prefix::Prefix;
 use tollgate_datapath::{Announce, Config, XdpMode};
 
 use super::context::{Context, check_name, items, lacks_items, set};
@@ -14,7 +15,7 @@ use crate::config::diagnostic::Position;
 use crate::config::model::{DatapathConfig, ListenerConfig};
 use crate::config::node::At;
 use crate::config::raw::{
-    RawAffinity, RawAnnounce, RawBackend, RawDatapath, RawDeliver, RawService, RawXdp,
+    RawAffinity, RawAnnounce, RawBackend, RawDatapath, RawDeliver, RawService, RawTunnel, RawXdp,
 };
 
 /// Where pins stand unless the file says otherwise.
@@ -80,8 +81,48 @@ pub(super) fn lower(
                 Some((_, RawAnnounce::Neighbour)) => Announce::Neighbour,
             },
         },
-        model: Model { services },
+        model: Model {
+            services,
+            tunnel: tunnel(cx, raw.tunnel.as_ref()),
+        },
     })
+}
+
+/// What tunnels say of this side; what is wrong with it is left as it is by default.
+fn tunnel(cx: &mut Context<'_>, raw: Option<&At<RawTunnel>>) -> Tunnel {
+    type With = fn(Tunnel, Prefix) -> Result<Tunnel, TunnelError>;
+
+    let mut tunnel = Tunnel::default();
+    let Some((_, raw)) = set(raw) else {
+        return tunnel;
+    };
+    let sources: [(_, _, With); 2] = [
+        ("source_v4", &raw.source_v4, Tunnel::with_source_v4),
+        ("source_v6", &raw.source_v6, Tunnel::with_source_v6),
+    ];
+    for (key, text, with) in sources {
+        let Some((at, text)) = set(text.as_ref()) else {
+            continue;
+        };
+        let told = match text.parse::<Prefix>() {
+            Err(error) => error.to_string(),
+            Ok(prefix) => match with(tunnel, prefix) {
+                Err(error) => error.to_string(),
+                Ok(other) => {
+                    tunnel = other;
+                    continue;
+                }
+            },
+        };
+        cx.report(at, format!("`{key}`: {told}"));
+    }
+    if let Some((at, port)) = set(raw.gue_port.as_ref()) {
+        match tunnel.with_gue_port(*port) {
+            Err(error) => cx.report(at, format!("`gue_port`: {error}")),
+            Ok(other) => tunnel = other,
+        }
+    }
+    tunnel
 }
 
 fn service(
@@ -300,6 +341,77 @@ datapath:
         match crate::config::parse(Path::new("t.yaml"), &source, crate::app::CHECKS) {
             Ok(config) => Ok(config.datapath.unwrap().model),
             Err(mistakes) => Err(mistakes.to_string()),
+        }
+    }
+
+    /// What `tunnel` may say.
+    fn with_tunnel(said: &str) -> Result<Tunnel, String> {
+        let source = format!(
+            "version: 1
+listeners:
+  edge:
+    listen: 127.0.0.1:8443
+    plaintext: true
+    routes: [{{ name: all, token: none, upstream: api }}]
+upstreams:
+  api: {{ endpoints: [127.0.0.1:8080] }}
+datapath:
+  interfaces: [eth0]
+  tunnel: {said}
+"
+        );
+        match crate::config::parse(Path::new("t.yaml"), &source, crate::app::CHECKS) {
+            Ok(config) => Ok(config.datapath.unwrap().model.tunnel),
+            Err(mistakes) => Err(mistakes.to_string()),
+        }
+    }
+
+    #[test]
+    fn tunnels_say_where_they_come_from() {
+        let said = |text| {
+            let tunnel = with_tunnel(text).unwrap();
+            let [v4, v6] = tunnel.sources().map(|one| one.to_string());
+            (v4, v6, tunnel.gue_port())
+        };
+        let all = |v4: &str, v6: &str, port| (v4.to_owned(), v6.to_owned(), port);
+        assert_eq!(said("{}"), all("172.16.0.0/16", "100::/64", 6080));
+        assert_eq!(
+            said("{ source_v4: 10.9.8.0/24, source_v6: 'fd00:1::/96', gue_port: 6635 }"),
+            all("10.9.8.0/24", "fd00:1::/96", 6635)
+        );
+        assert_eq!(
+            said("{ source_v4: 10.9.8.7 }"),
+            all("10.9.8.7", "100::/64", 6080)
+        );
+    }
+
+    #[test]
+    fn what_tunnels_may_not_say_is_told() {
+        for (said, expected) in [
+            (
+                "{ source_v4: 10.0.0.0/8 }",
+                "`source_v4`: 10.0.0.0/8 is no IPv4 prefix of 16 to 32 bits",
+            ),
+            (
+                "{ source_v4: 10.9.8.7/24 }",
+                "`source_v4`: `10.9.8.7/24` is no prefix, for bits are set behind its length; write 10.9.8.0/24",
+            ),
+            (
+                "{ source_v6: 'fd00::1' }",
+                "`source_v6`: fd00::1 is no IPv6 prefix of 16 to 96 bits",
+            ),
+            (
+                "{ source_v6: 'fe80::/64' }",
+                "`source_v6`: nothing can come from fe80::/64: it is a link-local address",
+            ),
+            ("{ gue_port: 0 }", "`gue_port`: port 0 is no port"),
+            ("{ gue_port: 65536 }", "gue_port"),
+            ("{ source: 10.9.0.0/16 }", "source"),
+        ] {
+            let text = with_tunnel(said).unwrap_err();
+            assert!(text.contains(expected), "{said}: {text}");
+            assert!(text.contains("t.yaml:11:"), "{said}: {text}");
+            assert!(text.ends_with("1 mistake in t.yaml"), "{said}: {text}");
         }
     }
 
