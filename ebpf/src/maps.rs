@@ -19,7 +19,11 @@ use tollgate_common::{
     verdict::Verdict,
 };
 
-use crate::{look::Seen, memory::Memory, pipeline::Outcome};
+use crate::{
+    look::Seen,
+    memory::{Memory, NETWORKS, share},
+    pipeline::Outcome,
+};
 
 /// Services, backends, slots: written by user space through `mmap`.
 #[map]
@@ -51,9 +55,18 @@ static PINS: HashMap<PinKey, Pin> = HashMap::with_max_entries(FLOWS as u32, BPF_
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
     LruHashMap::with_max_entries(PIECES as u32, 0);
 
-/// What each CPU has done in this second: pins, ICMP messages, first fragments noted.
+/// What each CPU has done in this second: pins, ICMP messages, first fragments noted; then ICMP messages by bucket of
+/// networks.
 #[map]
-static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(3, 0);
+static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(rate::BY_NETWORK + NETWORKS, 0);
+
+/// Indices of [`RATES`].
+mod rate {
+    pub(super) const PINS: u32 = 0;
+    pub(super) const TOLD: u32 = 1;
+    pub(super) const NOTED: u32 = 2;
+    pub(super) const BY_NETWORK: u32 = 3;
+}
 
 /// How often something was done in a second.
 #[repr(C)]
@@ -123,17 +136,19 @@ impl Memory for Maps {
 
     #[inline(always)]
     fn may_pin(&mut self, now: u32, limit: u32) -> bool {
-        Self::within(0, now, limit)
+        Self::within(rate::PINS, now, limit)
     }
 
     #[inline(always)]
-    fn may_tell(&mut self, now: u32, limit: u32) -> bool {
-        Self::within(1, now, limit)
+    fn may_tell(&mut self, now: u32, limit: u32, network: u32) -> bool {
+        // First the bucket: what it refuses is nothing that the others have less.
+        let bucket = rate::BY_NETWORK + network % NETWORKS;
+        Self::within(bucket, now, share(limit)) && Self::within(rate::TOLD, now, limit)
     }
 
     #[inline(always)]
     fn may_note(&mut self, now: u32, limit: u32) -> bool {
-        Self::within(2, now, limit)
+        Self::within(rate::NOTED, now, limit)
     }
 
     #[inline(always)]

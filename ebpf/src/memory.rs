@@ -9,6 +9,16 @@ use tollgate_common::{
 
 use crate::look::Seen;
 
+/// Buckets that the networks of those who are told are dealt among: a power of two.
+pub const NETWORKS: u32 = 64;
+
+/// As many messages to the networks of one bucket, of those that the guard allows: it takes eight buckets to use them up.
+#[inline(always)]
+#[must_use]
+pub const fn share(limit: u32) -> u32 {
+    limit / 8 + 1
+}
+
 /// What is remembered.
 pub trait Memory {
     /// Second of the monotonic clock. Read on cold paths only.
@@ -26,8 +36,9 @@ pub trait Memory {
     /// Whether this CPU may note one more first fragment in this second, of `limit`.
     fn may_note(&mut self, now: u32, limit: u32) -> bool;
 
-    /// Whether this CPU may send one more ICMP message in this second, of `limit`.
-    fn may_tell(&mut self, now: u32, limit: u32) -> bool;
+    /// Whether this CPU may send one more ICMP message in this second, of `limit`, of which the networks of one bucket, below
+    /// [`NETWORKS`], get their [`share`].
+    fn may_tell(&mut self, now: u32, limit: u32, network: u32) -> bool;
 
     /// Where the first fragment of a packet went.
     fn piece(&mut self, key: &FragmentKey) -> Option<Fragment>;
@@ -59,6 +70,7 @@ pub mod host {
         pinned: (u32, u32),
         noted: (u32, u32),
         told: (u32, u32),
+        networks: HashMap<u32, (u32, u32)>,
     }
 
     impl Table {
@@ -127,8 +139,10 @@ pub mod host {
             within(&mut self.0.borrow_mut().noted, now, limit)
         }
 
-        fn may_tell(&mut self, now: u32, limit: u32) -> bool {
-            within(&mut self.0.borrow_mut().told, now, limit)
+        fn may_tell(&mut self, now: u32, limit: u32, network: u32) -> bool {
+            let mut inner = self.0.borrow_mut();
+            within(inner.networks.entry(network).or_default(), now, share(limit))
+                && within(&mut inner.told, now, limit)
         }
 
         fn piece(&mut self, key: &FragmentKey) -> Option<Fragment> {

@@ -445,7 +445,10 @@ fn tell<P: Packet, M: Memory>(
 ) -> bool {
     let limit = Guards::unpack(tables.guards.load()).icmp;
     let now = memory.now();
-    if !memory.may_tell(now, limit) {
+    let Some(network) = too_big::network(&packet, is_v4) else {
+        return false;
+    };
+    if !memory.may_tell(now, limit, network) {
         return false;
     }
     if is_v4 {

@@ -7,7 +7,10 @@ use tollgate_common::{
     service::{ICMP, ICMPV6},
 };
 
-use crate::packet::{Packet, sum_from, u32_at, u64_at};
+use crate::{
+    memory::NETWORKS,
+    packet::{Packet, sum_from, u32_at, u64_at},
+};
 
 /// As many bytes of the packet are quoted: its headers, and more than the eight bytes of payload that senders look for.
 /// A constant number, for the checksum; the packet is longer, or it would not be too big.
@@ -17,6 +20,21 @@ const ICMP_HEADER: usize = 8;
 const TTL: u8 = 64;
 const V4_FRAME: usize = ETHERNET + IPV4 + ICMP_HEADER + QUOTE;
 const V6_FRAME: usize = ETHERNET + IPV6 + ICMP_HEADER + QUOTE;
+
+/// The bucket, below [`NETWORKS`], that the sender's network is in: a /24, or a /48 of IPv6, as one party has them.
+#[inline(always)]
+pub fn network(packet: &impl Packet, is_v4: bool) -> Option<u32> {
+    /// 2^64 over the golden ratio: spreads what differs in few bits (Knuth, TAOCP vol. 3, section 6.4).
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    // The first octet is the lowest byte as it loads.
+    let network = if is_v4 {
+        u64::from(u32_at::<26, _>(packet.head::<{ ETHERNET + IPV4 }>()?)) & 0xff_ffff
+    } else {
+        u64_at::<22, _>(packet.head::<{ ETHERNET + IPV6 }>()?) & 0xffff_ffff_ffff
+    };
+    Some((network.wrapping_mul(GOLDEN) >> (u64::BITS - NETWORKS.ilog2())) as u32)
+}
 
 /// Turns an IPv4 packet into the message, from the address that it was sent to. `None`: it cannot be, for its source is no
 /// single host (RFC 1122, section 3.2.2) or there is no room; it may no longer be what it was.
@@ -179,6 +197,40 @@ mod tests {
             prop_assert_eq!(&message[..2], &[2, 0]);
             prop_assert_eq!(&message[4..8], &u32::from(mtu).to_be_bytes());
             prop_assert_eq!(quoted, &before[14..14 + QUOTE]);
+        }
+    }
+
+    #[test]
+    fn a_network_is_in_one_bucket_and_networks_are_in_all() {
+        use std::collections::BTreeMap;
+
+        let bucket = |ethertype: [u8; 2], source: usize, address: &[u8]| {
+            let mut before = frame(ethertype, source, 0, &[9; 300]);
+            before[source..source + address.len()].copy_from_slice(address);
+            let is_v4 = address.len() == 4;
+            network(&Buffer::new(&before, 0), is_v4).expect("there is a header")
+        };
+        let v4 = |a, b, c, d| bucket([8, 0], 26, &[a, b, c, d]);
+        let v6 = |site: u16, last: u8| {
+            let mut address = [0; 16];
+            (address[0], address[6]) = (0x20, last);
+            address[4..6].copy_from_slice(&site.to_be_bytes());
+            bucket([0x86, 0xdd], 22, &address)
+        };
+        let (mut of_v4, mut of_v6) = (BTreeMap::new(), BTreeMap::new());
+        for n in 0..4096_u16 {
+            let [high, low] = n.to_be_bytes();
+            let one = v4(198, high, low, 1);
+            assert!(one < NETWORKS && one == v4(198, high, low, 254));
+            *of_v4.entry(one).or_insert(0) += 1;
+            let one = v6(n, 1);
+            assert!(one < NETWORKS && one == v6(n, 2));
+            *of_v6.entry(one).or_insert(0) += 1;
+        }
+        for buckets in [of_v4, of_v6] {
+            assert_eq!(buckets.len(), NETWORKS as usize);
+            let most = buckets.values().max();
+            assert!(most < Some(&(2 * 4096 / NETWORKS as i32)), "{buckets:?}");
         }
     }
 
