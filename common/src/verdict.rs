@@ -33,6 +33,10 @@ pub enum Verdict {
     TooBigTold = 12,
 }
 
+/// As many bytes of a packet are quoted by the message of [`Verdict::TooBigTold`]: its headers, and more than the eight
+/// bytes of payload that senders look for.
+pub const QUOTE: usize = 128;
+
 /// What the kernel is told to do with the packet, by the numbers of its `xdp_action` (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]

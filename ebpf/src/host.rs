@@ -8,10 +8,10 @@ use tollgate_common::{
     slot::Slot,
     tables::{Guards, Tables},
     tag::Tags,
-    verdict::{Disposition, Verdict},
+    verdict::{Disposition, QUOTE, Verdict},
 };
 
-use crate::{pipeline::Outcome, too_big::QUOTE};
+use crate::pipeline::Outcome;
 
 /// The next hop's MAC address.
 pub const NEXT: [u8; 6] = [2, 0, 0, 0, 0, 9];

@@ -141,8 +141,11 @@ pub mod host {
 
         fn may_tell(&mut self, now: u32, limit: u32, network: u32) -> bool {
             let mut inner = self.0.borrow_mut();
-            within(inner.networks.entry(network).or_default(), now, share(limit))
-                && within(&mut inner.told, now, limit)
+            within(
+                inner.networks.entry(network).or_default(),
+                now,
+                share(limit),
+            ) && within(&mut inner.told, now, limit)
         }
 
         fn piece(&mut self, key: &FragmentKey) -> Option<Fragment> {

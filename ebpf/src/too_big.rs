@@ -5,16 +5,13 @@ use tollgate_common::{
     backend::{ETHERNET, IPV4, IPV6},
     checksum,
     service::{ICMP, ICMPV6},
+    verdict::QUOTE,
 };
 
 use crate::{
     memory::NETWORKS,
     packet::{Packet, sum_from, u32_at, u64_at},
 };
-
-/// As many bytes of the packet are quoted: its headers, and more than the eight bytes of payload that senders look for.
-/// A constant number, for the checksum; the packet is longer, or it would not be too big.
-pub const QUOTE: usize = 128;
 
 const ICMP_HEADER: usize = 8;
 const TTL: u8 = 64;

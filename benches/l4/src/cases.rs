@@ -1,7 +1,10 @@
 //! What is measured: packets, in how many flows, and what they may cost.
 
 use tollgate_bench_ebpf::Order;
-use tollgate_common::verdict::Verdict;
+use tollgate_common::{
+    backend::ETHERNET,
+    verdict::{QUOTE, Verdict},
+};
 use tollgate_datapath::model::{Proto, Vip};
 
 use crate::frames;
@@ -26,6 +29,8 @@ pub struct Case {
     pub cut: u32,
     /// A frame that each flow begins with, before anything is measured.
     pub before: Option<Vec<u8>>,
+    /// Whether the pins of a round are forgotten before the next.
+    pub forgets: bool,
     /// Whether the floor without a flow table is measured beside it.
     pub stateless: bool,
     /// Whether the floor with a flow table is.
@@ -46,6 +51,8 @@ pub struct Bar {
 const ONE: u32 = 1;
 const KI_64: u32 = 1 << 16;
 const MI: u32 = 1 << 20;
+/// More than there is room for pins.
+const MI_2: u32 = 1 << 21;
 /// More than any measurement sends.
 const NEW: u32 = 1 << 24;
 
@@ -83,6 +90,7 @@ pub fn all() -> Vec<Case> {
         vip(true, port::IPIP, Proto::Udp),
         vip(false, port::IPIP, Proto::Udp),
     );
+    let moving_udp = vip(true, port::MOVING_100, Proto::Udp);
     let tcp = |name, vip: Vip, flows| Case::sent(name, vip, frames::established(vip), flows);
     vec![
         tcp("v4 TCP, 1 flow", v4(port::IPIP), ONE).floors().bar(V4),
@@ -135,6 +143,46 @@ pub fn all() -> Vec<Case> {
             )
         },
         Case {
+            frame: frames::opening(v4(port::MOVING_100)),
+            order: Order::Sequence,
+            forgets: true,
+            ..tcp(
+                "v4 SYN, all slots moving, each pinned",
+                v4(port::MOVING_100),
+                NEW,
+            )
+        },
+        Case {
+            frame: frames::opening(v4(port::MOVING_100)),
+            order: Order::Sequence,
+            before: Some(frames::opening(v4(port::FILLING))),
+            ..tcp(
+                "v4 SYN, all slots moving, pins full",
+                v4(port::MOVING_100),
+                MI_2,
+            )
+        },
+        Case {
+            order: Order::Sequence,
+            forgets: true,
+            ..Case::sent(
+                "v4 UDP, all slots moving, each pinned",
+                moving_udp,
+                frames::datagram(moving_udp),
+                NEW,
+            )
+        },
+        Case {
+            driver: "drive_piece_v4",
+            order: Order::Sequence,
+            ..Case::sent(
+                "v4 UDP, first fragments, each noted",
+                v4_udp,
+                frames::first_fragment(v4_udp),
+                NEW,
+            )
+        },
+        Case {
             verdict: Verdict::Redirected,
             ..tcp("v4 TCP, to another interface", v4(port::ELSEWHERE), KI_64)
         },
@@ -142,8 +190,14 @@ pub fn all() -> Vec<Case> {
         tcp("v4 TCP, in IPv6", v4(port::OTHER), KI_64),
         Case {
             driver: "drive_tagged_v4",
-            frame: frames::tagged(v4(port::IPIP)),
+            frame: frames::with_tag(frames::established(v4(port::IPIP))),
             ..tcp("v4 TCP, tagged", v4(port::IPIP), KI_64)
+        },
+        Case {
+            driver: "drive_tagged_v4",
+            frame: frames::with_tag(frames::stranger(v4(port::IPIP))),
+            verdict: Verdict::NotOurs,
+            ..tcp("v4 TCP, tagged, not for a VIP", v4(port::IPIP), KI_64)
         },
         Case {
             driver: "drive_icmp_v4",
@@ -197,6 +251,7 @@ impl Case {
             verdict: Verdict::Sent,
             cut: 0,
             before: None,
+            forgets: false,
             stateless: false,
             lru: false,
             bar: NONE,
@@ -227,14 +282,10 @@ fn passed(name: &'static str, vip: Vip) -> Case {
 
 /// A packet that becomes the message about it, which quotes its first bytes.
 fn told(name: &'static str, vip: Vip) -> Case {
-    /// As many of the packet's bytes are quoted (ebpf/src/too_big.rs).
-    const QUOTE: u32 = 128;
-    const ETHERNET: u32 = 14;
-
     let frame = frames::long(vip);
     Case {
         verdict: Verdict::TooBigTold,
-        cut: frame.len() as u32 - ETHERNET - QUOTE,
+        cut: (frame.len() - ETHERNET - QUOTE) as u32,
         ..Case::sent(name, vip, frame, KI_64)
     }
 }

@@ -53,13 +53,23 @@ pub fn datagram(vip: Vip) -> Vec<u8> {
     bytes
 }
 
-/// A TCP segment behind an 802.1Q tag.
+/// A frame behind an 802.1Q tag.
 #[must_use]
-pub fn tagged(vip: Vip) -> Vec<u8> {
+pub fn with_tag(mut frame: Vec<u8>) -> Vec<u8> {
     const TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
 
-    let mut bytes = established(vip);
-    bytes.splice(12..12, TAG);
+    frame.splice(12..12, TAG);
+    frame
+}
+
+/// The first fragment of a UDP datagram over IPv4.
+#[must_use]
+pub fn first_fragment(vip: Vip) -> Vec<u8> {
+    const FLAGS: usize = ETHERNET + 6;
+    const MORE_FRAGMENTS: u8 = 0x20;
+
+    let mut bytes = datagram(vip);
+    bytes[FLAGS] = MORE_FRAGMENTS;
     bytes
 }
 

@@ -78,6 +78,8 @@ pub fn measure(
 ) -> Result<Measured, Failure> {
     let ours = ours(bench)?;
     let setup = probe(drivers, bench, case, ingress)?;
+    // Whatever was sent before, the table of pins is empty.
+    forget(bench)?;
     let mut lanes = Lanes {
         drivers,
         case,
@@ -122,7 +124,7 @@ pub fn measure(
         lanes.walk(lane, lanes.lanes[lane].setup)?;
     }
     let before = counted(bench, case.verdict)?;
-    lanes.run(effort)?;
+    lanes.run(effort, || if case.forgets { forget(bench) } else { Ok(()) })?;
     let after = counted(bench, case.verdict)?;
     let sent = u64::from(effort.repeat + warming(effort)) * (effort.rounds as u64 + 1);
     if after - before != sent {
@@ -217,6 +219,11 @@ fn counted(bench: &Bench, verdict: Verdict) -> Result<u64, Failure> {
     Ok(verdicts.get(&verdict).copied().unwrap_or_default())
 }
 
+fn forget(bench: &mut Bench) -> Result<(), Failure> {
+    let kept = bench.object.pinned.retain(|_, _| false);
+    kept.map(drop).map_err(Failure::of("forget the pins"))
+}
+
 struct Lanes<'a> {
     drivers: &'a mut Drivers,
     case: &'a Case,
@@ -271,10 +278,15 @@ impl Lanes<'_> {
             .map(drop)
     }
 
-    fn run(&mut self, effort: Effort) -> Result<(), Failure> {
+    fn run(
+        &mut self,
+        effort: Effort,
+        mut before_round: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let (driver, frame, ingress) = (self.case.driver, &self.case.frame, self.ingress);
         // What the first round finds is cold in other ways than caches.
         for round in 0..=effort.rounds {
+            before_round()?;
             for lane in &mut self.lanes {
                 self.drivers.aim(&lane.program, &lane.setup)?;
                 let send = |count| self.drivers.run(driver, frame, ingress, count);

@@ -35,14 +35,18 @@ pub mod port {
     pub const MOVING_100: u16 = 87;
     /// One slot in ten moves, for flows that began since.
     pub const PINNED_10: u16 = 88;
+    /// All slots move, for flows whose pins leave no room for others.
+    pub const FILLING: u16 = 89;
 }
 
-/// One slot in so many moves, by the service's port.
-const MOVING: [(u16, usize); 4] = [
-    (port::MOVING_1, 100),
-    (port::MOVING_10, 10),
-    (port::MOVING_100, 1),
-    (port::PINNED_10, 10),
+/// One slot in so many moves, by the service's port and protocol.
+const MOVING: [(u16, Proto, usize); 6] = [
+    (port::MOVING_1, Proto::Tcp, 100),
+    (port::MOVING_10, Proto::Tcp, 10),
+    (port::MOVING_100, Proto::Tcp, 1),
+    (port::MOVING_100, Proto::Udp, 1),
+    (port::PINNED_10, Proto::Tcp, 10),
+    (port::FILLING, Proto::Tcp, 1),
 ];
 
 /// The VIP of a family.
@@ -75,8 +79,8 @@ pub fn load(here: u32, elsewhere: u32) -> Bench {
     };
     tables.guards.store(no_limit.pack());
     tables.fragments.store(u64::from(u32::MAX));
-    for (port, every) in MOVING {
-        let key = tables::key(vip(true, port, Proto::Tcp));
+    for (port, proto, every) in MOVING {
+        let key = tables::key(vip(true, port, proto));
         let cell = tables.find(key).map(|(cell, _)| cell.region.load());
         let Region { base, len, .. } = Region::unpack(cell.unwrap_or_default());
         for slot in (base..base + len).step_by(every) {
@@ -107,8 +111,8 @@ fn model(here: u32, elsewhere: u32) -> (Model, Hops) {
             Deliver::Ipip(backends(is_v4, 1)),
         );
         add(port::NARROW, Proto::Tcp, Deliver::Ipip(backends(is_v4, 2)));
-        for (port, _) in MOVING {
-            add(port, Proto::Tcp, Deliver::Ipip(backends(is_v4, 0)));
+        for (port, proto, _) in MOVING {
+            add(port, proto, Deliver::Ipip(backends(is_v4, 0)));
         }
         for (network, ifindex, mtu) in [(0, here, 1500), (1, elsewhere, 1500), (2, here, 1280)] {
             for backend in backends(is_v4, network) {
