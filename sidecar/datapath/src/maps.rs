@@ -243,7 +243,9 @@ impl Pinned {
         }
     }
 
-    /// Takes out what is not to be kept; returns how many are left. Pins that come or go meanwhile may be missed.
+    /// Takes out what is not to be kept; returns how many are left. Pins that come or go meanwhile may be missed. A pin that is
+    /// not to be kept is asked about once more right before it goes: packets may have changed it since, or put another one in
+    /// its place. What they do between that and its end is lost with it.
     ///
     /// # Errors
     /// The map's.
@@ -261,6 +263,14 @@ impl Pinned {
             }
         }
         for key in gone {
+            match self.get(&key)? {
+                Some(pin) if keep(&key, &pin) => {
+                    left += 1;
+                    continue;
+                }
+                Some(_) => {}
+                None => continue,
+            }
             match self.0.remove(&key) {
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error),
