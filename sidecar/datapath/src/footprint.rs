@@ -54,8 +54,12 @@ impl Footprint {
     /// What the model takes.
     #[must_use]
     pub fn of(model: &Model) -> Self {
-        /// Bytes of an element of a hash map beside key and value, and of its bucket (kernel/bpf/hashtab.c).
-        const ELEMENT: usize = 48 + 16;
+        /// Bytes of a hash map's element beside key and value, and of its bucket (kernel/bpf/hashtab.c).
+        const ELEMENT: usize = 48;
+        const BUCKET: usize = 16;
+        /// Bytes of the slabs that pins come in, which have 8 bytes of the allocator's (kernel/bpf/memalloc.c).
+        const SLAB: usize = 96;
+        const _: () = assert!(ELEMENT + size_of::<PinKey>() + size_of::<Pin>() + 8 <= SLAB);
         const SLOT: usize = 2 * size_of::<u32>();
         const BACKEND: usize = size_of::<Backend>() + size_of::<Owner>() + size_of::<u32>();
         let forwarded = |one: &&Service| !matches!(one.deliver, Deliver::Listener(_));
@@ -81,8 +85,9 @@ impl Footprint {
             tables: size_of::<Tables>(),
             counters: BACKENDS * size_of::<Counter>()
                 + (SERVICES + 1) * Verdict::ROOM * size_of::<u64>(),
-            fragments: FRAGMENTS * (size_of::<FragmentKey>() + size_of::<Fragment>() + ELEMENT),
-            pins: PINS * (size_of::<PinKey>() + size_of::<Pin>() + ELEMENT),
+            fragments: FRAGMENTS
+                * (size_of::<FragmentKey>() + size_of::<Fragment>() + ELEMENT + BUCKET),
+            pins: PINS * (SLAB + BUCKET),
             slots: services.iter().map(|one| one.slots).sum(),
             most_slots: SLOTS,
             backends: model.services.iter().map(entries).sum(),
