@@ -13,7 +13,7 @@ use tollgate_common::{
     counter::Counter,
     fragment::{Fragment, FragmentKey},
     limits::{BACKENDS, FRAGMENTS as PIECES, LISTENERS, PINS as FLOWS, SERVICES},
-    pin::{Pin, PinKey},
+    pin::{Pin, PinKey, Told},
     service::{Action, Key},
     tables::Tables,
     verdict::Verdict,
@@ -111,20 +111,32 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
-    fn recall(&mut self, key: &PinKey, now: u32, opens: bool) -> Option<Pin> {
+    fn recall(&mut self, key: &PinKey, told: Told, now: u32) -> Option<Pin> {
         let pin = PINS.get_ptr_mut(key)?;
-        // SAFETY: a value of the map, which is freed only after a grace period (it is not preallocated). Two CPUs may
-        // write the same words at once: each is one aligned store, and either is right.
+        // SAFETY: a value of the map, which the kernel keeps for other elements of it alone while the program runs. Each
+        // word is read and written by itself, aligned. Other CPUs may do so too, and the element may meanwhile be taken out
+        // and become another flow's pin (since Linux 6.1 at once: bpf_mem_cache_free). Then this packet may go where that
+        // flow goes, and that pin may get a second, a SYN's number or bits that are not its own. It never gets another
+        // backend: that word is not written here.
         unsafe {
-            let mut backend = (&raw const (*pin).backend).read_volatile();
-            if !opens && backend & Pin::CONFIRMED == 0 {
-                backend |= Pin::CONFIRMED;
-                (&raw mut (*pin).backend).write_volatile(backend);
+            let before = Pin {
+                backend: (&raw const (*pin).backend).read_volatile(),
+                seen: (&raw const (*pin).seen).read_volatile(),
+                isn: (&raw const (*pin).isn).read_volatile(),
+                flags: (&raw const (*pin).flags).read_volatile(),
+            };
+            let after = before.noted(told, now);
+            // Most often they say so already, and a store would take the cache line from other CPUs.
+            if after.seen != before.seen {
+                (&raw mut (*pin).seen).write_volatile(after.seen);
             }
-            if (&raw const (*pin).seen).read_volatile() != now {
-                (&raw mut (*pin).seen).write_volatile(now);
+            if after.isn != before.isn {
+                (&raw mut (*pin).isn).write_volatile(after.isn);
             }
-            Some(Pin { backend, seen: now })
+            if after.flags != before.flags {
+                (&raw mut (*pin).flags).write_volatile(after.flags);
+            }
+            Some(after)
         }
     }
 

@@ -4,7 +4,7 @@ use core::ops::DerefMut;
 
 use tollgate_common::{
     fragment::{Fragment, FragmentKey},
-    pin::{Pin, PinKey},
+    pin::{Pin, PinKey, Told},
 };
 
 use crate::look::Seen;
@@ -24,8 +24,8 @@ pub trait Memory {
     /// Second of the monotonic clock. Read on cold paths only.
     fn now(&mut self) -> u32;
 
-    /// The pin of a flow, whose packet is noted at second `now`; `opens`: it is the flow's first one, or that again.
-    fn recall(&mut self, key: &PinKey, now: u32, opens: bool) -> Option<Pin>;
+    /// The pin of a flow, after a packet that tells that is [noted](Pin::noted) at second `now`.
+    fn recall(&mut self, key: &PinKey, told: Told, now: u32) -> Option<Pin>;
 
     /// Makes a pin; over one that is there if `replace`. False: one is there, or there is no room.
     fn pin(&mut self, key: &PinKey, pin: Pin, replace: bool) -> bool;
@@ -111,13 +111,10 @@ pub mod host {
             self.0.borrow().now
         }
 
-        fn recall(&mut self, key: &PinKey, now: u32, opens: bool) -> Option<Pin> {
+        fn recall(&mut self, key: &PinKey, told: Told, now: u32) -> Option<Pin> {
             let mut inner = self.0.borrow_mut();
             let pin = inner.pins.get_mut(key)?;
-            pin.seen = now;
-            if !opens {
-                pin.backend |= Pin::CONFIRMED;
-            }
+            *pin = pin.noted(told, now);
             Some(*pin)
         }
 

@@ -2,13 +2,13 @@
 
 use tollgate_common::{
     flow::Hash,
-    pin::{Pin, PinKey},
+    pin::{Pin, PinKey, Told},
     service::{About, Cell, Region},
     slot::Slot,
     tables::{Guards, Tables},
 };
 
-use crate::{memory::Memory, parse::Stage};
+use crate::memory::Memory;
 
 /// What is asked of a moving slot.
 #[derive(Clone, Copy, Debug)]
@@ -23,55 +23,58 @@ pub struct Asked<'t> {
     pub flow: Hash,
     /// The hash of its client.
     pub client: Hash,
-    /// What the packet says.
-    pub stage: Stage,
+    /// What the packet tells.
+    pub told: Told,
+}
+
+impl Asked<'_> {
+    /// What the flow's pin in that slot is found by.
+    #[inline(always)]
+    const fn key(&self, slot: u32) -> PinKey {
+        PinKey {
+            hash: self.flow.0,
+            slot,
+            extra: self.extra,
+        }
+    }
 }
 
 /// The backend of a flow in a moving slot; 0: none.
 ///
 /// Who has a pin keeps its backend for as long as that lives. Who has none began before the slot moved and goes to
-/// `stable`, unless it begins now: then it goes to `current`, if that could be noted.
+/// `stable`, unless it begins now: then it goes to `current`, if that could be noted. A pin that a SYN made, and that
+/// nothing has followed, is not yet the flow's: the SYN may have been sent by anybody.
 #[inline(never)]
 pub fn moving<M: Memory>(tables: &Tables, mut memory: M, asked: &Asked<'_>) -> u16 {
     let slot = tables.slot(asked.index);
     let now = memory.now();
-    let key = PinKey {
-        hash: asked.flow.0,
-        slot: asked.index,
-        extra: asked.extra,
-    };
-    let opens = asked.stage == Stage::Opens;
-    let entry = match memory.recall(&key, now, opens) {
-        Some(pin) if tables.life(pin.id()) == pin.life() => pin.id(),
-        found => {
-            let was_dead = found.is_some();
-            let stable = stable(tables, &mut memory, asked, slot, now);
-            match asked.stage {
-                Stage::Opens => new_flow(
-                    tables,
-                    &mut memory,
-                    &key,
-                    slot.current(),
-                    stable,
-                    now,
-                    was_dead,
-                ),
-                // Its backend is gone: whoever answers will say so.
-                Stage::Follows if was_dead => slot.current(),
-                Stage::Follows => stable,
-                Stage::Datagram => {
-                    let about = About::unpack(asked.cell.about.load());
-                    let wanted = if now < about.settled_udp && !was_dead {
-                        stable
-                    } else {
-                        slot.current()
-                    };
-                    new_flow(tables, &mut memory, &key, wanted, stable, now, was_dead)
-                }
-            }
-        }
-    };
-    if entry != slot.current() {
+    let told = asked.told;
+    let (mut entry, mut is_pinned, mut was_dead) = (0, false, false);
+    if let Some(pin) = memory.recall(&asked.key(asked.index), told, now)
+        && pin.takes(told)
+    {
+        is_pinned = tables.life(pin.id()) == pin.life();
+        was_dead = !is_pinned;
+        entry = pin.id();
+    }
+    if !is_pinned {
+        let stable = stable(tables, &mut memory, asked, slot, now);
+        let begins = told.opens() || told.is_datagram();
+        entry = if begins {
+            let about = About::unpack(asked.cell.about.load());
+            let may_be_old = told.is_datagram() && now < about.settled_udp && !was_dead;
+            let wanted = if may_be_old { stable } else { slot.current() };
+            new_flow(tables, &mut memory, asked, wanted, stable, now, was_dead)
+        } else if was_dead {
+            // Its backend is gone: whoever answers will say so.
+            slot.current()
+        } else {
+            stable
+        };
+    }
+    // A flow that lives has gone elsewhere. What else comes without a pin is what anybody can make others send: it must not
+    // keep the slot moving.
+    if entry != slot.current() && (is_pinned || told.goes_on()) {
         tables.stamp(asked.index, now);
     }
     entry
@@ -82,7 +85,7 @@ pub fn moving<M: Memory>(tables: &Tables, mut memory: M, asked: &Asked<'_>) -> u
 fn new_flow<M: Memory>(
     tables: &Tables,
     memory: &mut M,
-    key: &PinKey,
+    asked: &Asked<'_>,
     wanted: u16,
     stable: u16,
     now: u32,
@@ -96,12 +99,13 @@ fn new_flow<M: Memory>(
     if !memory.may_pin(now, limit) {
         return stable;
     }
-    let pin = Pin::new(wanted, tables.life(wanted), now);
-    if memory.pin(key, pin, was_dead) {
+    let key = asked.key(asked.index);
+    let pin = Pin::new(wanted, tables.life(wanted), asked.told, now);
+    if memory.pin(&key, pin, was_dead) {
         return wanted;
     }
     // Another CPU was faster, or there is no room.
-    match memory.recall(key, now, true) {
+    match memory.recall(&key, asked.told, now) {
         Some(pin) if tables.life(pin.id()) == pin.life() => pin.id(),
         _ => stable,
     }
@@ -129,13 +133,10 @@ fn stable<M: Memory>(
         let before = tables.slot(index);
         entry = before.current();
         if before.is_moving() {
-            let key = PinKey {
-                hash: asked.flow.0,
-                slot: index,
-                extra: asked.extra,
-            };
-            entry = match memory.recall(&key, now, false) {
-                Some(pin) if tables.life(pin.id()) == pin.life() => pin.id(),
+            entry = match memory.recall(&asked.key(index), asked.told, now) {
+                Some(pin) if pin.takes(asked.told) && tables.life(pin.id()) == pin.life() => {
+                    pin.id()
+                }
                 _ => before.stable(),
             };
         }

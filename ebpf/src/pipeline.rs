@@ -6,7 +6,7 @@
 use tollgate_common::{
     backend::{ETHERNET, Kind, Out},
     fragment::Fragment,
-    pin::PinKey,
+    pin::{PinKey, Told},
     service::{About, Action, Cell, Key, Region},
     tables::{Guards, Tables},
     tag::Tags,
@@ -16,8 +16,8 @@ use tollgate_common::{
 use crate::{
     look::{self, Seen, what},
     memory::Memory,
-    packet::Packet,
-    parse::{self, Family, Parsed, Segment, Stage},
+    packet::{Packet, u32_at},
+    parse::{self, FLAGS, Family, Parsed, Segment, Stage},
     pick::{self, Asked},
     rewrite, too_big, vlan,
 };
@@ -183,7 +183,14 @@ fn closer<P: Packet, M: Memory + Copy>(
         what::WHOLE | what::FIRST => {
             let segment = seen.segment();
             let is_sound = seen.len >= seen.least && holds(&packet, segment.len);
-            let to = judge(tables, memory, &segment, seen.group != 0, is_sound);
+            let to = judge(
+                &mut packet,
+                tables,
+                memory,
+                &segment,
+                seen.group != 0,
+                is_sound,
+            );
             if to.entry == 0 {
                 *outcome = to.otherwise;
                 return;
@@ -249,7 +256,7 @@ fn whole<P: Packet, M: Memory + Copy>(
     memory: M,
     segment: &Segment,
 ) -> Outcome {
-    let to = judge(tables, memory, segment, false, true);
+    let to = judge(packet, tables, memory, segment, false, true);
     if to.entry == 0 {
         return to.otherwise;
     }
@@ -258,6 +265,9 @@ fn whole<P: Packet, M: Memory + Copy>(
         Err(verdict) => Outcome::of_service(verdict, About::unpack(to.cell.about.load()).number),
     }
 }
+
+/// Where in a TCP header its sequence number is (RFC 9293, section 3.1).
+const SEQUENCE: usize = 4;
 
 /// Where a packet goes. Not an enum: LLVM computes with what only one variant has, and the verifier refuses that.
 struct To<'t> {
@@ -274,7 +284,8 @@ struct To<'t> {
 /// What is to be done with a packet to `segment.key`. `group`: its frame went to a group of stations, or to all; `is_sound`:
 /// its headers and the frame are as long as it says.
 #[inline(always)]
-fn judge<'t, M: Memory>(
+fn judge<'t, P: Packet, M: Memory>(
+    packet: &mut P,
     tables: &'t Tables,
     memory: M,
     segment: &Segment,
@@ -329,7 +340,11 @@ fn judge<'t, M: Memory>(
             extra: PinKey::extra(segment.key.hi, segment.key.lo),
             client: segment.flow.client().hash(seed),
             flow,
-            stage: segment.stage,
+            told: match segment.stage {
+                Stage::Datagram => Told::DATAGRAM,
+                _ if segment.transport == 0 => Told::ERROR,
+                _ => Told(told(packet.again(), segment.transport)),
+            },
         };
         entry = pick::moving(tables, memory, &asked);
     }
@@ -342,6 +357,17 @@ fn judge<'t, M: Memory>(
         entropy: flow.entropy(),
         cell,
     }
+}
+
+/// What the TCP header at `transport` tells, as [`Told`] has it. Of a frame in several buffers it may not be in the first one;
+/// it tells nothing then.
+#[inline(never)]
+fn told<P: Packet>(packet: P, transport: usize) -> u64 {
+    let header = packet.at::<{ FLAGS + 1 }>(transport);
+    header.map_or(0, |header| {
+        let sequence = u32::from_be(u32_at::<SEQUENCE, _>(header));
+        Told::segment(sequence, header[FLAGS]).0
+    })
 }
 
 /// Whether the frame is as long as the IP packet says that it is.

@@ -1,7 +1,7 @@
 //! Programs under test: loaded without pins, fed with packets by `BPF_PROG_TEST_RUN`, their tables filled by the
 //! product's own code with next hops of the test's choice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use aya::{TestRun as _, programs::TestRunOptions};
 use tollgate::demo::lab::missing_rights;
@@ -166,9 +166,12 @@ impl Bench {
     }
 
     /// The flows that are pinned.
-    pub fn pins(&mut self) -> HashSet<PinKey> {
-        let mut pins = HashSet::new();
-        let all = self.object.pinned.retain(|key, _| pins.insert(*key));
+    pub fn pins(&mut self) -> HashMap<PinKey, Pin> {
+        let mut pins = HashMap::new();
+        let all = self
+            .object
+            .pinned
+            .retain(|key, pin| pins.insert(*key, *pin).is_none());
         assert_eq!(all.expect("the pins"), pins.len());
         pins
     }

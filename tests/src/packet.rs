@@ -31,22 +31,25 @@ pub fn frame(source: IpAddr, port: u16, vip: Vip, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first frame of a TCP connection to a service: a SYN.
+/// A frame of a TCP connection to a service, with this sequence number and these flags; its checksum is not right.
 #[must_use]
-pub fn opening(source: IpAddr, port: u16, vip: Vip) -> Vec<u8> {
-    let ethernet = PacketBuilder::ethernet2(CLIENT_MAC, NODE_MAC);
-    let ip = match (source, vip.ip) {
-        (IpAddr::V4(source), IpAddr::V4(vip)) => ethernet.ipv4(source.octets(), vip.octets(), 61),
-        (IpAddr::V6(source), IpAddr::V6(vip)) => ethernet.ipv6(source.octets(), vip.octets(), 61),
-        _ => panic!("{source} and {vip} are of different families"),
-    };
-    let mut frame = Vec::new();
-    ip.tcp(port, vip.port, 7, 65_000)
-        .syn()
-        .write(&mut frame, b"")
-        .expect("a frame");
+pub fn segment(
+    source: IpAddr,
+    port: u16,
+    vip: Vip,
+    sequence: u32,
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut frame = frame(source, port, vip, payload);
+    let header = frame.len() - payload.len() - TCP_HEADER;
+    frame[header + 4..][..4].copy_from_slice(&sequence.to_be_bytes());
+    frame[header + 13] = flags;
     frame
 }
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
 
 /// A frame around an IP packet that somebody else has made.
 #[must_use]

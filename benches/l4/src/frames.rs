@@ -21,6 +21,8 @@ const V6: usize = 80;
 const ETHERNET: usize = 14;
 const ACK: u8 = 0x10;
 const SYN: u8 = 0x02;
+/// The sequence number of all segments but those that open.
+const SEQUENCE: u32 = 7;
 
 /// A TCP segment of an established connection to `vip`.
 #[must_use]
@@ -28,10 +30,14 @@ pub fn established(vip: Vip) -> Vec<u8> {
     tcp(vip, ACK, short(vip))
 }
 
-/// A TCP segment that opens a connection.
+/// A TCP segment that opens a connection, which [`established`] follows.
 #[must_use]
 pub fn opening(vip: Vip) -> Vec<u8> {
-    tcp(vip, SYN, short(vip))
+    let mut bytes = tcp(vip, SYN, short(vip));
+    // The SYN takes a sequence number of its own (RFC 9293, section 3.4).
+    let sequence = &mut bytes[ETHERNET + ip_header(vip) + 4..][..4];
+    sequence.copy_from_slice(&(SEQUENCE - 1).to_be_bytes());
+    bytes
 }
 
 /// A TCP segment in a frame of 1400 bytes.
@@ -149,6 +155,7 @@ pub fn partial_sum(frame: &[u8]) -> u32 {
 fn tcp(vip: Vip, flags: u8, len: usize) -> Vec<u8> {
     let headers = ETHERNET + ip_header(vip) + 20;
     let mut bytes = frame(client(vip), PORT, vip, &vec![0; len - headers]);
+    bytes[headers - 20 + 4..][..4].copy_from_slice(&SEQUENCE.to_be_bytes());
     bytes[headers - 20 + 13] = flags;
     bytes
 }

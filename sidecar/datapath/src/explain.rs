@@ -10,7 +10,7 @@ use tollgate_common::{
 };
 
 use crate::{
-    flow::{self, Backend, Packet, Picked, Pins, Why},
+    flow::{self, Backend, Packet, Picked, Pins, Segment, Why},
     maps::Mapping,
     model::{Deliver, Model, Proto, Service, Vip},
     reconcile::{Effects, Hops, State},
@@ -143,12 +143,12 @@ impl Known<'_> {
             ));
         }
         let proto = if udp { Proto::Udp } else { Proto::Tcp };
-        let pick = |opens| {
+        let pick = |segment| {
             let packet = Packet {
                 source: client,
                 destination,
                 proto,
-                opens,
+                segment,
             };
             flow::pick(self.tables, &mut Lookup(self.pin), &packet, self.now)
         };
@@ -174,7 +174,7 @@ impl Known<'_> {
         if let Deliver::Listener(name) = &service.deliver {
             explanation.listener = Some(name.clone());
         }
-        match (pick(true), pick(false)) {
+        match (pick(Segment::SYN), pick(Segment::ACK)) {
             (Picked::Backend(begins), Picked::Backend(goes_on)) => {
                 self.backends(&mut explanation, service, udp, begins, goes_on);
             }
@@ -252,7 +252,7 @@ impl Pins for Lookup<'_> {
         true
     }
 
-    fn note(&mut self, _: &PinKey, _: u32, _: bool) {}
+    fn note(&mut self, _: &PinKey, _: Pin) {}
 }
 
 const fn word(why: Why) -> &'static str {

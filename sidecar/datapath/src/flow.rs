@@ -8,7 +8,7 @@ use std::{
 };
 
 use tollgate_common::{
-    pin::{Pin, PinKey},
+    pin::{Pin, PinKey, Told},
     service::{About, Action, Cell, Region},
     slot::Slot,
     tables::{Guards, Tables},
@@ -28,8 +28,45 @@ pub struct Packet {
     pub destination: SocketAddr,
     /// Its protocol.
     pub proto: Proto,
-    /// Whether it opens a TCP connection: a SYN. Means nothing with UDP.
-    pub opens: bool,
+    /// What its TCP header says; means nothing with UDP.
+    pub segment: Segment,
+}
+
+/// What a TCP header says (RFC 9293, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// The sequence number; `None`: one that follows no SYN of which there is a pin.
+    pub sequence: Option<u32>,
+    /// The flags, of FIN (1) to CWR (128).
+    pub flags: u8,
+}
+
+impl Segment {
+    /// The first one of a connection.
+    pub const SYN: Self = Self {
+        sequence: None,
+        flags: 0x02,
+    };
+    /// One of a connection that began long ago.
+    pub const ACK: Self = Self {
+        sequence: None,
+        flags: 0x10,
+    };
+
+    const fn has(self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+
+    const fn opens(self) -> bool {
+        self.flags & 0x17 == 0x02
+    }
+
+    /// Whether it is of the connection that began with a SYN of this number, within what may be sent unasked.
+    fn follows(self, isn: u32) -> bool {
+        let first = isn.wrapping_add(1);
+        let ahead = self.sequence.map(|sequence| sequence.wrapping_sub(first));
+        ahead.is_some_and(|ahead| ahead < 1 << 16)
+    }
 }
 
 /// What becomes of a packet.
@@ -87,8 +124,8 @@ pub trait Pins {
     /// Makes a pin; over one that is there if `replace`. False: there is no room, or there is one.
     fn add(&mut self, key: &PinKey, pin: Pin, replace: bool) -> bool;
 
-    /// Notes that a packet of a pinned flow was seen at second `now`, other than a first one if `goes_on`.
-    fn note(&mut self, key: &PinKey, now: u32, goes_on: bool);
+    /// Puts what a packet made of a pin in its place.
+    fn note(&mut self, key: &PinKey, pin: Pin);
 }
 
 /// Pins in memory, so many at most.
@@ -118,13 +155,8 @@ impl Pins for Table {
         may
     }
 
-    fn note(&mut self, key: &PinKey, now: u32, goes_on: bool) {
-        if let Some(pin) = self.pins.get_mut(key) {
-            pin.seen = now;
-            if goes_on {
-                pin.backend |= Pin::CONFIRMED;
-            }
-        }
+    fn note(&mut self, key: &PinKey, pin: Pin) {
+        self.pins.insert(*key, pin);
     }
 }
 
@@ -186,27 +218,32 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
         slot,
         extra: PinKey::extra(key.hi, key.lo),
     };
-    let opens = proto == Proto::Tcp && packet.opens;
-    pins.note(&pin_key(slot), now, !opens);
-    let found = pins.get(&pin_key(slot));
+    let opens = packet.segment.opens();
+    let found = own(pins, &pin_key(slot), packet, now);
     if let Some(pin) = found.filter(|pin| tables.life(pin.id()) == pin.life()) {
         return answer(pin.id(), Why::Pinned);
     }
     let was_pinned = found.is_some();
-    let (stable, why_stable) = before(tables, pins, cell, says, slot_of, pin_key);
+    let (stable, why_stable) = before(tables, cell, says, slot_of, |slot| {
+        own(pins, &pin_key(slot), packet, now)
+    });
     let mut begins = |wanted, why| {
         if wanted == 0 {
             return answer(0, Why::Nobody);
         }
         let has_room = Guards::unpack(tables.guards.load()).pins > 0;
-        let pin = Pin::new(wanted, tables.life(wanted), now);
+        let told = match proto {
+            Proto::Tcp => Told::segment(packet.segment.sequence.unwrap_or(0), packet.segment.flags),
+            Proto::Udp => Told::DATAGRAM,
+        };
+        let pin = Pin::new(wanted, tables.life(wanted), told, now);
         if has_room && pins.add(&pin_key(slot), pin, was_pinned) {
             answer(wanted, why)
         } else {
             answer(stable, Why::NoRoom)
         }
     };
-    match (proto, packet.opens) {
+    match (proto, opens) {
         (Proto::Tcp, true) => begins(says.current(), Why::Begins),
         (Proto::Tcp, false) if was_pinned => answer(says.current(), Why::Gone),
         (Proto::Tcp, false) => answer(stable, why_stable),
@@ -215,26 +252,48 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
     }
 }
 
-/// The backend of the flows from before.
+/// The pin of a packet's flow. A connection of which only the SYN was seen has the segments alone that follow it: what else
+/// comes by its addresses and ports is of one that began before, for which anybody may have sent that SYN.
+fn own(pins: &mut impl Pins, key: &PinKey, packet: &Packet, now: u32) -> Option<Pin> {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    let segment = packet.segment;
+    let mut pin = pins.get(key)?;
+    match (packet.proto, pin.is_confirmed()) {
+        (Proto::Udp, _) => pin.flags |= Pin::CONFIRMED,
+        (Proto::Tcp, true) if segment.has(FIN | RST) => pin.flags |= Pin::CLOSING,
+        (Proto::Tcp, true) => {}
+        (Proto::Tcp, false) if segment.opens() => pin.isn = segment.sequence.unwrap_or(0),
+        (Proto::Tcp, false) if !segment.follows(pin.isn) => return None,
+        (Proto::Tcp, false) if !segment.has(ACK) || segment.has(SYN | RST) => return Some(pin),
+        (Proto::Tcp, false) if segment.has(FIN) => pin.flags |= Pin::CONFIRMED | Pin::CLOSING,
+        (Proto::Tcp, false) => pin.flags |= Pin::CONFIRMED,
+    }
+    pin.seen = now;
+    pins.note(key, pin);
+    Some(pin)
+}
+
+/// The backend of the flows from before; `own` finds the flow's pin in a slot of the previous table.
 fn before(
     tables: &Tables,
-    pins: &impl Pins,
     cell: &Cell,
     says: Slot,
     slot_of: impl Fn(Region) -> u32,
-    pin_key: impl Fn(u32) -> PinKey,
+    own: impl FnOnce(u32) -> Option<Pin>,
 ) -> (u16, Why) {
     let (mut id, mut why) = (says.stable(), Why::Before);
     if id == Slot::PREVIOUS {
         let slot = slot_of(Region::unpack(cell.previous.load()));
         let said = tables.slot(slot);
-        let pin = pins.get(&pin_key(slot));
-        let pin = pin.filter(|pin| tables.life(pin.id()) == pin.life());
-        id = match pin {
-            Some(pin) if said.is_moving() => pin.id(),
-            _ if said.is_moving() => said.stable(),
-            _ => said.current(),
-        };
+        id = said.current();
+        if said.is_moving() {
+            let pin = own(slot).filter(|pin| tables.life(pin.id()) == pin.life());
+            id = pin.map_or(said.stable(), Pin::id);
+        }
         why = Why::PreviousTable;
     }
     match id {

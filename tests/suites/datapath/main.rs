@@ -13,6 +13,7 @@ mod budget;
 mod decap;
 mod fixtures;
 mod follow;
+mod forged;
 mod history;
 mod life;
 mod mending;

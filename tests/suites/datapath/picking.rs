@@ -6,9 +6,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use tollgate_common::{service::About, tables::Guards};
+use tollgate_common::{
+    pin::{Pin, PinKey},
+    service::About,
+    tables::{Guards, Tables},
+};
 use tollgate_datapath::{
-    flow::{self, Packet, Picked, Table},
+    flow::{self, Packet, Picked, Segment, Table},
     maps::second,
     model::{Affinity, Backend, Deliver, Model, Proto, Service, Vip},
     reconcile::Hops,
@@ -16,7 +20,7 @@ use tollgate_datapath::{
 };
 use tollgate_tests::{
     bpf::{Bench, INGRESS, action},
-    packet::{NODE_MAC, frame, opening},
+    packet::{NODE_MAC, frame, segment},
 };
 
 /// xorshift64*: nothing of it is in the product.
@@ -190,29 +194,51 @@ fn packet(dice: &mut Dice) -> Packet {
         source: SocketAddr::new(source, source_port),
         destination: SocketAddr::new(destination, port),
         proto,
-        opens: proto == Proto::Tcp && dice.roll(4) == 0,
+        segment: header(dice),
     }
 }
 
-fn built(frames: &mut HashMap<Packet, Vec<u8>>, packet: Packet) -> &[u8] {
-    frames.entry(packet).or_insert_with(|| {
-        let vip = Vip {
-            ip: packet.destination.ip(),
-            bits: if packet.destination.is_ipv4() {
-                32
-            } else {
-                128
-            },
-            port: packet.destination.port(),
-            proto: packet.proto,
-        };
-        let (ip, port) = (packet.source.ip(), packet.source.port());
-        if packet.opens {
-            opening(ip, port, vip)
+/// A SYN of one of few numbers, or a segment that follows one of them: right behind it, at the end of the first flight,
+/// or just out of it.
+fn header(dice: &mut Dice) -> Segment {
+    const FLAGS: [u8; 9] = [0x10, 0x10, 0x18, 0x18, 0x11, 0x04, 0x14, 0x12, 0x00];
+
+    let isn = *dice.pick(&[7, u32::MAX - 9, u32::MAX]);
+    let (behind, flags) = match dice.roll(4) {
+        0 => (0, 0x02),
+        _ => (
+            *dice.pick(&[0, 1, 1, 2, 1460, 65_536, 65_537, 1 << 31]),
+            *dice.pick(&FLAGS),
+        ),
+    };
+    Segment {
+        sequence: Some(isn.wrapping_add(behind)),
+        flags,
+    }
+}
+
+fn built(packet: &Packet) -> Vec<u8> {
+    let vip = vip_of(packet);
+    let (ip, port) = (packet.source.ip(), packet.source.port());
+    let Segment { sequence, flags } = packet.segment;
+    match packet.proto {
+        Proto::Tcp => segment(ip, port, vip, sequence.unwrap(), flags, b""),
+        Proto::Udp => frame(ip, port, vip, b""),
+    }
+}
+
+/// The address and port that it goes to, as if they were a service's.
+fn vip_of(packet: &Packet) -> Vip {
+    Vip {
+        ip: packet.destination.ip(),
+        bits: if packet.destination.is_ipv4() {
+            32
         } else {
-            frame(ip, port, vip, b"")
-        }
-    })
+            128
+        },
+        port: packet.destination.port(),
+        proto: packet.proto,
+    }
 }
 
 /// What the kernel did, in the words of the model.
@@ -238,8 +264,10 @@ fn a_million_packets_go_where_the_plain_model_says() {
     let mut bench = Bench::new();
     let hops = hops();
     let mut services: Vec<_> = VIPS.map(|text| service(&mut dice, text)).into();
-    let (mut frames, mut pins) = (HashMap::new(), Table::default());
-    pins.room = usize::MAX;
+    let mut pins = Table {
+        room: usize::MAX,
+        ..Table::default()
+    };
     let mut seen: HashMap<&str, u64> = HashMap::new();
     for round in 0..CHANGES {
         change(&mut dice, &mut services);
@@ -255,7 +283,12 @@ fn a_million_packets_go_where_the_plain_model_says() {
         );
         // What the kernel's side forgot, the model's side forgets.
         let kept = bench.pins();
-        pins.pins.retain(|key, _| kept.contains(key));
+        pins.pins.retain(|key, _| kept.contains_key(key));
+        let unseen = |pin: &Pin| Pin { seen: 0, ..*pin };
+        for (key, pin) in &kept {
+            let said = pins.pins.get(key).map(unseen);
+            assert_eq!(said, Some(unseen(pin)), "round {round}: {key:?}");
+        }
         if dice.roll(4) == 0 {
             bench.settle(3600);
         }
@@ -289,11 +322,16 @@ fn a_million_packets_go_where_the_plain_model_says() {
                 Picked::Listener(_) => (None, "listener"),
                 Picked::Backend(backend) => {
                     let to = flow::address(tables, backend.id).map_or(0, last);
-                    (Some(to), why(backend.why))
+                    let what = if is_anothers(tables, &pins, &packet, backend) {
+                        "another's pin"
+                    } else {
+                        why(backend.why)
+                    };
+                    (Some(to), what)
                 }
             };
             *seen.entry(what).or_default() += 1;
-            let got = done(&mut bench, built(&mut frames, packet));
+            let got = done(&mut bench, &built(&packet));
             assert_eq!(got, Ok(wanted), "round {round}: {packet:?} is {picked:?}");
         }
     }
@@ -304,6 +342,7 @@ fn a_million_packets_go_where_the_plain_model_says() {
         "listener",
         "settled",
         "pinned",
+        "another's pin",
         "begins",
         "no room",
         "before",
@@ -314,6 +353,23 @@ fn a_million_packets_go_where_the_plain_model_says() {
     ] {
         assert!(seen.get(what).is_some_and(|n| *n > 20), "{what}: {seen:?}");
     }
+}
+
+/// Whether a packet went where flows from before go, though there is a pin of its addresses and ports.
+fn is_anothers(tables: &Tables, pins: &Table, packet: &Packet, picked: flow::Backend) -> bool {
+    let vip = vip_of(packet);
+    let key = tables::key(vip);
+    let (source, port) = (packet.source.ip(), packet.source.port());
+    let (Some(flow), Some((cell, _))) = (tables::flow(source, port, vip), tables.find(key)) else {
+        return false;
+    };
+    let pin = PinKey {
+        hash: flow.hash(cell.seed.load()).0,
+        slot: picked.slot,
+        extra: PinKey::extra(key.hi, key.lo),
+    };
+    let is_from_before = matches!(picked.why, flow::Why::Before | flow::Why::PreviousTable);
+    is_from_before && pins.pins.contains_key(&pin)
 }
 
 fn why(why: flow::Why) -> &'static str {

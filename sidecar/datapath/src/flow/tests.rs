@@ -8,6 +8,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use tollgate_common::limits::PINS;
 
 use super::*;
 use crate::{
@@ -120,13 +121,18 @@ impl Node {
         assert_eq!((settled.moving, settled.left), (0, 0));
     }
 
+    /// A SYN, or what is sent right behind it.
     fn send(&mut self, client: u32, opens: bool) -> Backend {
+        self.say(client, if opens { syn(client) } else { data(client, 1) })
+    }
+
+    fn say(&mut self, client: u32, segment: Segment) -> Backend {
         let source = Ipv4Addr::from(0xc633_6400 | client >> 12 & 0xff);
         let packet = Packet {
             source: (source, 1024 + (client & 0xfff) as u16).into(),
             destination: VIP.parse().unwrap(),
             proto: self.proto,
-            opens,
+            segment,
         };
         let Kernel { now, pins, .. } = &mut self.kernel;
         match pick(&self.tables, pins, &packet, *now) {
@@ -142,6 +148,34 @@ impl Node {
         }
     }
 }
+
+/// The SYN of a client, whose number nobody else knows.
+fn syn(client: u32) -> Segment {
+    Segment {
+        sequence: Some(client.wrapping_mul(0x9e37_79b9)),
+        flags: 0x02,
+    }
+}
+
+/// Data of a client, so far behind its SYN.
+fn data(client: u32, behind: u32) -> Segment {
+    let isn = syn(client).sequence;
+    Segment {
+        sequence: isn.map(|isn| isn.wrapping_add(behind)),
+        flags: 0x18,
+    }
+}
+
+/// A SYN in the name of a client, by somebody who knows its addresses and ports alone.
+fn forged(client: u32) -> Segment {
+    Segment {
+        sequence: Some(!client.wrapping_mul(0x9e37_79b9)),
+        flags: 0x02,
+    }
+}
+
+/// How far behind its SYN a flow's data is that has gone on for a while.
+const FAR: u32 = 10_000_000;
 
 /// Flows, and the backend that each had first.
 #[derive(Default)]
@@ -164,17 +198,31 @@ impl Ledger {
                 got.id,
                 "the SYN of {client} again"
             );
+            assert_eq!(
+                node.send(client, false).id,
+                got.id,
+                "what follows the SYN of {client}"
+            );
             self.flows.insert(client, (got.id, last));
         }
         self.next += count;
     }
 
-    /// Each flow sends a packet. Those whose backend is gone are over.
+    /// Somebody sends a SYN in each flow's name.
+    fn forge(&self, node: &mut Node) {
+        for &client in self.flows.keys() {
+            node.say(client, forged(client));
+        }
+    }
+
+    /// Each flow sends packets. Those whose backend is gone are over.
     fn go_on(&mut self, node: &mut Node) -> Result<(), TestCaseError> {
         let gone = |last: &u8| !node.backends.contains_key(last);
         self.flows.retain(|_, (_, last)| !gone(last));
         for (&client, &(id, _)) in &self.flows {
-            let got = node.send(client, false);
+            // Of a datagram flow from before a second one is waited for as well.
+            node.say(client, data(client, FAR));
+            let got = node.say(client, data(client, FAR));
             prop_assert_eq!(got.id, id, "flow {} {:?}", client, got);
         }
         Ok(())
@@ -188,6 +236,8 @@ enum Op {
     Restart,
     Pass(u32),
     Begin(u32),
+    /// Forged SYNs, one for each living flow.
+    Forge,
 }
 
 fn ops(most: u8) -> impl Strategy<Value = Vec<Op>> {
@@ -197,6 +247,7 @@ fn ops(most: u8) -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Restart),
         2 => (1..120_u32).prop_map(Op::Pass),
         4 => (1..40_u32).prop_map(Op::Begin),
+        1 => Just(Op::Forge),
     ];
     prop::collection::vec(op, 1..30)
 }
@@ -220,6 +271,8 @@ fn run(node: &mut Node, ops: Vec<Op>) -> Result<Ledger, TestCaseError> {
             }
             Op::Pass(seconds) => node.pass(seconds),
             Op::Begin(count) => ledger.begin(node, count),
+            Op::Forge if node.proto == Proto::Udp => {}
+            Op::Forge => ledger.forge(node),
         }
         ledger.go_on(node)?;
     }
@@ -229,7 +282,7 @@ fn run(node: &mut Node, ops: Vec<Op>) -> Result<Ledger, TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Nothing takes a TCP flow from its living backend: no change of others, no drain, no restart; with room for pins,
+    /// Nothing takes a TCP flow from its living backend: no change of others, no drain, no restart, no forged SYN; with room for pins,
     /// without any, and with some.
     #[test]
     fn a_flow_keeps_its_living_backend(ops in ops(8), room in prop::sample::select(vec![0, 30, 100_000])) {
@@ -324,7 +377,7 @@ proptest! {
         node.settle();
     }
 
-    /// UDP: a flow that is heard of in the first minute after each change keeps its backend.
+    /// UDP: a flow that is heard of twice in the first minute after each change keeps its backend.
     #[test]
     fn a_datagram_flow_that_goes_on_keeps_its_backend(ops in ops(8)) {
         let mut node = Node::new(Proto::Udp, [1, 2, 3, 4], 100_000);
@@ -475,17 +528,63 @@ fn a_number_that_is_given_anew_is_not_taken_for_the_one_before() {
 }
 
 #[test]
-fn connections_that_never_came_to_be_are_forgotten_soon() {
-    let mut node = Node::new(Proto::Tcp, [1, 2, 3], 100_000);
-    node.backends.insert(4, (1, false));
-    node.apply();
-    for client in 0..4_000 {
-        node.send(client, true);
+fn flows_that_never_came_to_be_are_forgotten_soon() {
+    for proto in [Proto::Tcp, Proto::Udp] {
+        let mut node = Node::new(proto, [1, 2, 3], 100_000);
+        node.backends.insert(4, (1, false));
+        node.apply();
+        for client in 0..4_000 {
+            node.send(client, true);
+        }
+        let made = node.kernel.pins.pins.len();
+        assert!(made > 200);
+        for client in 0..8 {
+            node.send(client, false);
+        }
+        let pinned = node.kernel.pins.pins.values();
+        let confirmed = pinned.filter(|pin| pin.is_confirmed()).count();
+        node.pass(75);
+        assert_eq!(node.kernel.pins.pins.len(), made);
+        node.pass(31);
+        assert_eq!(node.kernel.pins.pins.len(), confirmed, "{proto}: {made}");
     }
-    let made = node.kernel.pins.pins.len();
-    assert!(made > 200);
-    node.pass(76);
-    assert!(node.kernel.pins.pins.is_empty(), "{made}");
+}
+
+/// Connections that have closed give their pins back where there is little room; those that are silent keep them.
+#[test]
+fn a_connection_that_closes_gives_its_pin_back_under_pressure() {
+    for is_full in [false, true] {
+        let mut node = Node::new(Proto::Tcp, [1, 2, 3], usize::MAX);
+        node.backends.insert(4, (1, false));
+        node.apply();
+        let mut ledger = Ledger::default();
+        ledger.begin(&mut node, 4_000);
+        let mut pinned = node.kernel.pins.pins.clone();
+        for client in (0..4_000).step_by(2) {
+            let fin = Segment {
+                flags: 0x11,
+                ..data(client, FAR)
+            };
+            node.say(client, fin);
+            node.say(client, data(client, FAR));
+            ledger.flows.remove(&client);
+        }
+        let closing = node.kernel.pins.pins.values();
+        let closing = closing.filter(|pin| pin.is_closing()).count();
+        assert!(closing > 100 && closing < pinned.len());
+        if is_full {
+            let (key, pin) = pinned.drain().next().unwrap();
+            let others = (0..PINS as u64 / 2).map(|hash| (PinKey { hash, ..key }, pin));
+            node.kernel.pins.pins.extend(others);
+        }
+        let before = node.kernel.pins.pins.len();
+        node.pass(75);
+        assert_eq!(node.kernel.pins.pins.len(), before, "not yet");
+        node.pass(31);
+        let gone = before - node.kernel.pins.pins.len();
+        assert_eq!(gone, if is_full { closing } else { 0 });
+        ledger.go_on(&mut node).unwrap();
+    }
 }
 
 /// A pin of a slot that has settled would lead flows of later changes astray.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tollgate_common::{
+    limits::PINS,
     pin::{Pin, PinKey},
-    service::{Key, Region, UDP},
+    service::{Key, Region},
     tables::Tables,
 };
 
@@ -15,9 +16,13 @@ use super::{
 };
 use crate::tables::cuckoo::Cuckoo;
 
-/// Seconds after which a connection of which only the first packet was seen is forgotten: longer than a client tries
-/// (Linux: SYN six times in 63 s), and a listener its answer.
+/// Seconds after which a flow of which only the first packet was seen is forgotten: longer than a client tries
+/// (Linux: SYN six times in 63 s), and a listener its answer. Also one that closes, where there is little room: longer than
+/// a host waits for what is late (Linux: 60 s in TIME-WAIT).
 const HALF_OPEN: u32 = 75;
+
+/// Pins above which those of connections that close are forgotten soon. Below, a forged RST shortens nobody's time.
+const MANY: usize = PINS / 2;
 
 /// Seconds from one look through the pins to the next.
 pub(super) const SWEEP: u32 = 30;
@@ -86,8 +91,8 @@ pub(super) fn settle(
 }
 
 /// Forgets the pins that nobody needs: of slots that do not move, of backends that are gone, of flows that were silent for
-/// longer than `idle` says, of connections that never came to be. Says how many are left, or `None`
-/// if not all were looked at.
+/// longer than `idle` says, of those that never came to be; if there are [`MANY`], of connections that close as well. Says how
+/// many are left, or `None` if not all were looked at.
 pub(super) fn sweep(
     tables: &Tables,
     services: &HashMap<Key, Placed>,
@@ -95,22 +100,17 @@ pub(super) fn sweep(
     idle: impl Fn(Key) -> u32,
 ) -> Option<usize> {
     let now = effects.now();
-    let mut regions: Vec<(Region, u32, bool)> = Vec::new();
+    let mut regions: Vec<(Region, u32)> = Vec::new();
     for (key, placed) in services {
-        let is_datagram = key.proto() == UDP;
-        regions.extend(
-            placed
-                .regions()
-                .map(|region| (region, idle(*key), is_datagram)),
-        );
+        regions.extend(placed.regions().map(|region| (region, idle(*key))));
     }
-    regions.sort_unstable_by_key(|(region, ..)| region.base);
-    effects.retain_pins(&mut |key: &PinKey, pin: &Pin| {
-        let at = regions.partition_point(|(region, ..)| region.base <= key.slot);
-        let Some((region, idle, is_datagram)) = at.checked_sub(1).map(|at| regions[at]) else {
+    regions.sort_unstable_by_key(|(region, _)| region.base);
+    let is_kept = |key: &PinKey, pin: &Pin, soon: bool| {
+        let at = regions.partition_point(|(region, _)| region.base <= key.slot);
+        let Some((region, idle)) = at.checked_sub(1).map(|at| regions[at]) else {
             return false;
         };
-        let patience = if pin.is_confirmed() || is_datagram {
+        let patience = if pin.is_confirmed() && !soon {
             idle
         } else {
             HALF_OPEN.min(idle)
@@ -119,5 +119,14 @@ pub(super) fn sweep(
             && tables.slot(key.slot).is_moving()
             && tables.life(pin.id()) == pin.life()
             && now.saturating_sub(pin.seen) <= patience
-    })
+    };
+    let mut is_closing = false;
+    let left = effects.retain_pins(&mut |key, pin| {
+        is_closing |= pin.is_closing() && !is_kept(key, pin, true);
+        is_kept(key, pin, false)
+    })?;
+    if left <= MANY || !is_closing {
+        return Some(left);
+    }
+    effects.retain_pins(&mut |key, pin| is_kept(key, pin, pin.is_closing()))
 }

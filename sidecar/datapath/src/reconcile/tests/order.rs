@@ -10,7 +10,7 @@ use tollgate_common::{tables::Guards, tag::Tags};
 
 use super::*;
 use crate::{
-    flow::{Packet, Picked, Table, pick},
+    flow::{Packet, Picked, Segment, Table, pick},
     model::Proto,
 };
 
@@ -22,7 +22,7 @@ fn packet(client: u16, proto: Proto) -> Packet {
         source: SocketAddr::from(([198, 51, 100, 7], 40_000 + client)),
         destination: SocketAddr::from(([203, 0, 113, 20], 80)),
         proto,
-        opens: false,
+        segment: Segment::ACK,
     }
 }
 
