@@ -92,7 +92,13 @@ impl Moving {
         });
         let deliver = Deliver::Ipip(backends.collect());
         let services = vec![Service::new("s".to_owned(), self.vip, deliver)];
-        self.bench.apply(&Model { services }, &hops);
+        self.bench.apply(
+            &Model {
+                services,
+                ..Model::default()
+            },
+            &hops,
+        );
     }
 
     /// The backend that came later.

@@ -191,6 +191,7 @@ fn services(vips: &[&str]) -> Model {
     };
     Model {
         services: vips.iter().map(service).collect(),
+        ..Model::default()
     }
 }
 

@@ -101,6 +101,7 @@ fn while_written(proto: Proto, before: u8, after: u8, of: impl Fn(u8) -> Service
         let services = [vec![of(after)], filler[10..].to_vec()].concat();
         let model = Model {
             services: services.clone(),
+            ..Model::default()
         };
         let applied = state.apply(&tables, &model, &hops(&services), &mut effects);
         let done = looks.load(Ordering::Acquire);
@@ -142,6 +143,7 @@ fn numbers_of_tags_are_free_once_no_entry_names_them() {
     let one = service("203.0.113.20:80/tcp", Deliver::Ipip(backends([1])));
     let model = Model {
         services: vec![one.clone()],
+        ..Model::default()
     };
     let tagged = |vlan: u16| {
         let mut hops = hops(std::slice::from_ref(&one));
