@@ -292,7 +292,7 @@ fn before(
         id = said.current();
         if said.is_moving() {
             let pin = own(slot).filter(|pin| tables.life(pin.id()) == pin.life());
-            id = pin.map_or(said.stable(), Pin::id);
+            id = pin.map_or_else(|| said.stable(), Pin::id);
         }
         why = Why::PreviousTable;
     }
