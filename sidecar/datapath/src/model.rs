@@ -36,6 +36,9 @@ pub struct Service {
     pub affinity: Affinity,
     /// For how long a flow may be silent and still keep its backend when its slot moved.
     pub connection_idle: Duration,
+    /// For how long a backend that drains keeps its flows at most; `None`: for as long as they are heard of. A new daemon
+    /// counts from its first model on.
+    pub drain_limit: Option<Duration>,
 }
 
 /// For how long flows of services that say nothing else may be silent.
@@ -43,6 +46,10 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(3600);
 /// The least and the most that they may say: the pins of silent flows take room.
 pub const CONNECTION_IDLES: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
+/// The least and the most that a drain may be limited to.
+pub const DRAIN_LIMITS: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
 
 /// Which flows go to one backend for certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +135,9 @@ pub enum ServiceError {
     /// The pins of silent flows would fill the table.
     #[error("`connection_idle` of {0:?} is out of range; allowed are 1 s to 24 h")]
     ConnectionIdle(Duration),
+    /// No drain takes so little or so much.
+    #[error("`drain_limit` of {0:?} is out of range; allowed are 1 s to 7 days")]
+    DrainLimit(Duration),
     /// Clients cannot send to it.
     #[error("the VIP {0} cannot be balanced: {1}")]
     Vip(Vip, Unfit),
@@ -255,6 +265,7 @@ impl Service {
             deliver,
             affinity: Affinity::Flow,
             connection_idle: CONNECTION_IDLE,
+            drain_limit: None,
         }
     }
 
@@ -264,6 +275,13 @@ impl Service {
         let (least, most) = CONNECTION_IDLES;
         if !(least..=most).contains(&self.connection_idle) {
             return Err(ServiceError::ConnectionIdle(self.connection_idle));
+        }
+        let (least, most) = DRAIN_LIMITS;
+        if let Some(limit) = self
+            .drain_limit
+            .filter(|limit| !(least..=most).contains(limit))
+        {
+            return Err(ServiceError::DrainLimit(limit));
         }
         let mut seen = HashSet::new();
         for backend in self.deliver.backends() {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod allot;
+mod drain;
 mod error;
 mod plan;
 mod record;
@@ -27,6 +28,7 @@ mod slots;
 mod write;
 
 use allot::Listeners;
+use drain::Drains;
 pub use error::PlanError;
 use plan::{Plan, Stands, order};
 pub use record::Hops;
@@ -64,6 +66,8 @@ pub struct State {
     steps: HashMap<Key, Vec<u16>>,
     /// What the headers of the entries say of this side, once a model was applied.
     tunnel: Tunnel,
+    /// Who drains, and since when.
+    drains: Drains,
     /// Whether the entries are those of a model, not a predecessor's.
     applied: bool,
     /// Second at which the pins were last looked through.
@@ -290,6 +294,7 @@ impl State {
             !now.any(|one| one == region)
         });
         self.entries.extend(plan.fresh);
+        self.drains.note(model, &self.entries, effects.now());
         self.services = plan.services.into_values().collect();
         self.cuckoo = plan.cuckoo;
         self.listeners = plan.listeners;
@@ -306,7 +311,9 @@ impl State {
 
     /// Forgets the pins that no moving slot or living backend has.
     fn sweep(&mut self, tables: &Tables, effects: &mut impl Effects) {
-        self.unswept = settle::sweep(tables, &self.services, effects, |_| u32::MAX).is_none();
+        let none = BTreeSet::new();
+        let left = settle::sweep(tables, &self.services, effects, &none, |_| u32::MAX);
+        self.unswept = left.is_none();
     }
 
     /// Whether the model fits the tables beside what stands there; nothing is written.
@@ -326,7 +333,8 @@ impl State {
     }
 
     /// Takes the next step of each change that is applied in steps, and settles the slots whose flows from before were
-    /// silent for longer than `idle` says, in seconds, of their service. Before the first model does nothing.
+    /// silent for longer than `idle` says, in seconds, of their service; those of draining backends whose time is over have
+    /// no flows from before any more. Before the first model does nothing.
     pub fn settle(
         &mut self,
         tables: &Tables,
@@ -341,20 +349,24 @@ impl State {
             steps,
             services,
             cuckoo,
+            drains,
             ..
         } = self;
         settle::step(tables, steps, services, cuckoo, now);
+        let overdue = drains.overdue(now);
+        let ended = drain::end(tables, services, &overdue);
         let mut all = settle::settle(tables, services, cuckoo, now, &idle);
         all.left = steps.len();
-        if all.settled > 0 {
+        let is_swept_for = all.settled > 0 || ended > 0;
+        if is_swept_for {
             // Whoever has seen a slot moving may make a pin still.
             effects.grace();
         }
-        self.unswept |= all.settled > 0;
+        self.unswept |= is_swept_for;
         let is_due = all.moving > 0 && now.saturating_sub(self.swept) >= settle::SWEEP;
         if self.unswept || is_due {
             self.swept = now;
-            all.pins = settle::sweep(tables, services, effects, idle);
+            all.pins = settle::sweep(tables, services, effects, &overdue, idle);
             self.unswept = all.pins.is_none();
         }
         all

@@ -421,6 +421,7 @@ pub(crate) struct RawService {
     pub(crate) deliver: Field<RawDeliver>,
     pub(crate) backends: List<RawBackend>,
     pub(crate) connection_idle: Field<String>,
+    pub(crate) drain_limit: Field<String>,
     pub(crate) affinity: Field<RawAffinity>,
     pub(crate) health: Field<Later>,
     pub(crate) allow_host_address: Field<bool>,

@@ -8,7 +8,6 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tollgate_common::limits::PINS;
 
 use super::*;
 use crate::{
@@ -16,6 +15,8 @@ use crate::{
     model::{self, Affinity, Deliver, Model, Service},
     reconcile::{Applied, Effects, Hops, State},
 };
+
+mod forget;
 
 const IDLE: u32 = 600;
 const VIP: &str = "203.0.113.20:80";
@@ -26,6 +27,7 @@ struct Node {
     kernel: Kernel,
     proto: Proto,
     affinity: Affinity,
+    drain_limit: Option<Duration>,
     /// Weight and drain by last byte of the address.
     backends: BTreeMap<u8, (u32, bool)>,
 }
@@ -74,6 +76,7 @@ impl Node {
             },
             proto,
             affinity: Affinity::Flow,
+            drain_limit: None,
             backends: backends
                 .into_iter()
                 .map(|last| (last, (1, false)))
@@ -94,6 +97,7 @@ impl Node {
         let mut service = Service::new("s".into(), vip, Deliver::Ipip(backends.collect()));
         service.affinity = self.affinity;
         service.connection_idle = Duration::from_secs(IDLE.into());
+        service.drain_limit = self.drain_limit;
         let model = Model {
             services: vec![service],
             ..Model::default()
@@ -525,83 +529,4 @@ fn a_number_that_is_given_anew_is_not_taken_for_the_one_before() {
         let got = node.send(client, false);
         assert_ne!(got.why, Why::Pinned, "{got:?}");
     }
-}
-
-#[test]
-fn flows_that_never_came_to_be_are_forgotten_soon() {
-    for proto in [Proto::Tcp, Proto::Udp] {
-        let mut node = Node::new(proto, [1, 2, 3], 100_000);
-        node.backends.insert(4, (1, false));
-        node.apply();
-        for client in 0..4_000 {
-            node.send(client, true);
-        }
-        let made = node.kernel.pins.pins.len();
-        assert!(made > 200);
-        for client in 0..8 {
-            node.send(client, false);
-        }
-        let pinned = node.kernel.pins.pins.values();
-        let confirmed = pinned.filter(|pin| pin.is_confirmed()).count();
-        node.pass(75);
-        assert_eq!(node.kernel.pins.pins.len(), made);
-        node.pass(31);
-        assert_eq!(node.kernel.pins.pins.len(), confirmed, "{proto}: {made}");
-    }
-}
-
-/// Connections that have closed give their pins back where there is little room; those that are silent keep them.
-#[test]
-fn a_connection_that_closes_gives_its_pin_back_under_pressure() {
-    for is_full in [false, true] {
-        let mut node = Node::new(Proto::Tcp, [1, 2, 3], usize::MAX);
-        node.backends.insert(4, (1, false));
-        node.apply();
-        let mut ledger = Ledger::default();
-        ledger.begin(&mut node, 4_000);
-        let mut pinned = node.kernel.pins.pins.clone();
-        for client in (0..4_000).step_by(2) {
-            let fin = Segment {
-                flags: 0x11,
-                ..data(client, FAR)
-            };
-            node.say(client, fin);
-            node.say(client, data(client, FAR));
-            ledger.flows.remove(&client);
-        }
-        let closing = node.kernel.pins.pins.values();
-        let closing = closing.filter(|pin| pin.is_closing()).count();
-        assert!(closing > 100 && closing < pinned.len());
-        if is_full {
-            let (key, pin) = pinned.drain().next().unwrap();
-            let others = (0..PINS as u64 / 2).map(|hash| (PinKey { hash, ..key }, pin));
-            node.kernel.pins.pins.extend(others);
-        }
-        let before = node.kernel.pins.pins.len();
-        node.pass(75);
-        assert_eq!(node.kernel.pins.pins.len(), before, "not yet");
-        node.pass(31);
-        let gone = before - node.kernel.pins.pins.len();
-        assert_eq!(gone, if is_full { closing } else { 0 });
-        ledger.go_on(&mut node).unwrap();
-    }
-}
-
-/// A pin of a slot that has settled would lead flows of later changes astray.
-#[test]
-fn pins_that_could_not_be_looked_through_are_before_a_slot_moves_again() {
-    let mut node = Node::new(Proto::Tcp, [1, 2, 3], 100_000);
-    node.backends.insert(4, (1, false));
-    node.apply();
-    for client in 0..4_000 {
-        node.send(client, true);
-    }
-    assert!(!node.kernel.pins.pins.is_empty());
-    node.kernel.fails = true;
-    node.pass(IDLE + 1);
-    assert!(!node.kernel.pins.pins.is_empty());
-    node.kernel.fails = false;
-    node.backends.insert(4, (3, false));
-    node.apply();
-    assert!(node.kernel.pins.pins.is_empty());
 }

@@ -185,6 +185,29 @@ fn prefixes_are_checked_with_their_services() {
 }
 
 #[test]
+fn a_drain_may_take_from_a_second_to_a_week() {
+    for (limit, fits) in [
+        (Duration::from_millis(999), false),
+        (Duration::from_secs(1), true),
+        (Duration::from_secs(604_800), true),
+        (Duration::from_secs(604_801), false),
+    ] {
+        let vip = "192.0.2.1:80/tcp".parse().unwrap();
+        let service = Service {
+            drain_limit: Some(limit),
+            ..Service::new("s".into(), vip, Deliver::Ipip(Vec::new()))
+        };
+        let model = Model {
+            services: vec![service],
+            ..Model::default()
+        };
+        let refused = ModelError::Service("s".into(), ServiceError::DrainLimit(limit));
+        let expected = if fits { Ok(()) } else { Err(refused) };
+        assert_eq!(model.check(), expected);
+    }
+}
+
+#[test]
 fn a_flow_may_be_silent_from_a_second_to_a_day() {
     let with = |connection_idle| {
         let vip = "192.0.2.1:80/tcp".parse().unwrap();

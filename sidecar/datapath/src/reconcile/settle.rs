@@ -91,12 +91,13 @@ pub(super) fn settle(
 }
 
 /// Forgets the pins that nobody needs: of slots that do not move, of backends that are gone, of flows that were silent for
-/// longer than `idle` says, of those that never came to be; if there are [`MANY`], of connections that close as well. Says how
-/// many are left, or `None` if not all were looked at.
+/// longer than `idle` says, of those that never came to be, of draining backends whose time is over; if there are [`MANY`], of
+/// connections that close as well. Says how many are left, or `None` if not all were looked at.
 pub(super) fn sweep(
     tables: &Tables,
     services: &HashMap<Key, Placed>,
     effects: &mut impl Effects,
+    overdue: &BTreeSet<u16>,
     idle: impl Fn(Key) -> u32,
 ) -> Option<usize> {
     let now = effects.now();
@@ -118,6 +119,7 @@ pub(super) fn sweep(
         key.slot - region.base < region.len
             && tables.slot(key.slot).is_moving()
             && tables.life(pin.id()) == pin.life()
+            && !overdue.contains(&pin.id())
             && now.saturating_sub(pin.seen) <= patience
     };
     let mut is_closing = false;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use tollgate_datapath::model::{
-    Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, Deliver, Model, Service, ServiceError,
-    Tunnel, TunnelError, Vip,
+    Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, DRAIN_LIMITS, Deliver, Model, Service,
+    ServiceError, Tunnel, TunnelError, Vip,
 };
 use tollgate_datapath::prefix::Prefix;
 use tollgate_datapath::{Announce, Config, XdpMode};
@@ -138,6 +138,11 @@ fn service(
         CONNECTION_IDLE,
         CONNECTION_IDLES,
     );
+    let drain_limit = raw.drain_limit.as_ref();
+    let drain_limit = set(drain_limit).is_some().then(|| {
+        let (_, most) = DRAIN_LIMITS;
+        cx.duration("drain_limit", drain_limit, most, DRAIN_LIMITS)
+    });
     if let Some((at, true)) = set(raw.allow_host_address.as_ref()) {
         cx.report(
             at,
@@ -206,6 +211,7 @@ fn service(
             Some((_, RawAffinity::Client)) => Affinity::Client,
         },
         connection_idle,
+        drain_limit,
     })
 }
 
@@ -279,6 +285,7 @@ fn backend(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -419,7 +426,7 @@ datapath:
     fn services_say_how_their_flows_are_kept() {
         let model = with("
     - { name: a, vip: '203.0.113.1:443/tcp', deliver: ipip, backends: [{ address: 10.0.0.1 }] }
-    - { name: b, vip: '203.0.113.2:*/udp', deliver: gue, backends: [{ address: 10.0.0.1 }, { address: 'fd00::1' }], affinity: client, connection_idle: 90s }
+    - { name: b, vip: '203.0.113.2:*/udp', deliver: gue, backends: [{ address: 10.0.0.1 }, { address: 'fd00::1' }], affinity: client, connection_idle: 90s, drain_limit: 15m }
     - { name: c, vip: '192.0.2.0/24:443/tcp', deliver: l2, backends: [{ address: 10.0.0.1 }], affinity: flow, connection_idle: 1s }
     - { name: d, vip: '[2001:db8::/64]:*/tcp', deliver: gue, backends: [], connection_idle: 24h }
     - { name: e, vip: '192.0.2.128/25:*/tcp', deliver: { listener: edge } }
@@ -436,6 +443,10 @@ datapath:
                 )
             })
             .collect();
+        let limits = model.services.iter().map(|one| one.drain_limit);
+        let limits: Vec<_> = limits.collect();
+        let quarter = Some(Duration::from_secs(900));
+        assert_eq!(limits, [None, quarter, None, None, None]);
         let hour = 3600;
         assert_eq!(
             said,
@@ -511,6 +522,11 @@ datapath:
                 "connection_idle: soon",
                 "`connection_idle: soon` is not a duration",
             ),
+            (
+                "drain_limit: 999ms",
+                "`drain_limit: 999ms` is out of range; allowed are 1s to 7days",
+            ),
+            ("drain_limit: soon", "`drain_limit: soon` is not a duration"),
             ("affinity: source", "source"),
             (
                 "vip: '203.0.113.1/24:443/tcp'",
