@@ -189,7 +189,6 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
     }
     let seed = cell.seed.load();
     let hash = flow.hash(seed);
-    let about = About::unpack(cell.about.load());
     let slot_of = |region: Region| {
         let place = if region.by_client {
             flow.client().hash(seed)
@@ -247,7 +246,7 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
         (Proto::Tcp, true) => begins(says.current(), Why::Begins),
         (Proto::Tcp, false) if was_pinned => answer(says.current(), Why::Gone),
         (Proto::Tcp, false) => answer(stable, why_stable),
-        (Proto::Udp, _) if now < about.settled_udp && !was_pinned => begins(stable, Why::MayBeOld),
+        (Proto::Udp, _) if may_be_old(cell, now) && !was_pinned => begins(stable, Why::MayBeOld),
         (Proto::Udp, _) => begins(says.current(), Why::Begins),
     }
 }
@@ -275,6 +274,12 @@ fn own(pins: &mut impl Pins, key: &PinKey, packet: &Packet, now: u32) -> Option<
     pin.seen = now;
     pins.note(key, pin);
     Some(pin)
+}
+
+/// Whether a datagram of an unknown flow may be of one from before. Asked after the slot was found moving, before which that
+/// is written.
+fn may_be_old(cell: &Cell, now: u32) -> bool {
+    now < About::unpack(cell.about.load()).settled_udp
 }
 
 /// The backend of the flows from before; `own` finds the flow's pin in a slot of the previous table.

@@ -174,12 +174,8 @@ impl State {
         plan.listeners.write(tables);
         let (moved, left) = self.change_slots(tables, &mut plan, &dead, effects.now());
         self.write_services(tables, &plan, effects);
-        // Not before: until now packets may have been told by what is the table before now.
-        for (_, placed) in plan.services.values() {
-            slots::bury(tables, placed.previous, &dead);
-        }
         shapes::write(tables, &plan.shapes);
-        self.take_out(tables, &mut plan, effects);
+        self.take_out(tables, &mut plan, &dead, effects);
         let applied = Applied {
             services: model.services.len(),
             added: plan.fresh.len(),
@@ -261,7 +257,13 @@ impl State {
     }
 
     /// Takes out what the model does not name. Numbers, cells and regions that went may be given anew afterwards.
-    fn take_out(&mut self, tables: &Tables, plan: &mut Plan, effects: &mut impl Effects) {
+    fn take_out(
+        &mut self,
+        tables: &Tables,
+        plan: &mut Plan,
+        dead: &BTreeSet<u16>,
+        effects: &mut impl Effects,
+    ) {
         for key in self.services.keys() {
             if !plan.services.contains_key(&order(*key))
                 && let Some(cell) = plan.cuckoo.remove(*key)
@@ -270,6 +272,12 @@ impl State {
             }
         }
         effects.grace();
+        // Not before: packets on their way were told by what is the previous table now.
+        let previous = plan.services.values().map(|(_, placed)| placed.previous);
+        let buried = previous.filter(|region| slots::bury(tables, *region, dead));
+        if buried.count() > 0 {
+            effects.grace();
+        }
         for (owner, id) in &plan.stale {
             live(tables, *id, false);
             tables.owners[usize::from(*id)].tag.store(0);

@@ -110,8 +110,9 @@ impl Change<'_> {
     }
 }
 
-/// Takes the dead out of a table that only flows from before are told by.
-pub(super) fn bury(tables: &Tables, region: Region, dead: &BTreeSet<u16>) {
+/// Takes the dead out of a table that only flows from before are told by. Says whether there were any.
+pub(super) fn bury(tables: &Tables, region: Region, dead: &BTreeSet<u16>) -> bool {
+    let mut any = false;
     let living = |id: u16| if dead.contains(&id) { 0 } else { id };
     for index in region.base..region.base + region.len {
         let slot = tables.slot(index);
@@ -122,8 +123,10 @@ pub(super) fn bury(tables: &Tables, region: Region, dead: &BTreeSet<u16>) {
         };
         if after != slot {
             tables.slots[index as usize].store(after.0);
+            any = true;
         }
     }
+    any
 }
 
 /// Settles the slots of a table whose flows from before were silent for `idle` seconds, or that name nobody who could
