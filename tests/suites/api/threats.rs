@@ -97,7 +97,7 @@ fn the_page_of_threats_holds_to_the_tree() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/threats.md")).unwrap();
     let mut tests = BTreeSet::new();
-    for folder in ["sidecar", "tests"] {
+    for folder in ["ebpf", "sidecar", "tests"] {
         collect(&root.join(folder), &mut tests);
     }
     let reasons: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.word()).collect();
