@@ -26,7 +26,7 @@ const GUARDS: Guards = Guards {
     icmp: 1_000,
 };
 
-/// As many first fragments each CPU notes in a second; what one costs is what a pin costs.
+/// As many first fragments each CPU notes in a second; each costs half of what a pin does.
 const FRAGMENTS: u64 = 65_536;
 
 /// The tables in memory: the kernel's, or some of our own to try things on.

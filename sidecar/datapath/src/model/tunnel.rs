@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tollgate_common::backend::{GUE_PORT, SOURCE_V4, SOURCE_V6, SourceV4};
 
-use super::Unfit;
+use super::unfit::Unfit;
 use crate::prefix::Prefix;
 
 /// What outer headers say of this side: where they come from, and the port that GUE goes to.
