@@ -108,7 +108,7 @@ impl Rules for Maps {
     #[inline(always)]
     fn is_own(&self, address: &Address) -> bool {
         // SAFETY: only whether it is there is asked, and the map is never written again.
-        unsafe { ADDRESSES.get(&address.0) }.is_some()
+        unsafe { ADDRESSES.get(address.0) }.is_some()
     }
 
     #[inline(always)]
