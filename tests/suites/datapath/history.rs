@@ -244,7 +244,8 @@ struct Outcome {
     old: usize,
     /// Connections whose backend was removed or killed.
     cut: usize,
-    /// Connections that could not begin, or began at a backend that takes none.
+    /// Connections that could not begin, or began at a backend that is gone. One that drains may still get some: in the slots
+    /// of later steps, and where there is no room for a pin.
     refused: usize,
 }
 

@@ -329,30 +329,18 @@ datapath:
         assert!(text.ends_with("8 mistakes in t.yaml"), "{text}");
     }
 
-    /// What a service may say, over a configuration that has nothing else wrong.
+    /// What a service may say.
     fn with(services: &str) -> Result<Model, String> {
-        let source = format!(
-            "version: 1
-listeners:
-  edge:
-    listen: 127.0.0.1:8443
-    plaintext: true
-    routes: [{{ name: all, token: none, upstream: api }}]
-upstreams:
-  api: {{ endpoints: [127.0.0.1:8080] }}
-datapath:
-  interfaces: [eth0]
-  services:
-{services}"
-        );
-        match crate::config::parse(Path::new("t.yaml"), &source, crate::app::CHECKS) {
-            Ok(config) => Ok(config.datapath.unwrap().model),
-            Err(mistakes) => Err(mistakes.to_string()),
-        }
+        model(&format!("  services:\n{services}"))
     }
 
     /// What `tunnel` may say.
     fn with_tunnel(said: &str) -> Result<Tunnel, String> {
+        model(&format!("  tunnel: {said}\n")).map(|model| model.tunnel)
+    }
+
+    /// What these lines of `datapath` mean, over a configuration that has nothing else wrong.
+    fn model(lines: &str) -> Result<Model, String> {
         let source = format!(
             "version: 1
 listeners:
@@ -364,11 +352,10 @@ upstreams:
   api: {{ endpoints: [127.0.0.1:8080] }}
 datapath:
   interfaces: [eth0]
-  tunnel: {said}
-"
+{lines}"
         );
         match crate::config::parse(Path::new("t.yaml"), &source, crate::app::CHECKS) {
-            Ok(config) => Ok(config.datapath.unwrap().model.tunnel),
+            Ok(config) => Ok(config.datapath.unwrap().model),
             Err(mistakes) => Err(mistakes.to_string()),
         }
     }
