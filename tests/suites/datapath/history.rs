@@ -390,13 +390,31 @@ fn connections_outlive_fifty_changes_without_room_for_pins() {
         }
     });
     check("a full table of pins", outcome);
+    let left = inside(&site.nodes[0].0.ns, || async { room(&pins) });
+    assert_eq!(
+        left, 0,
+        "nobody's pins were forgotten before the history was over"
+    );
+}
+
+/// How many more pins there is room for, one at most.
+fn room(pins: &std::path::Path) -> usize {
+    let key = PinKey {
+        hash: 0,
+        slot: u32::MAX - 1,
+        extra: 0,
+    };
+    usize::from(map_of(pins).insert(key, Pin::default(), 0).is_ok())
+}
+
+fn map_of(pins: &std::path::Path) -> aya::maps::HashMap<aya::maps::MapData, PinKey, Pin> {
+    let map = aya::maps::MapData::from_pin(pins).unwrap();
+    aya::maps::HashMap::try_from(aya::maps::Map::HashMap(map)).unwrap()
 }
 
 /// Pins of slots that are no service's, until there is no room.
 fn fill(pins: &std::path::Path) -> usize {
-    let map = aya::maps::MapData::from_pin(pins).unwrap();
-    let map = aya::maps::Map::HashMap(map);
-    let mut map = aya::maps::HashMap::<_, PinKey, Pin>::try_from(map).unwrap();
+    let mut map = map_of(pins);
     let mut filled = 0;
     for hash in 0_u64.. {
         let key = PinKey {
