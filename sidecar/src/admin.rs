@@ -4,13 +4,10 @@
 pub mod client;
 
 use std::convert::Infallible;
-use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +21,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use socket2::{Domain, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 
 use crate::cluster::{JWKS_MAX_AGE, JWKS_PATH, JWKS_TYPE};
 use tollgate_datapath::FlowQuestion;
 
+use crate::drain::Watch;
 use crate::explain::RouteQuestion;
+use crate::local::Socket;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// A future that the daemon answers with.
@@ -43,6 +41,10 @@ pub struct Handles {
     pub status: Box<dyn Fn() -> Reply<Value> + Send + Sync>,
     /// Reads the configuration again; what went wrong, if it did.
     pub reload: Box<dyn Fn() -> Reply<Result<(), String>> + Send + Sync>,
+    /// Lets the next version take over; what came of it.
+    pub upgrade: Box<dyn Fn() -> Reply<Result<Value, String>> + Send + Sync>,
+    /// Held by each connection: an answer is not cut off.
+    pub watch: Watch,
     /// Begins the graceful end.
     pub drain: Box<dyn Fn() + Send + Sync>,
     /// Explains a token; what is wrong with the question, if it is.
@@ -70,73 +72,8 @@ pub struct Question {
     pub issuer: Option<String>,
 }
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
-
 /// Bytes of a question, at most: more than any token that is accepted.
 const MAX_QUESTION: usize = 256 * 1024;
-
-/// A socket file that is removed when its daemon ends.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0).is_ok();
-    }
-}
-
-/// The Unix socket, bound.
-#[derive(Debug)]
-pub struct Socket {
-    listener: UnixListener,
-    file: SocketFile,
-}
-
-/// Binds the Unix socket. It comes first when a daemon starts: it tells two daemons apart before they share anything.
-///
-/// # Errors
-///
-/// The path cannot be made or bound, or another daemon answers there.
-pub fn bind_socket(path: &Path) -> io::Result<Socket> {
-    let explain = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("admin socket `{}`: {error}", path.display()),
-        )
-    };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(explain)?;
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(explain(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another daemon answers there; stop it, or give this one another `admin: { socket: … }`",
-        )));
-    }
-    match fs::symlink_metadata(path) {
-        // Left over by a daemon that was killed.
-        Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(explain)?,
-        Ok(_) => {
-            return Err(explain(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something that is no socket stands there; move it away, or give another `admin: { socket: … }`",
-            )));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(explain(error)),
-    }
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
-    let address = SockAddr::unix(path).map_err(explain)?;
-    socket.bind(&address).map_err(explain)?;
-    let file = SocketFile(path.to_owned());
-    // Who may connect may stop the daemon. Nobody can before it listens.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
-    socket.listen(BACKLOG).map_err(explain)?;
-    socket.set_nonblocking(true).map_err(explain)?;
-    let listener = UnixListener::from_std(socket.into()).map_err(explain)?;
-    Ok(Socket { listener, file })
-}
 
 /// Serves the Unix socket until dropped.
 pub async fn serve_socket(socket: Socket, handles: Arc<Handles>) {
@@ -190,6 +127,7 @@ fn spawn(
     handles: Arc<Handles>,
     route: Route,
 ) {
+    let mut watch = handles.watch.clone();
     tokio::spawn(async move {
         let service = service_fn(move |request| {
             let answer = route(Arc::clone(&handles), request);
@@ -199,7 +137,15 @@ fn spawn(
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = serving.await {
+        let mut serving = pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = watch.asked() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "admin connection ended");
         }
     });
@@ -219,6 +165,10 @@ fn socket_route(handles: Arc<Handles>, request: Request<Incoming>) -> Reply<Answ
             (&Method::POST, "/explain") => explain(&handles, request).await,
             (&Method::POST, "/explain/route") => explain_route(&handles, request).await,
             (&Method::POST, "/explain/flow") => explain_flow(&handles, request).await,
+            (&Method::POST, "/upgrade") => match (handles.upgrade)().await {
+                Ok(upgraded) => json_answer(StatusCode::OK, &upgraded),
+                Err(why) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
+            },
             (&Method::POST, "/drain") => {
                 (handles.drain)();
                 json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))

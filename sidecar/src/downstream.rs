@@ -38,8 +38,8 @@ pub struct Workers {
 pub struct Listening {
     /// Where it listens; the port is known even if 0 was asked for.
     pub address: SocketAddr,
-    /// One of the listener's sockets, for the datapath to steer to.
-    pub socket: TcpListener,
+    /// The listener's sockets; the first one is what the datapath steers to, it stands for all of them.
+    sockets: Vec<TcpListener>,
     /// The workers' shares, before they are theirs.
     waiting: Vec<(mpsc::UnboundedSender<Job>, Job)>,
     drain: Drain,
@@ -65,8 +65,11 @@ impl Workers {
         Ok(Self { workers })
     }
 
-    /// Binds `address`, a socket for every worker. Nothing is accepted before [`Listening::open`]; the kernel queues
-    /// what comes until then.
+    /// Binds `address`: as many sockets as there are workers, less those that are `given`, which a predecessor had bound to it.
+    /// Nothing is accepted before [`Listening::open`]; the kernel queues what comes until then.
+    ///
+    /// All that are given are used, since the kernel has queued connections in each and goes on to do so. Every worker gets
+    /// as many as every other, so that they share the load: where that does not come out even, some more are bound.
     ///
     /// # Errors
     ///
@@ -76,6 +79,7 @@ impl Workers {
         name: &Arc<str>,
         address: SocketAddr,
         live: &Live,
+        given: Vec<TcpListener>,
     ) -> io::Result<Listening> {
         let explain = |error: io::Error| {
             io::Error::new(
@@ -83,32 +87,31 @@ impl Workers {
                 format!("listener `{name}` cannot listen on {address}: {error}"),
             )
         };
-        let first = bind(address).map_err(explain)?;
-        let address = first.local_addr().map_err(explain)?;
-        let socket = first.try_clone().map_err(explain)?;
-        let mut sockets = vec![first];
-        for _ in 1..self.workers.len() {
+        let mut sockets = given;
+        if sockets.is_empty() {
+            sockets.push(bind(address).map_err(explain)?);
+        }
+        let address = sockets[0].local_addr().map_err(explain)?;
+        while !sockets.len().is_multiple_of(self.workers.len()) {
             sockets.push(bind(address).map_err(explain)?);
         }
         let (drain, watch) = drain::channel();
-        let jobs = self
-            .workers
-            .iter()
-            .cloned()
-            .zip(sockets)
-            .map(|(worker, socket)| {
-                let job = Job {
-                    socket,
-                    name: Arc::clone(name),
-                    live: Arc::clone(live),
-                    watch: watch.clone(),
-                };
-                (worker, job)
-            });
+        let mut waiting = Vec::with_capacity(sockets.len());
+        for (socket, worker) in sockets.iter().zip(self.workers.iter().cycle()) {
+            let socket = socket.try_clone().map_err(explain)?;
+            socket.set_nonblocking(true).map_err(explain)?;
+            let job = Job {
+                socket,
+                name: Arc::clone(name),
+                live: Arc::clone(live),
+                watch: watch.clone(),
+            };
+            waiting.push((worker.clone(), job));
+        }
         Ok(Listening {
             address,
-            socket,
-            waiting: jobs.collect(),
+            sockets,
+            waiting,
             drain,
         })
     }
@@ -155,9 +158,31 @@ impl Listening {
 
     /// Stops accepting and waits until every connection has finished what it had.
     pub async fn drain(self) {
-        drop(self.socket);
+        drop(self.sockets);
         drop(self.waiting);
         self.drain.drain().await;
+    }
+
+    /// As [`drain`](Self::drain), but what the kernel has queued is left to whoever has the sockets too.
+    pub async fn leave(self) {
+        drop(self.sockets);
+        drop(self.waiting);
+        self.drain.leave().await;
+    }
+
+    /// A handle of the socket that the datapath steers to.
+    ///
+    /// # Errors
+    ///
+    /// No more files may be open.
+    pub fn socket(&self) -> io::Result<TcpListener> {
+        self.sockets[0].try_clone()
+    }
+
+    /// All of its sockets, the one that is steered to first.
+    #[must_use]
+    pub fn sockets(&self) -> &[TcpListener] {
+        &self.sockets
     }
 }
 

@@ -39,7 +39,10 @@ pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 enum Order {
-    Rest,
+    /// And whether it may have to go on.
+    Rest(bool, oneshot::Sender<()>),
+    Resume(oneshot::Sender<Result<(), String>>),
+    End,
     Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
     Status(oneshot::Sender<()>),
     Explain(
@@ -61,7 +64,9 @@ impl std::fmt::Debug for Order {
             Self::Apply(..) => "Apply",
             Self::Status(_) => "Status",
             Self::Explain(..) => "Explain",
-            Self::Rest => "Rest",
+            Self::Rest(..) => "Rest",
+            Self::Resume(_) => "Resume",
+            Self::End => "End",
         })
     }
 }
@@ -87,7 +92,7 @@ impl Kernel {
                     match Datapath::open(&config).await {
                         Ok(datapath) => {
                             let _ = ready.send(Ok(())).is_ok();
-                            serve(datapath, inbox, &shared).await;
+                            serve(datapath, &config, inbox, &shared).await;
                         }
                         Err(error) => {
                             let _ = ready.send(Err(told(&error))).is_ok();
@@ -121,7 +126,44 @@ impl Kernel {
 
     /// Leaves the kernel as it is from here on: another daemon may be about to take over.
     pub async fn rest(&self) {
-        let _ = self.orders.send(Order::Rest).await.is_ok();
+        self.leave(false).await;
+    }
+
+    /// As [`rest`](Self::rest), for a daemon that may come to nothing: [`resume`](Self::resume) takes the datapath back.
+    pub async fn lend(&self) {
+        self.leave(true).await;
+    }
+
+    async fn leave(&self, may_resume: bool) {
+        let (answer, answered) = oneshot::channel();
+        if self
+            .orders
+            .send(Order::Rest(may_resume, answer))
+            .await
+            .is_ok()
+        {
+            let _ = answered.await.is_ok();
+        }
+    }
+
+    /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again.
+    ///
+    /// # Errors
+    ///
+    /// Why not; the kernel goes on with what there is.
+    pub async fn resume(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || "the datapath's thread has ended".to_owned();
+        self.orders
+            .send(Order::Resume(answer))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Ends the thread, and lets go of all that it holds; the kernel goes on.
+    pub async fn end(&self) {
+        let _ = self.orders.send(Order::End).await.is_ok();
     }
 
     /// Where a client's packets go, and why.
@@ -156,6 +198,7 @@ impl Kernel {
 
 async fn serve(
     mut datapath: Datapath,
+    config: &Config,
     mut inbox: mpsc::Receiver<Order>,
     status: &ArcSwapOption<Status>,
 ) {
@@ -164,17 +207,26 @@ async fn serve(
     // What a predecessor left is right until we know better, and that is with the first model.
     let mut refreshes = false;
     let mut current = Sockets::new();
+    let mut applied = None;
     loop {
         tokio::select! {
             // An order is never kept waiting by a refresh that is due.
             biased;
             order = inbox.recv() => match order {
-                None => return,
-                Some(Order::Rest) => {
+                None | Some(Order::End) => return,
+                Some(Order::Rest(may_resume, answer)) => {
                     refreshes = false;
-                    // A socket is closed when the last of its handles is: none may be kept here.
-                    current.clear();
+                    if !may_resume {
+                        // A socket is closed when the last of its handles is: none may be kept here.
+                        current.clear();
+                    }
                     datapath.rest();
+                    let _ = answer.send(()).is_ok();
+                }
+                Some(Order::Resume(answer)) => {
+                    let again = resume(&mut datapath, config, applied.as_ref(), &current).await;
+                    refreshes = again.is_ok();
+                    let _ = answer.send(again).is_ok();
                 }
                 Some(Order::Apply(model, sockets, answer)) => {
                     let done = apply(&mut datapath, &model, &sockets).await;
@@ -182,6 +234,7 @@ async fn serve(
                         Ok(()) => {
                             refreshes = true;
                             current = sockets;
+                            applied = Some(model);
                         }
                         // The kernel goes on with the model before: the sockets that served are those that are
                         // steered to.
@@ -209,6 +262,18 @@ async fn serve(
             }
         }
     }
+}
+
+async fn resume(
+    datapath: &mut Datapath,
+    config: &Config,
+    model: Option<&Model>,
+    sockets: &Sockets,
+) -> Result<(), String> {
+    let Some(model) = model else { return Ok(()) };
+    // Another daemon may have put other maps in their place.
+    *datapath = Datapath::open(config).await.map_err(|error| told(&error))?;
+    apply(datapath, model, sockets).await
 }
 
 async fn apply(datapath: &mut Datapath, model: &Model, sockets: &Sockets) -> Result<(), String> {

@@ -17,11 +17,17 @@ pub mod demo;
 pub mod downstream;
 pub mod drain;
 pub mod explain;
+pub mod handover;
 pub mod jwks;
 pub mod kernel;
+pub mod local;
 pub mod proxy;
 pub mod reload;
 pub mod signing;
 pub mod snapshot;
+pub mod supervisor;
 pub mod telemetry;
 pub mod upstream;
+
+/// The version of this build, as status and `--version` have it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tollgate::app::before::Before;
 use tollgate::app::{CHECKS, Gate, StartError};
+use tollgate::handover::{self, Taking};
+use tollgate::supervisor::{self, init};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
 use tollgate_datapath::footprint::Footprint;
 use tollgate_datapath::model::{Deliver, Model, Service};
@@ -31,6 +34,11 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take over from the daemon that runs: by the admin socket of FILE, or by the hand-over socket that is named. Where
+        /// none runs this is an ordinary start.
+        #[arg(long, value_name = "SOCK", num_args = 0..=1)]
+        #[expect(clippy::option_option, reason = "the flag may stand alone")]
+        take_over: Option<Option<PathBuf>>,
     },
     /// Validates a configuration; every mistake at once, with its place.
     #[command(after_help = "Example:\n  tollgate check /etc/tollgate/tollgate.yaml")]
@@ -77,6 +85,18 @@ enum Command {
     Reload {
         #[command(flatten)]
         daemon: Daemon,
+    },
+    /// Lets the binary that now stands where the running daemon was started from take over, without losing a connection.
+    #[command(
+        after_help = "Exit codes: 0 the new version serves; 1 it does not, and the running one goes on; 2 usage.\n\n\
+                      Example:\n  install -m 755 tollgate /usr/local/bin/tollgate && tollgate upgrade"
+    )]
+    Upgrade {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Print what came of it as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Lets the running daemon finish what it has, and end.
     #[command(after_help = "Example:\n  tollgate drain")]
@@ -155,7 +175,11 @@ fn main() -> ExitCode {
         }
         Command::Check { file } => check(&file),
         Command::Demo { once } => demo::run(demo::Options { once }),
-        Command::Run { config } => block_on(run(&config)),
+        Command::Run { config, take_over } => {
+            // Before there is any thread: it takes variables out of the environment.
+            let kept = supervisor::kept();
+            block_on(run(&config, take_over, kept))
+        }
         Command::Token {
             command: TokenCommand::Explain(args),
         } => block_on(explained(cli::explain::run(&args))),
@@ -170,6 +194,7 @@ fn main() -> ExitCode {
         } => block_on(explained(cli::flow::run(&args))),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
+        Command::Upgrade { daemon, json } => block_on(upgrade(&daemon.admin, json)),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
         Command::Down { config, bpffs } => down(config.as_deref(), bpffs),
         Command::Decap(args) => block_on(decap(args)),
@@ -204,7 +229,7 @@ fn say(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush()).is_ok();
 }
 
-async fn run(path: &Path) -> ExitCode {
+async fn run(path: &Path, take_over: Option<Option<PathBuf>>, kept: supervisor::Kept) -> ExitCode {
     use tokio::signal::unix::{SignalKind, signal};
     // Before anything is promised: a SIGTERM during start must not be lost.
     let signals = signal(SignalKind::terminate()).and_then(|terminate| {
@@ -218,7 +243,15 @@ async fn run(path: &Path) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
     };
-    let gate = match Gate::start(path).await {
+    let taking = match take_over {
+        None => None,
+        Some(place) => match running(path, place).await {
+            Ok(taking) => taking,
+            Err(StartError::Configuration(mistakes)) => return fail(2, &mistakes.to_string()),
+            Err(error @ StartError::Host(_)) => return fail(1, &error.to_string()),
+        },
+    };
+    let gate = match Gate::start_after(path, Before::new(kept, taking)).await {
         Ok(gate) => gate,
         Err(StartError::Configuration(mistakes)) => return fail(2, &mistakes.to_string()),
         Err(error @ StartError::Host(_)) => return fail(1, &error.to_string()),
@@ -227,7 +260,19 @@ async fn run(path: &Path) -> ExitCode {
         tokio::select! {
             _ = hangup.recv() => {
                 // Said in log and status; what runs goes on.
+                supervisor::reloading();
                 let _ = gate.reload().await.is_ok();
+                supervisor::ready();
+            }
+            () = gate.succeeded() => {
+                let ended = gate.leave().await;
+                return match ended {
+                    Some(_) if init::is_first() => match init::stay().await {
+                        Ok(code) => ExitCode::from(code),
+                        Err(error) => fail(1, &format!("cannot wait for the daemon that took over: {error}")),
+                    },
+                    _ => ExitCode::SUCCESS,
+                };
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -240,6 +285,15 @@ async fn run(path: &Path) -> ExitCode {
         _ = terminate.recv() => fail(1, "ended before every request was"),
         _ = interrupt.recv() => fail(1, "ended before every request was"),
     }
+}
+
+/// The hand-over that the running daemon offers, if one runs.
+async fn running(path: &Path, place: Option<PathBuf>) -> Result<Option<Taking>, StartError> {
+    let place = match place {
+        Some(place) => place,
+        None => handover::path(&config::load(path, CHECKS)?.admin.socket),
+    };
+    Ok(Taking::ask(&place, tollgate::VERSION).await?)
 }
 
 fn check(path: &Path) -> ExitCode {
@@ -368,6 +422,29 @@ async fn decap(args: cli::decap::Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(cli::decap::code(&error), &kernel::told(&error)),
+    }
+}
+
+async fn upgrade(socket: &Path, json: bool) -> ExitCode {
+    match admin::client::ask(socket, http::Method::POST, "/upgrade").await {
+        Err(error) => fail(1, &error.to_string()),
+        Ok((status, answer)) if json => {
+            say(&format!("{answer:#}"));
+            ExitCode::from(u8::from(!status.is_success()))
+        }
+        Ok((status, answer)) if status.is_success() => {
+            let word = |key: &str| answer[key].as_str().unwrap_or("?").to_owned();
+            let (from, to, pid) = (word("from"), word("to"), &answer["pid"]);
+            say(&format!("{from} \u{2192} {to}, process {pid}"));
+            ExitCode::SUCCESS
+        }
+        Ok((_, answer)) => {
+            let why = answer["error"].as_str().unwrap_or("no reason was given");
+            fail(
+                1,
+                &format!("not upgraded, the running daemon goes on: {why}"),
+            )
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -62,13 +63,15 @@ async fn send(
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     };
-    let (status, body): (StatusCode, Bytes) = tokio::select! {
+    let mut exchange = pin!(exchange);
+    let done = tokio::select! {
         biased;
-        done = exchange => done.map_err(|error: hyper::Error| io::Error::other(error))?,
-        ended = connection => {
-            return Err(io::Error::other(format!("the daemon hung up: {ended:?}")));
-        }
+        done = exchange.as_mut() => done,
+        // A daemon that ends hangs up behind its answer.
+        _ = connection => exchange.await,
     };
+    let (status, body): (StatusCode, Bytes) = done
+        .map_err(|error: hyper::Error| io::Error::other(format!("the daemon hung up: {error}")))?;
     let value = serde_json::from_slice(&body)
         .map_err(|error| io::Error::other(format!("the daemon's answer is not JSON: {error}")))?;
     Ok((status, value))

@@ -24,6 +24,7 @@ pub(super) struct View<'v> {
     pub(super) loaded_at: SystemTime,
     pub(super) reloads: u64,
     pub(super) last_error: Option<&'v str>,
+    pub(super) upgrade_error: Option<String>,
     pub(super) listeners: Vec<(Arc<str>, SocketAddr)>,
     pub(super) datapath: Option<&'v Status>,
 }
@@ -35,7 +36,8 @@ pub(super) fn json(view: &View<'_>) -> Value {
         .map(|(name, address)| json!({ "name": &**name, "address": address }))
         .collect();
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": crate::VERSION,
+        "pid": std::process::id(),
         "ready": view.unready.is_none(),
         "unready": view.unready,
         "draining": view.draining,
@@ -46,6 +48,7 @@ pub(super) fn json(view: &View<'_>) -> Value {
             "reloads": view.reloads,
             "last_error": view.last_error,
         },
+        "upgrade": { "last_error": view.upgrade_error },
         "listeners": listeners,
         "issuers": issuers(view.snapshot),
         "assertions": assertions(&view.snapshot.keyring),

@@ -33,6 +33,9 @@ pub fn summary(status: &Value) -> String {
     if let Value::String(error) = &configuration["last_error"] {
         let _ = writeln!(text, "the last reload was refused:\n{error}");
     }
+    if let Value::String(error) = &status["upgrade"]["last_error"] {
+        let _ = writeln!(text, "the last upgrade came to nothing:\n{error}");
+    }
     for one in list(&status["listeners"]) {
         let _ = writeln!(
             text,

@@ -29,7 +29,7 @@ pub(super) struct Accept {
 
 impl Accept {
     /// Accepts until an end is asked for; then takes what already waits, since the kernel has completed those
-    /// handshakes and would reset them.
+    /// handshakes and would reset them, unless the socket lives on with another.
     pub(super) async fn run(self) {
         let mut watch = self.watch.clone();
         loop {
@@ -41,6 +41,9 @@ impl Accept {
                     Err(error) => rest_after(&error).await,
                 },
             }
+        }
+        if watch.leaves() {
+            return;
         }
         while let Some(Ok((stream, client))) = now(self.socket.accept()).await {
             self.serve(stream, client);

@@ -99,6 +99,8 @@ pub(super) const ROOMS: &[Room] = &[
             "cluster",
             // What may be asked.
             "explain",
+            "drain",
+            "local",
             "telemetry",
             "body",
             "tollgate_datapath::Status",
@@ -125,6 +127,10 @@ pub(super) const ROOMS: &[Room] = &[
     // UnixTime, which auth compares tokens with.
     room("clock", &["tollgate_auth::time"]),
     room("drain", &[]),
+    // Sockets from one daemon to the next; the app says what for.
+    room("handover", &[]),
+    room("local", &[]),
+    room("supervisor", &[]),
     // Private keys, for whoever makes tokens: the demo and `token mint`. A request never comes here.
     room("signing", &["tollgate_auth::token"]),
     room("telemetry", &[]),

@@ -1,0 +1,275 @@
+//! One daemon gives its listening sockets and the datapath to the next, so that no connection meets a closed door.
+//!
+//! The sockets themselves go over, never copies that are bound anew: a socket that is closed resets what waits in its queue.
+//! Two phases: the new daemon first builds all that can fail, while the running one serves on; then the running one leaves
+//! the datapath alone, the new one adopts it and says that it is done. Until that word the running one takes everything
+//! back when the other fails, dies or falls silent.
+
+mod message;
+mod wire;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+
+use message::{Message, OLDEST, PROTOCOL};
+pub use message::{Named, Role};
+use wire::{BATCH, Wire};
+
+/// How long each side waits for a word that the other can say at once.
+const WORD: Duration = Duration::from_secs(15);
+/// How long the new one may take to read its configuration, fetch keys and bind what is new.
+const PREPARE: Duration = Duration::from_secs(120);
+/// How long the new one may take to adopt the datapath, or to fill another.
+const ADOPT: Duration = Duration::from_secs(60);
+
+/// Where the daemon that has this admin socket is asked for a hand-over.
+#[must_use]
+pub fn path(admin: &Path) -> PathBuf {
+    let mut path = OsString::from(admin);
+    path.push(".handover");
+    path.into()
+}
+
+/// A future that the app answers with.
+pub type Reply<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a daemon gives away first.
+#[derive(Debug)]
+pub struct Offer {
+    /// Its version.
+    pub version: String,
+    /// Whether it is ready for requests: then the new one is to be as well, before it takes over.
+    pub ready: bool,
+    /// Its sockets, doubled.
+    pub sockets: Vec<(Named, OwnedFd)>,
+}
+
+/// Who takes over.
+#[derive(Debug, Clone)]
+pub struct Successor {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// The sockets that it serves from now on. The others are nobody's when they have drained.
+    pub taken: Vec<Named>,
+}
+
+/// What the running daemon does for a hand-over; made by the app.
+pub struct Handles {
+    /// A hand-over begins: what is offered.
+    pub offer: Box<dyn Fn() -> Reply<Result<Offer, String>> + Send + Sync>,
+    /// Leaves the datapath alone; what it remembers, if it is to be told.
+    pub rest: Box<dyn Fn() -> Reply<Option<File>> + Send + Sync>,
+    /// It came to nothing, and why; takes the datapath back if it was left alone.
+    pub failed: Box<dyn Fn(String) -> Reply<()> + Send + Sync>,
+    /// It is done: drain and end.
+    pub done: Box<dyn Fn(Successor) -> Reply<()> + Send + Sync>,
+}
+
+/// Answers those who want to take over, one at a time, until one has.
+pub async fn serve(listener: UnixListener, handles: Arc<Handles>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "nobody can ask for a hand-over");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let wire = match Wire::new(stream) {
+            Ok(wire) => wire,
+            Err(error) => {
+                tracing::warn!(%error, "a hand-over was refused");
+                continue;
+            }
+        };
+        match give(&wire, &handles).await {
+            Ok(Some(successor)) => {
+                (handles.done)(successor).await;
+                let _ = wire.send(&Message::Bye {}, &[]).await.is_ok();
+                return;
+            }
+            // Who only looked whether somebody is there.
+            Ok(None) => {}
+            Err(why) => {
+                let failed = Message::Failed { why: why.clone() };
+                (handles.failed)(why).await;
+                let _ = wire.send(&failed, &[]).await.is_ok();
+            }
+        }
+    }
+}
+
+/// The running one's part; why it came to nothing, if it did.
+async fn give(wire: &Wire, handles: &Handles) -> Result<Option<Successor>, String> {
+    let hello = match wire.receive(WORD).await {
+        Ok((hello, _)) => hello,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(format!("the new daemon: {error}")),
+    };
+    let Message::Hello {
+        protocol,
+        oldest,
+        version,
+        pid,
+    } = hello
+    else {
+        return Err("the new daemon did not say who it is".to_owned());
+    };
+    if protocol < OLDEST || oldest > PROTOCOL {
+        return Err(format!(
+            "tollgate {version} speaks {oldest} to {protocol} for a hand-over, this daemon {OLDEST} to {PROTOCOL}; restart it instead"
+        ));
+    }
+    let said = |error: io::Error| format!("the new daemon ({version}, process {pid}): {error}");
+    let offer = (handles.offer)().await?;
+    for batch in offer.sockets.chunks(BATCH) {
+        let (sockets, fds): (Vec<Named>, Vec<BorrowedFd<'_>>) = batch
+            .iter()
+            .map(|(named, fd)| (named.clone(), fd.as_fd()))
+            .unzip();
+        let sockets = Message::Sockets { sockets };
+        wire.send(&sockets, &fds).await.map_err(said)?;
+    }
+    let welcome = Message::Welcome {
+        version: offer.version,
+        ready: offer.ready,
+    };
+    wire.send(&welcome, &[]).await.map_err(said)?;
+    drop(offer.sockets);
+    match wire.receive(PREPARE).await.map_err(said)?.0 {
+        Message::Prepared {} => {}
+        Message::Failed { why } => return Err(why),
+        other => return Err(said(unexpected(&other))),
+    }
+    let history = (handles.rest)().await;
+    let fds: Vec<BorrowedFd<'_>> = history.iter().map(|file| file.as_fd()).collect();
+    wire.send(&Message::Rested {}, &fds).await.map_err(said)?;
+    match wire.receive(ADOPT).await.map_err(said)?.0 {
+        Message::Done { taken } => Ok(Some(Successor {
+            pid,
+            version,
+            taken,
+        })),
+        Message::Failed { why } => Err(why),
+        other => Err(said(unexpected(&other))),
+    }
+}
+
+/// The new daemon's side of a hand-over, after the running one has offered its sockets.
+#[derive(Debug)]
+pub struct Taking {
+    wire: Wire,
+    /// The running one's version.
+    pub version: String,
+    /// Whether that one is ready for requests.
+    pub ready: bool,
+    /// Its sockets, until they are taken out.
+    pub sockets: Vec<(Named, OwnedFd)>,
+}
+
+impl Taking {
+    /// Asks the daemon behind `path` for its sockets. `None`: nobody is there.
+    ///
+    /// # Errors
+    ///
+    /// Somebody is there and does not give them.
+    pub async fn ask(path: &Path, version: &str) -> io::Result<Option<Self>> {
+        let explain = |error: io::Error| {
+            let said = format!("hand-over by `{}`: {error}", path.display());
+            io::Error::new(error.kind(), said)
+        };
+        let stream = match UnixStream::connect(path).await {
+            Ok(stream) => stream,
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Ok(None),
+                _ => return Err(explain(error)),
+            },
+        };
+        let taking = Self::greet(stream, version).await.map_err(explain)?;
+        Ok(Some(taking))
+    }
+
+    async fn greet(stream: UnixStream, version: &str) -> io::Result<Self> {
+        let wire = Wire::new(stream)?;
+        let hello = Message::Hello {
+            protocol: PROTOCOL,
+            oldest: OLDEST,
+            version: version.to_owned(),
+            pid: std::process::id(),
+        };
+        wire.send(&hello, &[]).await?;
+        let mut all = Vec::new();
+        loop {
+            match wire.receive(WORD).await? {
+                (Message::Sockets { sockets }, fds) => {
+                    if sockets.len() != fds.len() {
+                        let (named, came) = (sockets.len(), fds.len());
+                        return Err(io::Error::other(format!(
+                            "{came} descriptors came for {named} sockets; more open files must be allowed (LimitNOFILE)"
+                        )));
+                    }
+                    all.extend(sockets.into_iter().zip(fds));
+                }
+                (Message::Welcome { version, ready }, _) => {
+                    return Ok(Self {
+                        wire,
+                        version,
+                        ready,
+                        sockets: all,
+                    });
+                }
+                (Message::Failed { why }, _) => return Err(io::Error::other(why)),
+                (other, _) => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// All that can fail without the kernel has gone well: the running one is to leave the datapath alone. Gives what that one's
+    /// datapath remembers.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn prepared(&self) -> io::Result<Option<File>> {
+        self.wire.send(&Message::Prepared {}, &[]).await?;
+        match self.wire.receive(WORD).await? {
+            (Message::Rested {}, fds) => Ok(fds.into_iter().next().map(File::from)),
+            (Message::Failed { why }, _) => Err(io::Error::other(why)),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// The datapath is ours, and so are these sockets; returns when the running one has understood, or is gone.
+    pub async fn done(self, taken: Vec<Named>) {
+        let done = Message::Done { taken };
+        if self.wire.send(&done, &[]).await.is_ok() {
+            let _ = self.wire.receive(WORD).await.is_ok();
+        }
+    }
+
+    /// It came to nothing; the running one goes on.
+    pub async fn failed(self, why: &str) {
+        let why = why.to_owned();
+        let failed = Message::Failed { why };
+        if self.wire.send(&failed, &[]).await.is_ok() {
+            // Whoever is started next finds the running one as it was.
+            let _ = self.wire.receive(ADOPT).await.is_ok();
+        }
+    }
+}
+
+fn unexpected(message: &Message) -> io::Error {
+    io::Error::other(format!("an unexpected message: {message:?}"))
+}

@@ -1,0 +1,113 @@
+//! Unix sockets of the daemon's own: mode 0600, and a file that goes when its daemon ends, unless another daemon has it by then.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use socket2::{Domain, SockAddr, Type};
+use tokio::net::UnixListener;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// A socket's file. It is removed with the last handle, if nobody [left](Self::leave) it to another daemon.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    left: AtomicBool,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    /// Leaves the file where it is: it is another daemon's from here on.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.left.load(Ordering::Relaxed) {
+            let _ = fs::remove_file(&self.path).is_ok();
+        }
+    }
+}
+
+/// A Unix socket that listens, and its file.
+#[derive(Debug)]
+pub struct Socket {
+    /// What accepts.
+    pub listener: UnixListener,
+    /// Its place.
+    pub file: Arc<SocketFile>,
+}
+
+impl Socket {
+    /// Binds a path; `what` it is stands in errors.
+    ///
+    /// # Errors
+    ///
+    /// The path cannot be made or bound, or another daemon answers there.
+    pub fn bind(what: &str, path: &Path) -> io::Result<Self> {
+        let explain = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("{what} `{}`: {error}", path.display()),
+            )
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(explain)?;
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(explain(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another daemon answers there; stop it, or give this one another `admin: { socket: … }`",
+            )));
+        }
+        match fs::symlink_metadata(path) {
+            // Left over by a daemon that was killed.
+            Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(explain)?,
+            Ok(_) => {
+                return Err(explain(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "something that is no socket stands there; move it away, or give another `admin: { socket: … }`",
+                )));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(explain(error)),
+        }
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
+        let address = SockAddr::unix(path).map_err(explain)?;
+        socket.bind(&address).map_err(explain)?;
+        let file = SocketFile::new(path);
+        // Who may connect may stop the daemon. Nobody can before it listens.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
+        socket.listen(BACKLOG).map_err(explain)?;
+        socket.set_nonblocking(true).map_err(explain)?;
+        let listener = UnixListener::from_std(socket.into()).map_err(explain)?;
+        Ok(Self { listener, file })
+    }
+
+    /// Takes over a socket that another daemon has bound to `path`. That one is to leave the file.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be polled.
+    pub fn adopt(listener: StdListener, path: &Path) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            file: SocketFile::new(path),
+        })
+    }
+}
