@@ -14,7 +14,9 @@ compile_error!(
     "the outer headers are kept as little-endian words; big-endian targets are not supported"
 );
 
+pub mod answer;
 pub mod backend;
+pub mod capture;
 pub mod checksum;
 pub mod counter;
 pub mod decap;

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+pub mod capture;
 pub mod decap;
 #[cfg(any(test, feature = "host"))]
 pub mod host;

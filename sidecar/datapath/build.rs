@@ -1,4 +1,4 @@
-//! Builds the eBPF objects that this crate embeds: the balancer's, and the backend hosts'.
+//! Builds the eBPF objects that this crate embeds: the balancer's, the backend hosts', and what watches packets.
 
 use std::error::Error;
 
@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (bin, feature, object) in [
         ("tollgate-ebpf", "bpf", "tollgate.bpf.o"),
         ("tollgate-decap", "decap", "decap.bpf.o"),
+        ("tollgate-capture", "capture", "capture.bpf.o"),
     ] {
         let program = Program {
             package: "tollgate-ebpf",

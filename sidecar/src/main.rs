@@ -71,6 +71,9 @@ enum Command {
         #[command(subcommand)]
         command: FlowCommand,
     },
+    /// Packets at XDP, each as it came and as it leaves, into a pcapng file. Takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+    #[command(after_help = cli::capture::EXAMPLE)]
+    Capture(cli::capture::Args),
     /// What the running daemon does.
     #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
     Status {
@@ -152,6 +155,9 @@ enum FlowCommand {
                       Example:\n  tollgate flow explain 198.51.100.7:40000 203.0.113.20:5432/tcp"
     )]
     Explain(cli::flow::Args),
+    /// Prints connections as they begin, and packets that are dropped. Takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+    #[command(after_help = cli::events::EXAMPLE)]
+    Watch(cli::events::Args),
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +198,10 @@ fn main() -> ExitCode {
         Command::Flow {
             command: FlowCommand::Explain(args),
         } => block_on(explained(cli::flow::run(&args))),
+        Command::Flow {
+            command: FlowCommand::Watch(args),
+        } => block_on(watched(cli::events::run(&args))),
+        Command::Capture(args) => block_on(watched(cli::capture::run(&args))),
         Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Upgrade { daemon, json } => block_on(upgrade(&daemon.admin, json)),
@@ -402,6 +412,17 @@ async fn explained(verdict: impl Future<Output = Result<bool, cli::Failure>>) ->
         Ok(false) => ExitCode::from(1),
         // 1 says that the token or the request is refused, and nothing else does.
         Err(failure) => fail(2, &failure.to_string()),
+    }
+}
+
+async fn watched(end: impl Future<Output = Result<String, cli::Failure>>) -> ExitCode {
+    match end.await {
+        Ok(text) => {
+            eprintln!("tollgate: {text}");
+            ExitCode::SUCCESS
+        }
+        Err(failure @ cli::Failure::Usage(_)) => fail(2, &failure.to_string()),
+        Err(failure) => fail(1, &failure.to_string()),
     }
 }
 

@@ -2,9 +2,13 @@
 //! product's own code with next hops of the test's choice.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-use aya::{TestRun as _, programs::TestRunOptions};
-use tollgate::demo::lab::missing_rights;
+use aya::{
+    TestRun as _,
+    programs::{TestRunOptions, Xdp, XdpMode, links::FdLink},
+};
+use tollgate::demo::lab::{UPLINK, missing_rights};
 use tollgate_common::{
     pin::{Pin, PinKey},
     verdict::Verdict,
@@ -71,10 +75,35 @@ impl Bench {
     /// Loads the programs. Fails, saying why, without the rights or without the object.
     #[must_use]
     pub fn new() -> Self {
+        Self::load(None)
+    }
+
+    /// The same, attached to the uplink of this namespace, with maps, program and link pinned in a folder, where a daemon would
+    /// pin them.
+    #[must_use]
+    pub fn pinned(folder: &Path) -> Self {
+        let maps = folder.join("map");
+        for folder in [&maps, &folder.join("prog"), &folder.join("link")] {
+            std::fs::create_dir_all(folder).expect("a folder on a BPF file system");
+        }
+        let mut bench = Self::load(Some(&maps));
+        let program = bench.object.xdp().expect("the XDP program");
+        program.pin(folder.join("prog/xdp")).expect("a pin");
+        let link = program
+            .attach(UPLINK, XdpMode::default())
+            .expect("an interface");
+        let link = program.take_link(link).expect("a link");
+        let link = FdLink::try_from(link).expect("a link that can be pinned");
+        link.pin(folder.join(format!("link/xdp_{UPLINK}")))
+            .expect("a pin");
+        bench
+    }
+
+    fn load(pins: Option<&Path>) -> Self {
         if let Some(missing) = missing_rights() {
             panic!("this test loads eBPF programs: {missing}");
         }
-        let object = Object::load(None).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let object = Object::load(pins).unwrap_or_else(|error| panic!("{}", chain(&error)));
         object.tables.sign();
         Self {
             state: State::read(&object.tables),
@@ -93,36 +122,20 @@ impl Bench {
 
     /// Sends a frame through the XDP program, `metadata` bytes before it taken by somebody else.
     pub fn run(&mut self, frame: &[u8], metadata: usize) -> Ran {
+        self.counted(|object| {
+            let program = object.xdp().expect("the XDP program");
+            test_run(program, frame, metadata)
+        })
+    }
+
+    /// Sends a frame through another program that counts in the same maps.
+    pub fn run_by(&mut self, program: &mut Xdp, frame: &[u8], metadata: usize) -> Ran {
+        self.counted(|_| test_run(program, frame, metadata))
+    }
+
+    fn counted(&mut self, run: impl FnOnce(&mut Object) -> (u32, Vec<u8>)) -> Ran {
         let before = self.verdicts();
-        let mut data = vec![0; metadata];
-        data.extend_from_slice(frame);
-        // struct xdp_md: where the data begins behind the metadata, and where it ends.
-        let context: Vec<u8> = [metadata, data.len(), 0, 0, 0, 0]
-            .iter()
-            .flat_map(|&word| (word as u32).to_ne_bytes())
-            .collect();
-        let mut out = vec![0; frame.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(&data),
-            data_out: Some(&mut out),
-            ctx_in: (metadata > 0).then_some(&context),
-            ..TestRunOptions::default()
-        };
-        let result = self
-            .object
-            .xdp()
-            .unwrap()
-            .test_run(options)
-            .unwrap_or_else(|error| {
-                panic!(
-                    "a test run of {} bytes, {metadata} before them: {}",
-                    frame.len(),
-                    chain(&error)
-                )
-            });
-        out.truncate(result.data_size_out as usize);
-        // What the kernel gives back begins with the metadata.
-        let frame_out = out.split_off(metadata);
+        let (action, frame) = run(&mut self.object);
         let after = self.verdicts();
         let counted: Vec<_> = Verdict::ALL
             .into_iter()
@@ -137,9 +150,9 @@ impl Bench {
             "{verdict:?} is counted once"
         );
         Ran {
-            action: result.return_value,
+            action,
             verdict,
-            frame: frame_out,
+            frame,
         }
     }
 
@@ -184,6 +197,34 @@ impl Bench {
     fn verdicts(&self) -> BTreeMap<Verdict, u64> {
         self.object.counters.verdicts().expect("the verdicts")
     }
+}
+
+/// A test run: the answer, and the frame afterwards.
+fn test_run(program: &mut Xdp, frame: &[u8], metadata: usize) -> (u32, Vec<u8>) {
+    let mut data = vec![0; metadata];
+    data.extend_from_slice(frame);
+    // struct xdp_md: where the data begins behind the metadata, and where it ends.
+    let context: Vec<u8> = [metadata, data.len(), 0, 0, 0, 0]
+        .iter()
+        .flat_map(|&word| (word as u32).to_ne_bytes())
+        .collect();
+    let mut out = vec![0; frame.len() + 256];
+    let options = TestRunOptions {
+        data_in: Some(&data),
+        data_out: Some(&mut out),
+        ctx_in: (metadata > 0).then_some(&context),
+        ..TestRunOptions::default()
+    };
+    let result = program.test_run(options).unwrap_or_else(|error| {
+        panic!(
+            "a test run of {} bytes, {metadata} before them: {}",
+            frame.len(),
+            chain(&error)
+        )
+    });
+    out.truncate(result.data_size_out as usize);
+    // What the kernel gives back begins with the metadata.
+    (result.return_value, out.split_off(metadata))
 }
 
 impl Default for Bench {

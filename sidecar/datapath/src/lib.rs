@@ -11,6 +11,7 @@ use std::{
 };
 
 pub mod attach;
+pub mod capture;
 pub mod config;
 pub mod decap;
 mod down;
@@ -324,6 +325,7 @@ impl Datapath {
         });
         Status {
             adopted: self.adopted,
+            watched: self.pins.are_watched(),
             interfaces: self.attached.clone(),
             services: self
                 .model
@@ -397,11 +399,13 @@ impl Datapath {
 
     /// The interfaces that do not run our program, and what they do instead.
     fn broken(&self, devices: &[Device]) -> Vec<(usize, String)> {
+        let is_watched = self.pins.are_watched();
         let wrong = |one: &Attached| {
             let Some(device) = devices.iter().find(|device| device.name == one.interface) else {
                 return Some("the interface is gone".to_owned());
             };
-            let is_ours = device.program == one.program && device.index == one.index;
+            let is_ours =
+                (is_watched || device.program == one.program) && device.index == one.index;
             match device.program {
                 Some(_) if is_ours && self.pins.xdp_link(&one.interface).exists() => None,
                 Some(_) if is_ours => Some("the pin of its link is gone".to_owned()),

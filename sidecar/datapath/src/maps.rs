@@ -122,6 +122,12 @@ pub fn grace() -> nix::Result<()> {
     nix::errno::Errno::result(result).map(drop)
 }
 
+/// A value of the shared layout, out of bytes that the kernel copied; `None`: they are too few.
+pub(crate) fn value<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: there are as many bytes, and any are good for a `Pod`.
+    (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
 /// What is counted.
 pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,

@@ -183,7 +183,7 @@ where
 }
 
 /// The tables: one value larger than any typed view of aya's; only the descriptor is wanted.
-fn tables(ebpf: &mut Ebpf) -> Result<Mapping, ObjectError> {
+pub(crate) fn tables(ebpf: &mut Ebpf) -> Result<Mapping, ObjectError> {
     match ebpf.take_map("TABLES") {
         Some(Map::Array(map)) => Mapping::of(map.fd().as_fd()).map_err(ObjectError::Mmap),
         _ => Err(ObjectError::Missing("TABLES")),

@@ -120,6 +120,17 @@ impl Pins {
         Ok(pins)
     }
 
+    /// The folder of a datapath that is there.
+    pub(crate) fn of(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// Whether somebody watches packets: another program stands in for ours then, and does what it does.
+    pub(crate) fn are_watched(&self) -> bool {
+        let folder = File::open(self.programs());
+        folder.is_ok_and(|folder| matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// The folder of the maps.
     #[must_use]
     pub fn maps(&self) -> PathBuf {

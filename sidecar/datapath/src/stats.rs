@@ -9,6 +9,8 @@ use crate::attach::Attached;
 pub struct Status {
     /// Whether maps of a previous daemon were taken over.
     pub adopted: bool,
+    /// Whether somebody captures packets or watches flows just now.
+    pub watched: bool,
     /// The interfaces and how they are attached.
     pub interfaces: Vec<Attached>,
     /// The services.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use tollgate_datapath::{decap::object as programs, object};
 use tollgate_tests::bpf::Bench;
 
-use crate::decap;
+use crate::{capture, decap, room::Room};
 
 const MARGIN: f64 = 1.05;
 
@@ -17,8 +17,11 @@ fn programs_stay_within_their_budget() {
     let mut decap = decap::bench();
     let decap_xdp = decap.xdp().unwrap().info().unwrap();
     let decap_tc = decap.tc().unwrap().info().unwrap();
+    let room = Room::new();
+    let watched = room.run(|| async { capture::program_info(&room) });
     let mut now = BTreeMap::new();
     for (name, info) in [
+        (tollgate_datapath::capture::PROGRAM, watched),
         (object::XDP, xdp),
         (object::SK_LOOKUP, steer),
         (programs::XDP, decap_xdp),

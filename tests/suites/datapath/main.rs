@@ -10,6 +10,7 @@
 
 mod agreement;
 mod budget;
+mod capture;
 mod decap;
 mod fixtures;
 mod follow;

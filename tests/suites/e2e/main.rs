@@ -10,6 +10,7 @@
 
 mod api;
 mod balance;
+mod capture;
 mod check;
 mod clock;
 mod decap;

@@ -35,6 +35,8 @@ pub(crate) const E2E: &[Package] = &[
     package("openssl", Program("openssl")),
     // Steps the clock of one process.
     package("faketime", Program("faketime")),
+    // Reads what `tollgate capture` writes.
+    package("tshark", Program("tshark")),
 ];
 
 /// What counts instructions.
