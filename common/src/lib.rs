@@ -17,6 +17,7 @@ compile_error!(
 pub mod answer;
 pub mod backend;
 pub mod capture;
+pub mod check;
 pub mod checksum;
 pub mod counter;
 pub mod decap;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod capture;
+pub mod check;
 pub mod decap;
 #[cfg(any(test, feature = "host"))]
 pub mod host;

@@ -1,4 +1,4 @@
-//! Builds the eBPF objects that this crate embeds: the balancer's, the backend hosts', and what watches packets.
+//! Builds the eBPF objects that this crate embeds: the balancer's, the backend hosts', what watches packets, and that of checks.
 
 use std::error::Error;
 
@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("tollgate-ebpf", "bpf", "tollgate.bpf.o"),
         ("tollgate-decap", "decap", "decap.bpf.o"),
         ("tollgate-capture", "capture", "capture.bpf.o"),
+        ("tollgate-check", "check", "check.bpf.o"),
     ] {
         let program = Program {
             package: "tollgate-ebpf",

@@ -3,6 +3,7 @@
 pub mod before;
 mod giving;
 mod handles;
+mod health;
 mod inner;
 mod own;
 mod parts;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tollgate_auth::token::cache::VerdictCache;
 
@@ -34,6 +35,7 @@ use crate::downstream::settings::Live;
 use crate::downstream::{self, Workers};
 use crate::drain::{self, Drain};
 use crate::handover::{self, Role};
+use crate::health::Health;
 use crate::jwks::figures;
 use crate::kernel::Kernel;
 use crate::local::{Socket, SocketFile};
@@ -165,19 +167,28 @@ impl Gate {
             None => None,
             Some(datapath) => {
                 let kernel = Kernel::start(datapath.attach.clone()).await?;
-                kernel
-                    .apply(datapath.model.clone(), sockets(&listening)?)
-                    .await
-                    .map_err(StartError::Host)?;
-                metrics.collect(kernel.collector());
                 Some(kernel)
             }
         };
+        // One message is enough: whoever is told looks at all of it.
+        let (changed, changes) = mpsc::channel(1);
+        let health = Health::new(changed);
+        let mut groups = health::groups(&config, kernel.as_ref()).await;
+        let shares = health.shares_of(&groups);
+        if let (Some(kernel), Some(datapath)) = (&kernel, &config.datapath) {
+            let model = health::model(datapath, &shares);
+            let applied = kernel.apply(model, sockets(&listening)?).await;
+            applied.map_err(StartError::Host)?;
+            metrics.collect(kernel.collector());
+        }
+        health::mark(&mut groups, &config, kernel.as_ref()).await;
         let taken = before.settle();
         if let Some(taking) = before.taking.take() {
             tracing::info!(from = taking.version, to = crate::VERSION, "taking over");
             taking.done(taken).await;
         }
+        health.watch(&groups);
+        metrics.collect(health.collector());
         for (listening, _) in listening.values_mut() {
             listening.open();
         }
@@ -190,6 +201,7 @@ impl Gate {
             workers,
             metrics,
             kernel,
+            health,
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             drain_asked: Notify::new(),
@@ -203,6 +215,7 @@ impl Gate {
                 last_error: None,
             }),
         });
+        tokio::spawn(health::follow(Arc::downgrade(&inner), changes));
         let (answers, watch) = drain::channel();
         let handles = Arc::new(handles(&inner, watch));
         let mut files = vec![(Role::AdminSocket, Arc::clone(&own.socket.file))];
@@ -291,6 +304,8 @@ impl Gate {
         let mut state = self.inner.state.lock().await;
         let limit = state.config.drain;
         let listening: Vec<_> = state.listening.drain().collect();
+        // What checks find from here on is the next daemon's to act on.
+        self.inner.health.watch(&[]);
         drop(state);
         tracing::info!(?limit, "draining");
         supervisor::stopping();

@@ -4,6 +4,8 @@
 //! served by whoever said so, and a redirect is how a forged answer would reach an internal address.
 
 mod address;
+mod roots;
+pub mod secure;
 mod url;
 
 use std::io;
@@ -117,18 +119,9 @@ impl Client {
     ///
     /// The TLS library refuses its own defaults.
     pub fn new() -> Result<Self, rustls::Error> {
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            tracing::warn!(%error, "a trust root of the system cannot be read");
-        }
-        let mut roots = rustls::RootCertStore::empty();
-        let (_, unusable) = roots.add_parsable_certificates(native.certs);
-        if unusable > 0 {
-            tracing::debug!(unusable, "trust roots of the system that are not X.509");
-        }
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_root_certificates(roots::system())
             .with_no_client_auth();
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),

@@ -11,10 +11,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use tokio::sync::{mpsc, oneshot};
-use tollgate_datapath::model::Model;
+use tollgate_datapath::model::{Model, Shares};
 use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, Status};
 
+mod checks;
 mod figures;
+
+pub use checks::{ByVip, Marks};
+
+use checks::Ways;
 
 /// How often next hops are looked at: a backend that got another MAC address is reached again within this.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -45,6 +50,9 @@ enum Order {
     End,
     Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
     Status(oneshot::Sender<()>),
+    Weigh(Shares, oneshot::Sender<Result<(), String>>),
+    Shares(Model, oneshot::Sender<Shares>),
+    Marks(ByVip, oneshot::Sender<Result<Marks, String>>),
     Explain(
         FlowQuestion,
         oneshot::Sender<Result<FlowExplanation, String>>,
@@ -67,6 +75,9 @@ impl std::fmt::Debug for Order {
             Self::Rest(..) => "Rest",
             Self::Resume(_) => "Resume",
             Self::End => "End",
+            Self::Weigh(..) => "Weigh",
+            Self::Shares(..) => "Shares",
+            Self::Marks(..) => "Marks",
         })
     }
 }
@@ -119,6 +130,50 @@ impl Kernel {
         let gone = || "the datapath's thread has ended".to_owned();
         self.orders
             .send(Order::Apply(model, sockets, answer))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Gives the backends of the model that stands these shares.
+    ///
+    /// # Errors
+    ///
+    /// Why not; the shares are what they were.
+    pub async fn weigh(&self, shares: Shares) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || "the datapath's thread has ended".to_owned();
+        self.orders
+            .send(Order::Weigh(shares, answer))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The shares that backends of a model have in the kernel already, be it from a daemon before.
+    pub async fn shares(&self, model: Model) -> Shares {
+        let (answer, answered) = oneshot::channel();
+        if self
+            .orders
+            .send(Order::Shares(model, answer))
+            .await
+            .is_err()
+        {
+            return Shares::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// Lets checks take the way of clients' packets, and says by which marks. Whoever is not asked for has none any more.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot.
+    pub async fn marks(&self, asked: ByVip) -> Result<Marks, String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || "the datapath's thread has ended".to_owned();
+        self.orders
+            .send(Order::Marks(asked, answer))
             .await
             .map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
@@ -208,6 +263,7 @@ async fn serve(
     let mut refreshes = false;
     let mut current = Sockets::new();
     let mut applied = None;
+    let mut ways = Ways::default();
     loop {
         tokio::select! {
             // An order is never kept waiting by a refresh that is due.
@@ -247,6 +303,22 @@ async fn serve(
                     status.store(Some(Arc::new(datapath.status())));
                     let _ = answer.send(done).is_ok();
                 }
+                Some(Order::Weigh(shares, answer)) => {
+                    let done = datapath.weigh(&shares).map(drop).map_err(|error| told(&error));
+                    if done.is_ok() {
+                        // What is lent and taken back comes back with the shares of now.
+                        applied = applied.map(|model: Model| model.with_shares(&shares));
+                    }
+                    status.store(Some(Arc::new(datapath.status())));
+                    let _ = answer.send(done).is_ok();
+                }
+                Some(Order::Marks(asked, answer)) => {
+                    let made = ways.make(&datapath, asked).await.map_err(|error| told(&error));
+                    let _ = answer.send(made).is_ok();
+                }
+                Some(Order::Shares(model, answer)) => {
+                    let _ = answer.send(datapath.shares(&model)).is_ok();
+                }
                 Some(Order::Explain(question, answer)) => {
                     let _ = answer.send(datapath.explain(&question)).is_ok();
                 }
@@ -258,6 +330,9 @@ async fn serve(
             _ = refresh.tick(), if refreshes => {
                 if let Err(error) = datapath.refresh().await {
                     tracing::warn!(error = told(&error), "next hops cannot be refreshed");
+                }
+                if let Err(error) = ways.refresh(&datapath).await {
+                    tracing::warn!(error = told(&error), "checks cannot go by the VIP everywhere");
                 }
             }
         }

@@ -18,6 +18,7 @@ pub mod downstream;
 pub mod drain;
 pub mod explain;
 pub mod handover;
+pub mod health;
 pub mod jwks;
 pub mod kernel;
 pub mod local;

@@ -8,6 +8,7 @@ pub mod failure;
 mod outage;
 mod pool;
 pub mod response;
+mod share;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use self::failure::Failure;
 use self::outage::Outage;
 use self::pool::{InFlight, Lease, Pool};
 use self::response::ResponseBody;
+use self::share::Share;
 
 /// An upstream at work: its endpoints and their connections. Outlives reloads that leave its configuration alone.
 pub struct Client {
@@ -38,6 +40,7 @@ struct Endpoint {
     address: SocketAddr,
     pool: Arc<Pool>,
     outage: Outage,
+    share: Share,
 }
 
 /// A response and who gave it.
@@ -66,6 +69,7 @@ impl Client {
                 address,
                 pool: Pool::new(workers, config.timeouts.idle),
                 outage: Outage::default(),
+                share: Share::default(),
             })
             .collect();
         Self {
@@ -78,6 +82,13 @@ impl Client {
     /// What it was made from.
     pub fn config(&self) -> &Upstream {
         &self.config
+    }
+
+    /// Lets an endpoint have so many quarters of its share of requests: 4 is all, 0 none. Its connections stay until
+    /// nobody uses them.
+    pub fn set_share(&self, address: SocketAddr, quarters: u8) {
+        let its = self.endpoints.iter().filter(|one| one.address == address);
+        its.for_each(|one| one.share.set(quarters));
     }
 
     /// Closes connections of `worker` that nobody has used for too long.
@@ -156,11 +167,14 @@ impl Client {
                         self.endpoints[index].pool.in_flight()
                     }
                 },
+                |index| self.endpoints[index].share.quarters(),
             )
         };
-        // When all are left alone, one of them is as good as the other, and asking is how they come back.
-        pick(&|index| tried.contains(&index) || self.endpoints[index].outage.is_on())
-            .or_else(|| pick(&|index| tried.contains(&index)))
+        let is_out = |index| tried.contains(&index) || self.endpoints[index].share.quarters() == 0;
+        // When all are left alone, one of them is as good as the other, and asking is how they come back. Those that their
+        // checks say are down have nothing to come back by but their checks.
+        pick(&|index| is_out(index) || self.endpoints[index].outage.is_on())
+            .or_else(|| pick(&is_out))
     }
 
     /// A connection, and whether it is fresh.

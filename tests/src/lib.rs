@@ -13,4 +13,5 @@ pub mod frames;
 pub mod gate;
 pub mod origin;
 pub mod packet;
+pub mod patient;
 pub mod port;

@@ -60,6 +60,9 @@ pub enum ApplyError {
         "{} is not what this daemon pinned any more: `tollgate down` has removed it; start the daemon again to attach it anew", .0.display()
     )]
     Gone(std::path::PathBuf),
+    /// Shares are a model's, and there is none so far.
+    #[error("no services have been applied so far, so there are no backends to give shares to")]
+    NoModel,
     /// The kernel's own tables.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),

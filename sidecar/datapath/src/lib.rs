@@ -12,6 +12,7 @@ use std::{
 
 pub mod attach;
 pub mod capture;
+pub mod checks;
 pub mod config;
 pub mod decap;
 mod down;
@@ -55,7 +56,7 @@ use effects::{Kernel, grace};
 use explain::Known;
 use found::Found;
 use maps::Mapping;
-use model::{Deliver, Model};
+use model::{Deliver, Model, Shares};
 use neighbours::Ways;
 use netlink::{Device, Netlink};
 use object::Object;
@@ -251,6 +252,31 @@ impl Datapath {
         }
         self.take_addresses(&netlink, &wanted, &devices).await;
         Ok(applied)
+    }
+
+    /// Gives the backends of the model that stands these shares, and looks at nothing but the tables.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: the shares are what they were. Also before the first [`apply`](Self::apply).
+    pub fn weigh(&mut self, shares: &Shares) -> Result<Applied, ApplyError> {
+        self.standing()?;
+        if !self.state.is_applied() {
+            return Err(ApplyError::NoModel);
+        }
+        let model = self.model.with_shares(shares);
+        if model == self.model {
+            return Ok(Applied::default());
+        }
+        let (tables, mut effects) = Kernel::of(&mut self.object);
+        let applied = (self.state).apply(tables, &model, &self.ways.hops, &mut effects)?;
+        self.model = model;
+        Ok(applied)
+    }
+
+    /// The shares that the tables note of a model's backends, whoever wrote them: of those that have an entry already.
+    #[must_use]
+    pub fn shares(&self, model: &Model) -> Shares {
+        self.state.shares(&self.object.tables, model)
     }
 
     /// Hands the datapath over: the next daemon may open it from here on. What is in the kernel stays as it is;

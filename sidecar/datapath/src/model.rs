@@ -1,17 +1,19 @@
 //! The services as the user meant them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     time::Duration,
 };
 
 use tollgate_common::limits::{BACKENDS_PER_SERVICE, LISTENER_NAME, SERVICES};
 
+mod shares;
 mod tunnel;
 mod unfit;
 mod vip;
 
+pub use shares::{Shares, WHOLE};
 pub use tunnel::{Tunnel, TunnelError};
 pub use unfit::Unfit;
 pub use vip::{Proto, Vip, VipError};
@@ -41,6 +43,10 @@ pub struct Service {
     /// For how long a backend that drains keeps its flows at most; `None`: for as long as they are heard of. A new daemon
     /// counts from its first model on.
     pub drain_limit: Option<Duration>,
+    /// Backends that have less than their whole share: how many quarters of it, 0 to 3. With none a backend is down: it
+    /// takes no flows and keeps none. It still counts for the number of slots, or each one that falls or comes back could
+    /// deal all flows anew.
+    pub reduced: BTreeMap<IpAddr, u8>,
 }
 
 /// For how long flows of services that say nothing else may be silent.
@@ -213,6 +219,7 @@ impl Service {
             affinity: Affinity::Flow,
             connection_idle: CONNECTION_IDLE,
             drain_limit: None,
+            reduced: BTreeMap::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use tollgate_common::{
 };
 
 use crate::{
-    model::{Model, Tunnel},
+    model::{Model, Service, Shares, Tunnel},
     stats::SlotsStatus,
     tables::{self, cuckoo},
 };
@@ -37,7 +37,10 @@ pub(crate) use record::{Owner, owners};
 pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
-use write::{copy_cell, free_tags, next_hop, write_cell, write_entries, write_owner};
+use write::{
+    copy_cell, free_tags, next_hop, quarters_of, write_cell, write_entries, write_owner,
+    write_quarters,
+};
 
 /// What had to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +128,7 @@ impl State {
         for (id, owner) in tables.owners.iter().enumerate().skip(1) {
             let tag = owner.tag.load();
             // A predecessor that died between the two writes left one of them out.
-            live(tables, id as u16, tag != 0);
+            live(tables, id as u16, tag != 0 && quarters_of(tag) > 0);
             if tag == 0 {
                 continue;
             }
@@ -161,13 +164,23 @@ impl State {
             // A predecessor may have settled a slot and not come to its pins. They must not be there when it moves again.
             self.sweep(tables, effects);
         }
-        let dead: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
+        let stale: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
+        let down = plan.shares.iter().filter(|(_, quarters)| *quarters == 0);
+        let down: BTreeSet<u16> = down.map(|(id, _)| *id).collect();
+        let dead = &stale | &down;
         let fresh = plan.fresh.iter().map(|(owner, id)| (owner, id));
-        let kept = self.entries.iter().filter(|(_, id)| !dead.contains(id));
+        let kept = self.entries.iter().filter(|(_, id)| !stale.contains(id));
         for (owner, id) in fresh.clone() {
             effects.reset(*id);
             write_owner(tables, owner, *id);
             live(tables, *id, true);
+        }
+        for (id, quarters) in &plan.shares {
+            write_quarters(tables, *id, *quarters);
+            if *quarters > 0 {
+                // One that was down begins anew: what it had is over.
+                live(tables, *id, true);
+            }
         }
         self.tunnel = model.tunnel;
         write_entries(tables, fresh.chain(kept), hops, model.tunnel, effects);
@@ -278,8 +291,10 @@ impl State {
         if buried.count() > 0 {
             effects.grace();
         }
-        for (owner, id) in &plan.stale {
+        for id in dead {
             live(tables, *id, false);
+        }
+        for (owner, id) in &plan.stale {
             tables.owners[usize::from(*id)].tag.store(0);
             tables.backends[usize::from(*id)].out.store(0);
             self.entries.remove(owner);
@@ -397,6 +412,20 @@ impl State {
             ))
         };
         self.entries.iter().filter_map(hop).collect()
+    }
+
+    /// The shares that the tables note of a model's backends, of those that have an entry.
+    pub(crate) fn shares(&self, tables: &Tables, model: &Model) -> Shares {
+        let noted = |owner: Owner| {
+            let (address, _) = owner.backend?;
+            let id = usize::from(*self.entries.get(&owner)?);
+            Some((address, quarters_of(tables.owners[id].tag.load())))
+        };
+        let of = |service: &Service| {
+            let noted = owners(service).into_iter().filter_map(noted);
+            (service.vip, noted.collect())
+        };
+        model.services.iter().map(of).collect()
     }
 
     /// Whether a listener has a number.

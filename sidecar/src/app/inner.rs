@@ -11,13 +11,14 @@ use tokio::sync::{Mutex, Notify};
 
 use super::giving::Giving;
 use super::parts::{self, CHECKS, fixed, same_address, settings, sockets, target, without_keys};
-use super::{place, status};
+use super::{health, place, status};
 use crate::config::model::{Config, ListenerConfig};
 use crate::config::{self};
 use crate::downstream::settings::Live;
 use crate::downstream::{self, Listening, Workers};
 use crate::explain::{RouteQuestion, moment};
 use crate::handover::Offer;
+use crate::health::Health;
 use crate::kernel::Kernel;
 use crate::proxy::Shared;
 use crate::reload::Carried;
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
     pub(super) kernel: Option<Kernel>,
+    pub(super) health: Health,
     pub(super) draining: AtomicBool,
     /// Every issuer has had keys, at one moment.
     pub(super) was_ready: AtomicBool,
@@ -109,6 +111,8 @@ impl Inner {
             .access_log
             .open(&target(&config.access_log))
             .map_err(|error| format!("the access log cannot be opened: {error}"))?;
+        let mut groups = health::groups(&config, self.kernel.as_ref()).await;
+        let shares = self.health.shares_of(&groups);
         if let (Some(kernel), Some(datapath)) = (&self.kernel, &config.datapath) {
             let mut sockets = sockets(&fresh).map_err(|error| error.to_string())?;
             for (name, socket) in
@@ -119,7 +123,8 @@ impl Inner {
                     sockets.entry(name).or_insert(socket);
                 }
             }
-            if let Err(error) = kernel.apply(datapath.model.clone(), sockets).await {
+            let model = health::model(datapath, &shares);
+            if let Err(error) = kernel.apply(model, sockets).await {
                 // It was open a moment ago; if it cannot be opened again, the new one stays.
                 let _ = self
                     .shared
@@ -133,7 +138,10 @@ impl Inner {
         // Ready as things are, perhaps, though nobody has asked so far.
         self.unready();
         let snapshot = state.carried.build(&config, clock::now());
+        health::weigh(&snapshot, &shares);
         self.shared.snapshot.store(Arc::new(snapshot));
+        health::mark(&mut groups, &config, self.kernel.as_ref()).await;
+        self.health.watch(&groups);
         for (live, settings) in updated {
             live.store(Arc::new(settings));
         }
@@ -183,6 +191,7 @@ impl Inner {
             upgrade_error: self.giving.last_error(),
             listeners,
             datapath: datapath.as_deref(),
+            health: &self.health.report(),
         })
     }
 

@@ -11,6 +11,7 @@ use tollgate_datapath::Status;
 
 use crate::clock;
 use crate::cluster::Keyring;
+use crate::health::report::{self, GroupReport};
 use crate::snapshot::Snapshot;
 use crate::snapshot::skew::ClockOffset;
 
@@ -27,6 +28,7 @@ pub(super) struct View<'v> {
     pub(super) upgrade_error: Option<String>,
     pub(super) listeners: Vec<(Arc<str>, SocketAddr)>,
     pub(super) datapath: Option<&'v Status>,
+    pub(super) health: &'v [GroupReport],
 }
 
 pub(super) fn json(view: &View<'_>) -> Value {
@@ -60,6 +62,7 @@ pub(super) fn json(view: &View<'_>) -> Value {
             "misses": view.verdicts.misses,
         },
         "datapath": view.datapath,
+        "health": report::json(view.health),
     })
 }
 

@@ -143,6 +143,47 @@ pub fn summary(status: &Value) -> String {
             );
         }
     }
+    for group in list(&status["health"]) {
+        text.push_str(&health(&group));
+    }
+    text
+}
+
+/// What checks say of one service's backends or one upstream's endpoints.
+fn health(group: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mut text = format!(
+        "health   {:<16} {} by {}{}\n",
+        word(&group["name"]),
+        word(&group["kind"]),
+        word(&group["probe"]),
+        match group["panic"] {
+            Value::Bool(true) => "  PANIC: too few are up, so all are used",
+            _ => "",
+        },
+    );
+    for one in group["members"].as_array().into_iter().flatten() {
+        let share = match one["share"].as_f64() {
+            Some(share) if share > 0.0 && share < 1.0 => {
+                format!(", {:.0} % of its share", share * 100.0)
+            }
+            _ => String::new(),
+        };
+        let why = match &one["last_failure"]["why"] {
+            Value::String(why) => {
+                format!("; last failure {}: {why}", word(&one["last_failure"]["at"]))
+            }
+            _ => String::new(),
+        };
+        // Writing into a String cannot fail.
+        let _ = writeln!(
+            text,
+            "         {:<16} {} since {}{share}{why}",
+            word(&one["address"]),
+            word(&one["state"]),
+            word(&one["since"]),
+        );
+    }
     text
 }
 
@@ -202,6 +243,21 @@ mod tests {
             "         changes are remembered since 2027-01-15T08:00:00Z (90 s); 7 of 1000 pins in use",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
+        let sick = summary(&json!({ "health": [{
+            "kind": "service", "name": "database", "probe": "tcp", "panic": true,
+            "members": [
+                { "address": "10.0.0.1", "state": "down", "since": "2027-01-15T08:00:00Z", "share": 0.0,
+                  "last_failure": { "why": "the connection was refused", "at": "2027-01-15T08:00:01Z" } },
+                { "address": "10.0.0.2", "state": "starting", "since": "2027-01-15T08:00:00Z", "share": 0.25, "last_failure": null },
+            ],
+        }] }));
+        for line in [
+            "health   database         service by tcp  PANIC: too few are up, so all are used",
+            "         10.0.0.1         down since 2027-01-15T08:00:00Z; last failure 2027-01-15T08:00:01Z: the connection was refused",
+            "         10.0.0.2         starting since 2027-01-15T08:00:00Z, 25 % of its share",
+        ] {
+            assert!(sick.lines().any(|one| one == line), "{line}\n{sick}");
         }
         let alone = summary(&json!({ "datapath": null }));
         assert!(alone.contains("datapath none") && !alone.contains("remembered"));

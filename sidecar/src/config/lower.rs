@@ -6,6 +6,7 @@ pub(crate) mod context;
 mod cors;
 mod datapath;
 mod forwarding;
+mod health;
 mod inject;
 mod issuer;
 mod listener;
@@ -100,8 +101,9 @@ pub(crate) fn lower(
         access_log,
         issuers,
         listeners,
-        upstreams: upstreams.iter().map(|(one, _)| one.clone()).collect(),
-        assertions: upstreams.into_iter().map(|(_, rules)| rules).collect(),
+        upstreams: upstreams.iter().map(|one| one.upstream.clone()).collect(),
+        health: upstreams.iter().map(|one| one.health.clone()).collect(),
+        assertions: upstreams.into_iter().map(|one| one.assertion).collect(),
         cluster,
         drain,
         datapath,

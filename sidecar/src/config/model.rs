@@ -1,5 +1,6 @@
 //! The configuration as the program runs on it: every reference resolved, every file read, every value in range.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use tollgate_auth::token::source::TokenSource;
 use tollgate_datapath::model::Model;
 
 use crate::cluster::Secret;
+use crate::health::settings::Settings;
 use crate::upstream::endpoint::Upstream;
 
 /// A valid configuration.
@@ -45,6 +47,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// What is signed for each upstream, if anything: by the upstream's place.
     pub assertions: Vec<Option<Arc<Rules>>>,
+    /// How the endpoints of each upstream are checked, if they are: by the upstream's place.
+    pub health: Vec<Option<Settings>>,
     /// What the nodes of the cluster share; without it each has keys of its own.
     pub cluster: Option<Secret>,
     /// How long requests in flight may take after SIGTERM.
@@ -246,4 +250,8 @@ pub struct DatapathConfig {
     pub attach: tollgate_datapath::Config,
     /// What it does.
     pub model: Model,
+    /// How the backends of services are checked, by the service's name.
+    pub health: HashMap<String, Settings>,
+    /// The lower half of the marks of checks that go by a VIP.
+    pub health_mark: u16,
 }

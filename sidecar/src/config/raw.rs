@@ -5,6 +5,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod assertion;
+pub(crate) mod health;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use self::answers::{RawCors, RawRefusal, RawResource};
 use self::assertion::{RawAssertion, RawCluster};
+use self::health::RawHealth;
 use super::node::{At, Named, StrOr};
 
 type Field<T> = Option<At<T>>;
@@ -335,7 +337,7 @@ pub(crate) struct RawUpstream {
     pub(crate) discovery: Field<Later>,
     pub(crate) protocol: Field<RawProtocol>,
     pub(crate) balance: Field<RawBalance>,
-    pub(crate) health: Field<Later>,
+    pub(crate) health: Field<RawHealth>,
     pub(crate) timeouts: Field<RawUpstreamTimeouts>,
     pub(crate) forwarded: Field<RawForwarded>,
     pub(crate) assertion: Field<RawAssertion>,
@@ -387,6 +389,7 @@ pub(crate) struct RawDatapath {
     pub(crate) bpffs: Field<String>,
     pub(crate) announce: Field<RawAnnounce>,
     pub(crate) tunnel: Field<RawTunnel>,
+    pub(crate) health_mark: Field<u16>,
     pub(crate) services: List<RawService>,
 }
 
@@ -423,7 +426,7 @@ pub(crate) struct RawService {
     pub(crate) connection_idle: Field<String>,
     pub(crate) drain_limit: Field<String>,
     pub(crate) affinity: Field<RawAffinity>,
-    pub(crate) health: Field<Later>,
+    pub(crate) health: Field<RawHealth>,
     pub(crate) allow_host_address: Field<bool>,
 }
 

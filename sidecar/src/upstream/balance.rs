@@ -4,17 +4,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::Balance;
 
+/// The quarters that a whole share has.
+const WHOLE: u8 = super::share::WHOLE;
+
 /// How busy an endpoint is that must not be chosen.
 pub(super) const OUT: usize = usize::MAX;
 
 /// Chooses one of `count` endpoints; `busy` tells the requests in flight at each, or [`OUT`]. `None` when all are out.
 ///
-/// `turn` counts the choices made so far and is the only state.
+/// `turn` counts the choices made so far and is the only state. `quarters` of its share are an endpoint's, 1 to 4: of those that
+/// grow, as many choices go to the next one.
 pub(super) fn pick(
     balance: Balance,
     turn: &AtomicUsize,
     count: usize,
     busy: impl Fn(usize) -> usize,
+    quarters: impl Fn(usize) -> u8,
 ) -> Option<usize> {
     if count == 0 {
         return None;
@@ -36,9 +41,24 @@ pub(super) fn pick(
         }
     };
     // The next one in order that is not out; most often the choice itself.
-    (0..count)
+    let mut in_order = (0..count)
         .map(|step| (choice + step) % count)
-        .find(|&index| busy(index) != OUT)
+        .filter(|&index| busy(index) != OUT);
+    let chosen = in_order.next()?;
+    let die = || (scramble(!(turn as u64)) >> 62) as u8;
+    let takes = |index: usize| match quarters(index) {
+        WHOLE.. => true,
+        some => die() < some,
+    };
+    if takes(chosen) {
+        return Some(chosen);
+    }
+    // Where all that is left grows, the first choice is as good as any.
+    Some(
+        in_order
+            .find(|&index| quarters(index) >= WHOLE)
+            .unwrap_or(chosen),
+    )
 }
 
 /// SplitMix64's output function (Steele, Lea, Flood, 2014): a counter in, well-mixed bits out.
@@ -57,7 +77,8 @@ mod tests {
         let turn = AtomicUsize::new(0);
         let mut counts = vec![0; load.len()];
         for _ in 0..picks {
-            counts[pick(balance, &turn, load.len(), |index| load[index]).unwrap()] += 1;
+            let whole = |_| WHOLE;
+            counts[pick(balance, &turn, load.len(), |index| load[index], whole).unwrap()] += 1;
         }
         counts
     }
@@ -88,11 +109,34 @@ mod tests {
             let counts = counts(balance, &[OUT, 0, OUT, 0], 1000);
             assert_eq!((counts[0], counts[2]), (0, 0), "{counts:?}");
         }
-        assert_eq!(pick(Balance::P2c, &AtomicUsize::new(0), 2, |_| OUT), None);
+        let turn = AtomicUsize::new(0);
+        assert_eq!(pick(Balance::P2c, &turn, 2, |_| OUT, |_| WHOLE), None);
     }
 
     #[test]
     fn nothing_to_choose_from() {
-        assert_eq!(pick(Balance::P2c, &AtomicUsize::new(0), 0, |_| 0), None);
+        let turn = AtomicUsize::new(0);
+        assert_eq!(pick(Balance::P2c, &turn, 0, |_| 0, |_| WHOLE), None);
+    }
+
+    #[test]
+    fn who_grows_gets_its_part_and_the_others_the_rest() {
+        for balance in [Balance::P2c, Balance::RoundRobin] {
+            for quarters in 1..=WHOLE {
+                let turn = AtomicUsize::new(0);
+                let mut counts = [0; 4];
+                for _ in 0..16_000 {
+                    let share = |index| if index == 0 { quarters } else { WHOLE };
+                    counts[pick(balance, &turn, 4, |_| 0, share).unwrap()] += 1;
+                }
+                let part = 1000 * usize::from(quarters);
+                let near = |count: usize, wanted: usize| count.abs_diff(wanted) < 300;
+                assert!(near(counts[0], part), "{balance:?} {quarters}: {counts:?}");
+            }
+            // Nobody else is there.
+            let turn = AtomicUsize::new(0);
+            let alone = |_: usize| pick(balance, &turn, 2, |index| [0, OUT][index], |_| 1);
+            assert!((0..100).all(|n| alone(n) == Some(0)));
+        }
     }
 }

@@ -61,10 +61,10 @@ listeners:
       - { name: a, token: none, upstream: api }
       - { name: b, token: { issuers: [corp], sources: [{ header: a, scheme: DPoP }] }, upstream: api }
 issuers: { corp: { issuer: 'https://x.test', jwks: discover, audiences: [a], algorithms: [ES256K] } }
-upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, health: { path: / } } }
+upstreams: { api: { endpoints: [127.0.0.1:1], protocol: h2, discovery: { dns: a } } }
 ",
     );
-    for key in ["include", "DPoP", "ES256K", "h2", "health"] {
+    for key in ["include", "DPoP", "ES256K", "h2", "discovery"] {
         assert!(
             text.lines()
                 .any(|line| line.contains(key) && line.contains("not available in this version")),

@@ -15,6 +15,7 @@ mod explain;
 mod explain_route;
 mod forwarding;
 mod headers;
+mod health;
 mod hostile;
 mod keys;
 mod life;

@@ -214,7 +214,7 @@ fn shares(names: &[String]) -> BTreeMap<&str, usize> {
 }
 
 /// A byte there and back.
-fn answers(stream: &mut TcpStream) -> io::Result<()> {
+pub(crate) fn answers(stream: &mut TcpStream) -> io::Result<()> {
     use std::io::{Read as _, Write as _};
     stream.write_all(b"x")?;
     let mut byte = [0];

@@ -15,6 +15,8 @@ mod check;
 mod clock;
 mod decap;
 mod demo;
+mod health;
+mod health_vip;
 mod life;
 mod site;
 mod token;

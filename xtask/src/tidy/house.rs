@@ -74,10 +74,14 @@ pub(super) const ROOMS: &[Room] = &[
     ),
     // The datapath's own thread; all others reach it by messages.
     room("kernel", &["tollgate_datapath"]),
+    // Checks of backends and endpoints; who goes by them is told through a channel.
+    room("health", &["client", "clock"]),
     room(
         "config",
         &[
             "upstream::endpoint",
+            // How members are checked.
+            "health::settings",
             // A secret as it was read.
             "cluster",
             "tollgate_auth",
@@ -282,9 +286,10 @@ pub(super) const CONFINED: &[Confined] = &[
             "sidecar/src/client",
             "sidecar/src/demo",
             "sidecar/src/downstream",
+            "sidecar/src/health",
             "sidecar/src/upstream",
         ],
-        cure: "hyper and h2 stand at the edges (downstream, upstream, client, admin, body, demo): speak tollgate_http or http",
+        cure: "hyper and h2 stand at the edges (downstream, upstream, client, health, admin, body, demo): speak tollgate_http or http",
     },
     Confined {
         crates: &["serde"],

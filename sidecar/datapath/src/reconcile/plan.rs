@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) shapes: [Vec<(Scope, bool)>; 2],
     pub(super) fresh: Vec<(Owner, u16)>,
     pub(super) stale: Vec<(Owner, u16)>,
+    /// The quarters of its share that each backend has.
+    pub(super) shares: Vec<(u16, u8)>,
     pub(super) cells: Vec<(Vec<cuckoo::Move>, Key, usize)>,
     pub(super) cuckoo: cuckoo::Cuckoo,
     pub(super) listeners: Listeners,
@@ -47,6 +49,7 @@ impl Plan {
             shapes: shapes::of(model)?,
             fresh: Vec::new(),
             stale: Vec::new(),
+            shares: Vec::new(),
             cells: Vec::new(),
             cuckoo: stands.cuckoo.clone(),
             listeners: stands.listeners.clone(),
@@ -76,6 +79,9 @@ impl Plan {
                         id
                     }
                 };
+                if let Some((address, _)) = owner.backend {
+                    plan.shares.push((id, service.quarters(address)));
+                }
                 wanted.insert(owner);
                 ids.insert(owner, id);
             }
@@ -207,9 +213,11 @@ fn members(service: &Service, key: Key, ids: &HashMap<Owner, u16>) -> Vec<maglev
         .filter(|backend| !backend.drain)
         .filter_map(|backend| {
             let id = *ids.get(&owner(service, key, backend.address))?;
-            Some(maglev::Member {
+            let quarters = service.quarters(backend.address);
+            // A table follows from what weights are to each other: where all have four quarters it is that of the weights.
+            (quarters > 0).then_some(maglev::Member {
                 address: backend.address,
-                weight: backend.weight,
+                weight: backend.weight * u32::from(quarters),
                 id,
             })
         })

@@ -14,6 +14,7 @@ use crate::{
 
 mod order;
 mod shapes;
+mod shares;
 mod tunnel;
 
 #[derive(Default)]

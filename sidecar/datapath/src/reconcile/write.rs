@@ -14,7 +14,7 @@ use tollgate_common::{
 
 use super::record::{Hops, Owner, Placed};
 use crate::{
-    model::Tunnel,
+    model::{Tunnel, WHOLE},
     tables::{self, NextHop},
 };
 
@@ -86,6 +86,24 @@ pub(super) fn write_owner(tables: &Tables, owner: &Owner, id: u16) {
         .tag
         .store(u64::from(owner.service.tag) | u64::from(kind) << 32 | u64::from(family) << 40);
 }
+
+/// Notes how many quarters of its share the owner of an entry has, for the next daemon.
+pub(super) fn write_quarters(tables: &Tables, id: u16, quarters: u8) {
+    let word = &tables.owners[usize::from(id)].tag;
+    let tag = word.load();
+    let noted = tag & !(0xff << QUARTERS) | u64::from(WHOLE.saturating_sub(quarters)) << QUARTERS;
+    if noted != tag {
+        word.store(noted);
+    }
+}
+
+/// The quarters that a tag notes.
+pub(super) const fn quarters_of(tag: u64) -> u8 {
+    WHOLE.saturating_sub((tag >> QUARTERS) as u8)
+}
+
+/// Bit of an owner's tag from which on it says how many quarters are missing: 0, where nobody noted any.
+const QUARTERS: u32 = 48;
 
 /// Writes the backends' entries as far as they differ. What is one word is one store; what is more is taken out of use
 /// first, all together, so that packets wait for one grace period and not for one each.

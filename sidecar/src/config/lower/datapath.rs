@@ -1,5 +1,6 @@
 //! `datapath:`
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -11,12 +12,14 @@ use tollgate_datapath::prefix::Prefix;
 use tollgate_datapath::{Announce, Config, XdpMode};
 
 use super::context::{Context, check_name, items, lacks_items, set};
+use super::health::{self, Members};
 use crate::config::diagnostic::Position;
 use crate::config::model::{DatapathConfig, ListenerConfig};
 use crate::config::node::At;
 use crate::config::raw::{
     RawAffinity, RawAnnounce, RawBackend, RawDatapath, RawDeliver, RawService, RawTunnel, RawXdp,
 };
+use crate::health::settings::Settings;
 
 /// Where pins stand unless the file says otherwise.
 const DEFAULT_BPFFS: &str = "/sys/fs/bpf/tollgate";
@@ -48,6 +51,7 @@ pub(super) fn lower(
         }
     }
     let mut services: Vec<Service> = Vec::new();
+    let mut health = HashMap::new();
     for (at, raw) in items(raw.services.as_ref()) {
         let Some(service) = service(cx, at, raw, listeners) else {
             continue;
@@ -63,6 +67,9 @@ pub(super) fn lower(
                     other.name, service.name, service.vip
                 ),
             );
+        }
+        if let Some(settings) = checks(cx, raw, &service) {
+            health.insert(service.name.clone(), settings);
         }
         services.push(service);
     }
@@ -85,7 +92,25 @@ pub(super) fn lower(
             services,
             tunnel: tunnel(cx, raw.tunnel.as_ref()),
         },
+        health,
+        health_mark: health::mark(cx, raw.health_mark.as_ref()),
     })
+}
+
+/// How the backends of a service are checked, if they are.
+fn checks(cx: &mut Context<'_>, raw: &RawService, service: &Service) -> Option<Settings> {
+    if let (Deliver::Listener(_), Some(at)) = (&service.deliver, raw.health.as_ref()) {
+        cx.report(at.position, "a service delivered to a listener has no backends to check; `health` stands at the listener's upstreams");
+        return None;
+    }
+    let members = Members {
+        ports: service.vip.port != 0,
+        // Of one family, and to one address: the check's own connection is turned towards it.
+        vip: service.vip.is_one()
+            && service.vip.ip.is_ipv4()
+            && (service.deliver.backends().iter()).all(|one| one.address.is_ipv4()),
+    };
+    health::lower(cx, raw.health.as_ref(), members)
 }
 
 /// What tunnels say of this side; what is wrong with it is left as it is by default.
@@ -131,7 +156,6 @@ fn service(
     raw: &RawService,
     listeners: &[ListenerConfig],
 ) -> Option<Service> {
-    cx.not_yet("health", raw.health.as_ref());
     let connection_idle = cx.duration(
         "connection_idle",
         raw.connection_idle.as_ref(),
@@ -212,6 +236,8 @@ fn service(
         },
         connection_idle,
         drain_limit,
+        // What checks say is no matter of the file.
+        reduced: BTreeMap::new(),
     })
 }
 

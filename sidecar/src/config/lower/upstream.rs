@@ -9,13 +9,27 @@ use tollgate_auth::header::forwarded::Style;
 
 use super::assertion;
 use super::context::{Context, items, names, set};
+use super::health::{self, Members};
 use crate::config::diagnostic::Position;
 use crate::config::node::{At, Named};
 use crate::config::raw::{RawBalance, RawForwarded, RawProtocol, RawUpstream};
+use crate::health::settings::Settings;
 use crate::upstream::endpoint::{Balance, Timeouts, Upstream};
 
-/// An upstream, and what is signed for it.
-type Told = (Upstream, Option<Arc<Rules>>);
+/// An upstream, and what others do for it.
+pub(super) struct Told {
+    pub(super) upstream: Upstream,
+    /// What is signed for it.
+    pub(super) assertion: Option<Arc<Rules>>,
+    /// How its endpoints are checked.
+    pub(super) health: Option<Settings>,
+}
+
+/// Endpoints are asked where they are.
+const ENDPOINTS: Members = Members {
+    ports: true,
+    vip: false,
+};
 
 pub(super) fn lower(
     cx: &mut Context<'_>,
@@ -24,11 +38,10 @@ pub(super) fn lower(
     let (list, index) = names(cx, raw);
     let upstreams = list
         .into_iter()
-        .map(|(name, position, raw)| {
-            (
-                upstream(cx, name, position, raw),
-                assertion::rules(cx, name, raw.assertion.as_ref()),
-            )
+        .map(|(name, position, raw)| Told {
+            upstream: upstream(cx, name, position, raw),
+            assertion: assertion::rules(cx, name, raw.assertion.as_ref()),
+            health: health::lower(cx, raw.health.as_ref(), ENDPOINTS),
         })
         .collect();
     (upstreams, index)
@@ -36,7 +49,6 @@ pub(super) fn lower(
 
 fn upstream(cx: &mut Context<'_>, name: &str, position: Position, raw: &RawUpstream) -> Upstream {
     cx.not_yet("discovery", raw.discovery.as_ref());
-    cx.not_yet("health", raw.health.as_ref());
     let mut endpoints = Vec::new();
     for (at, text) in items(raw.endpoints.as_ref()) {
         match text.parse() {

@@ -1,0 +1,220 @@
+//! Between the checks and those who go by them: what is watched, and what follows from it.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tollgate_datapath::model::{Backend, Model, Service, Shares as BackendShares, Vip};
+
+use super::inner::Inner;
+use crate::config::model::{Config, DatapathConfig};
+use crate::health::Shares;
+use crate::health::group::{Address, Group, Kind, Member, Name, Target};
+use crate::health::settings::{Settings, Via};
+use crate::kernel::{ByVip, Kernel, Marks};
+use crate::snapshot::Snapshot;
+
+/// When what could not be written to the kernel is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Who is to be watched. Backends that the kernel knows already begin with the share that they have there, so that a
+/// daemon that starts moves no flow.
+pub(super) async fn groups(config: &Config, kernel: Option<&Kernel>) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for (upstream, settings) in config.upstreams.iter().zip(&config.health) {
+        let Some(settings) = settings else { continue };
+        let member = |&address: &std::net::SocketAddr| Member {
+            address: Address {
+                ip: address.ip(),
+                port: Some(address.port()),
+            },
+            counts: true,
+            target: Target {
+                ip: address.ip(),
+                port: address.port(),
+                mark: None,
+            },
+            adopted: None,
+        };
+        groups.push(Group {
+            name: Name {
+                kind: Kind::Upstream,
+                name: upstream.name.clone(),
+            },
+            settings: settings.clone(),
+            members: upstream.endpoints.iter().map(member).collect(),
+        });
+    }
+    let Some(datapath) = &config.datapath else {
+        return groups;
+    };
+    let known = match kernel {
+        Some(kernel) if !datapath.health.is_empty() => kernel.shares(datapath.model.clone()).await,
+        _ => BackendShares::new(),
+    };
+    for service in &datapath.model.services {
+        if let Some(settings) = datapath.health.get(&service.name) {
+            groups.push(of_service(service, settings, &known));
+        }
+    }
+    groups
+}
+
+/// Gives the checks that go by a VIP their marks, once the model stands. Without a mark no such check is made, and none of its
+/// members turns.
+pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&Kernel>) {
+    let (Some(kernel), Some(datapath)) = (kernel, &config.datapath) else {
+        return;
+    };
+    let services = datapath.model.services.iter();
+    let goes_by_vip = |service: &&Service| {
+        let settings = datapath.health.get(&service.name);
+        settings.is_some_and(|settings| settings.via == Via::Vip)
+    };
+    let services: Vec<Service> = services.filter(goes_by_vip).cloned().collect();
+    let vips: HashMap<Name, Vip> = services.iter().map(|one| (name_of(one), one.vip)).collect();
+    let asked = ByVip {
+        services,
+        tunnel: datapath.model.tunnel,
+        base: datapath.health_mark,
+        interfaces: datapath.attach.interfaces.clone(),
+    };
+    let marks = kernel.marks(asked).await.unwrap_or_else(|error| {
+        tracing::error!(error, "checks cannot go by the VIP, so nobody is checked that way; `via: direct` asks backends at their own addresses");
+        Marks::new()
+    });
+    for group in groups {
+        let Some(vip) = vips.get(&group.name) else {
+            continue;
+        };
+        for member in &mut group.members {
+            member.target.mark = marks.get(&(*vip, member.address.ip)).copied();
+        }
+    }
+}
+
+fn of_service(service: &Service, settings: &Settings, known: &BackendShares) -> Group {
+    let member = |backend: &Backend| Member {
+        address: Address {
+            ip: backend.address,
+            port: None,
+        },
+        counts: !backend.drain,
+        target: Target {
+            ip: backend.address,
+            port: service.vip.port,
+            mark: None,
+        },
+        adopted: known
+            .get(&service.vip)
+            .and_then(|its| its.get(&backend.address))
+            .copied(),
+    };
+    Group {
+        name: name_of(service),
+        settings: settings.clone(),
+        members: service.deliver.backends().iter().map(member).collect(),
+    }
+}
+
+fn name_of(service: &Service) -> Name {
+    Name {
+        kind: Kind::Service,
+        name: service.name.as_str().into(),
+    }
+}
+
+/// The services as the file means them, with the shares that their checks leave the backends.
+pub(super) fn model(datapath: &DatapathConfig, shares: &Shares) -> Model {
+    datapath.model.with_shares(&backends(datapath, shares))
+}
+
+fn backends(datapath: &DatapathConfig, shares: &Shares) -> BackendShares {
+    let services = datapath.model.services.iter();
+    let of = |service: &Service| {
+        let members = shares.get(&name_of(service))?;
+        let quarters = members
+            .iter()
+            .map(|(member, quarters)| (member.ip, *quarters));
+        Some((service.vip, quarters.collect()))
+    };
+    services.filter_map(of).collect()
+}
+
+/// Lets requests go by these shares.
+pub(super) fn weigh(snapshot: &Snapshot, shares: &Shares) {
+    for upstream in &snapshot.upstreams {
+        let name = Name {
+            kind: Kind::Upstream,
+            name: upstream.config().name.clone(),
+        };
+        let shares = shares.get(&name);
+        for endpoint in &upstream.config().endpoints {
+            let address = Address {
+                ip: endpoint.ip(),
+                port: Some(endpoint.port()),
+            };
+            // One that is not checked any more has all of its share again.
+            let quarters = shares.and_then(|its| its.get(&address)).copied();
+            upstream.set_share(*endpoint, quarters.unwrap_or(crate::health::state::WHOLE));
+        }
+    }
+}
+
+/// Lets traffic follow the checks until the daemon ends.
+pub(super) async fn follow(inner: Weak<Inner>, mut changes: mpsc::Receiver<()>) {
+    let mut again = None;
+    loop {
+        let due = {
+            let Some(inner) = inner.upgrade() else { return };
+            [inner.health.grows_at(), again].into_iter().flatten().min()
+        };
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            told = changes.recv() => if told.is_none() {
+                return;
+            },
+            () = due => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        again = match inner.heed().await {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    "the kernel does not go by the checks yet; trying again"
+                );
+                Some(Instant::now() + AGAIN)
+            }
+        };
+    }
+}
+
+impl Inner {
+    /// Lets requests and packets go by what the checks say now. Never while a reload is under way.
+    async fn heed(&self) -> Result<(), String> {
+        let state = self.state.lock().await;
+        if self.draining.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.giving.is_under_way() {
+            return Err("another daemon is about to take over".to_owned());
+        }
+        let shares = self.health.shares();
+        weigh(&self.shared.snapshot.load(), &shares);
+        match (&self.kernel, &state.config.datapath) {
+            (Some(kernel), Some(datapath)) if !datapath.health.is_empty() => {
+                kernel.weigh(backends(datapath, &shares)).await
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One check of one member, from the first packet to the result.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::Failure;
+use super::group::Target;
+use super::settings::{Probe, Settings, Tls, Trust, Via};
+use super::{grpc, http};
+use crate::client::secure::Secure;
+
+/// What a check needs beside its time; made once for a member.
+#[derive(Debug)]
+pub(super) struct Check {
+    settings: Settings,
+    /// Where it connects to.
+    address: SocketAddr,
+    mark: Option<u32>,
+    secure: Option<(Secure, String)>,
+}
+
+impl Check {
+    /// Of a member whose checks go to `target`.
+    ///
+    /// # Errors
+    ///
+    /// What it is to trust cannot be used.
+    pub(super) fn new(settings: &Settings, target: Target) -> Result<Self, String> {
+        let ip = target.ip;
+        let port = settings.probe.port().unwrap_or(target.port);
+        let secure = match &settings.probe {
+            Probe::Tcp { .. } => None,
+            Probe::Http(http) => secure(http.tls.as_ref(), http.host.as_deref(), ip, b"http/1.1")?,
+            Probe::Grpc(grpc) => secure(grpc.tls.as_ref(), grpc.host.as_deref(), ip, b"h2")?,
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            address: SocketAddr::new(ip, port),
+            mark: target.mark,
+            secure,
+        })
+    }
+
+    /// What it was made from.
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Asks once; takes no longer than the settings' timeout.
+    pub(super) async fn run(&self) -> Result<(), Failure> {
+        let limit = self.settings.timeout;
+        let deadline = Instant::now() + limit;
+        let stream = match timeout_at(deadline, self.connect()).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(Failure::ConnectTimeout(limit)),
+        };
+        match timeout_at(deadline, self.converse(stream)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::AnswerTimeout(limit)),
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Failure> {
+        let own = |error: io::Error| Failure::Own(error);
+        let socket = match self.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.map_err(own)?;
+        match (self.settings.via, self.mark) {
+            (Via::Direct, _) => {}
+            (Via::Vip, Some(mark)) => {
+                setsockopt(&socket, sockopt::Mark, &mark).map_err(|error| own(error.into()))?;
+            }
+            (Via::Vip, None) => {
+                let why = "there is no way by the VIP; the log says why";
+                return Err(own(io::Error::other(why)));
+            }
+        }
+        let connected = socket.connect(self.address).await;
+        connected.map_err(Failure::of_connecting)
+    }
+
+    async fn converse(&self, stream: TcpStream) -> Result<(), Failure> {
+        match &self.secure {
+            None => self.ask(stream).await,
+            Some((secure, name)) => {
+                let stream = secure.connect(name, stream).await.map_err(Failure::Tls)?;
+                self.ask(stream).await
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(), Failure> {
+        match &self.settings.probe {
+            Probe::Tcp { .. } => Ok(()),
+            Probe::Http(question) => http::ask(question, self.address, stream).await,
+            Probe::Grpc(question) => grpc::ask(question, self.address, stream).await,
+        }
+    }
+}
+
+/// How TLS is spoken, and with whom.
+fn secure(
+    tls: Option<&Tls>,
+    host: Option<&str>,
+    ip: IpAddr,
+    protocol: &'static [u8],
+) -> Result<Option<(Secure, String)>, String> {
+    let Some(tls) = tls else {
+        return Ok(None);
+    };
+    let secure = match &tls.trust {
+        Trust::System => Secure::by_system(protocol),
+        Trust::Authorities(pem) => Secure::by_authorities(pem, protocol),
+        Trust::Nobody => Secure::by_nobody(protocol),
+    };
+    let secure = secure.map_err(|error| error.to_string())?;
+    let of_host = || host.map(|host| without_port(host).to_owned());
+    let name = tls.name.clone().or_else(of_host);
+    Ok(Some((secure, name.unwrap_or_else(|| ip.to_string()))))
+}
+
+/// A host as certificates name it.
+fn without_port(host: &str) -> &str {
+    if let Some((inside, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return inside;
+    }
+    host.rsplit_once(':').map_or(host, |(host, _)| host)
+}

@@ -1,0 +1,88 @@
+//! What is watched: groups of members that stand in for each other.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::settings::Settings;
+
+/// Whose members they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Backends of a service of the datapath.
+    Service,
+    /// Endpoints of an upstream.
+    Upstream,
+}
+
+impl Kind {
+    /// The word for it in status, log and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Names a group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// Whose members they are.
+    pub kind: Kind,
+    /// Its name in the file.
+    pub name: Arc<str>,
+}
+
+/// Members that stand in for each other.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Whose they are.
+    pub name: Name,
+    /// How each is checked.
+    pub settings: Settings,
+    /// Who is checked.
+    pub members: Vec<Member>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub address: Address,
+    /// It is to take new connections; one that drains is not.
+    pub counts: bool,
+    /// Where its checks go.
+    pub target: Target,
+    /// The quarters of its share that a previous daemon left it, if one did.
+    pub adopted: Option<u8>,
+}
+
+/// Who a member is: an address, with a port where that is part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            None => self.ip.fmt(f),
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+        }
+    }
+}
+
+/// Where checks go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address that is connected to.
+    pub ip: IpAddr,
+    /// The port, where the check names none.
+    pub port: u16,
+    /// The mark that the connection bears (SO_MARK), by which its packets are told from others.
+    pub mark: Option<u32>,
+}

@@ -1,0 +1,193 @@
+//! Checks that go by the VIP find what a backend's own address does not show.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate::demo::daemon::Launch;
+use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
+use tollgate_tests::gate::{self, Gate, eventually, tollgate};
+use tollgate_tests::patient::Patient;
+
+use crate::site::{CONNECT, vip_v4};
+
+const PORT: u16 = 7000;
+const WAYS: [(&str, u8); 3] = [("ipip", 44), ("gue", 45), ("l2", 46)];
+
+struct Yard {
+    client: Host,
+    node: Host,
+    backends: [Host; 2],
+    _patients: Vec<Patient>,
+    directory: TempDir,
+    _lab: Lab,
+}
+
+impl Yard {
+    /// Backends that answer at every address of theirs, and take tunnels.
+    fn lay(via: &str) -> Self {
+        gate::require_rights();
+        let directory = tempfile::Builder::new()
+            .prefix("tollgate-health-")
+            .tempdir()
+            .unwrap();
+        let mut lab = Lab::new().unwrap();
+        let node = lab.node("node", Path::new(BPFFS)).unwrap();
+        let backends = ["first", "second"].map(|name| lab.node(name, Path::new(BPFFS)).unwrap());
+        let client = lab.host("client").unwrap();
+        client.on_link(Prefix::new(vip_v4(0), 24)).unwrap();
+        let mut patients = Vec::new();
+        for backend in &backends {
+            for (_, last) in WAYS {
+                backend.hold_vip(vip_v4(last)).unwrap();
+            }
+            let ns = Arc::clone(&backend.ns);
+            let listen = move || {
+                ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))
+                    .map_err(std::io::Error::other)?
+            };
+            patients.push(Patient::start(&backend.v4.to_string(), listen).unwrap());
+        }
+        let folder = directory.path().display();
+        let listed = backends
+            .each_ref()
+            .map(|one| format!("{{ address: {} }}", one.v4));
+        let services = WAYS.map(|(deliver, last)| {
+            format!(
+                "    - {{ name: {deliver}, vip: \"{}:{PORT}/tcp\", deliver: {deliver}, backends: [{}], health: {{ path: /healthz, {via} interval: 100ms, timeout: 100ms, unhealthy: 3, healthy: 2, slow_start: 0s }} }}\n",
+                vip_v4(last),
+                listed.join(", "),
+            )
+        });
+        // The node answers for the VIPs, so to its kernel they are its own.
+        let text = format!(
+            "version: 1
+admin: {{ socket: {folder}/admin.sock, listen: \"127.0.0.1:9901\" }}
+datapath:
+  interfaces: [{UPLINK}]
+  xdp: native
+  bpffs: {BPFFS}/tollgate
+  announce: neighbour
+  services:
+{}",
+            services.concat(),
+        );
+        fs::write(directory.path().join("tollgate.yaml"), text).unwrap();
+        let yard = Self {
+            client,
+            node,
+            backends,
+            _patients: patients,
+            directory,
+            _lab: lab,
+        };
+        for backend in &yard.backends {
+            yard.take_tunnels(backend);
+        }
+        yard
+    }
+
+    fn take_tunnels(&self, backend: &Host) {
+        self.decap(backend, &["--interface", UPLINK, "--vip", "203.0.113.0/24"]);
+    }
+
+    fn decap(&self, backend: &Host, arguments: &[&str]) {
+        let output = tollgate(Some(&backend.ns), &[&["decap"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn open(&self) -> Gate {
+        Gate::start(Launch {
+            binary: gate::binary(),
+            config: self.directory.path().join("tollgate.yaml"),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            socket: self.directory.path().join("admin.sock"),
+            logs: self.directory.path().to_owned(),
+            place: Some(Arc::clone(&self.node.ns)),
+            env: Vec::new(),
+        })
+    }
+
+    fn until(&self, gate: &Gate, way: &str, backend: &Host, state: &str) -> Value {
+        eventually(&format!("{way} {state}"), || {
+            let member = known(gate, way, backend);
+            if member["state"] == state {
+                Ok(member)
+            } else {
+                Err(format!("{member:#}"))
+            }
+        })
+    }
+
+    fn connects(&self, from: &Host, to: IpAddr) -> bool {
+        let address = SocketAddr::new(to, PORT);
+        let connect = || TcpStream::connect_timeout(&address, CONNECT).is_ok();
+        from.ns.run(connect).unwrap()
+    }
+}
+
+fn known(gate: &Gate, way: &str, backend: &Host) -> Value {
+    let status = gate.status();
+    let groups = status["health"].as_array().unwrap().iter();
+    let group = groups.into_iter().find(|one| one["name"] == way).unwrap();
+    let mut members = group["members"].as_array().unwrap().iter();
+    let address = backend.v4.to_string();
+    members
+        .find(|one| one["address"] == address)
+        .unwrap_or_else(|| panic!("{status:#}"))
+        .clone()
+}
+
+#[test]
+fn broken_decapsulation_is_found_though_the_backend_answers_itself() {
+    let yard = Yard::lay("");
+    let gate = yard.open();
+    for (way, _) in WAYS {
+        for backend in &yard.backends {
+            let _up = yard.until(&gate, way, backend, "up");
+        }
+    }
+    let broken = &yard.backends[0];
+    yard.decap(broken, &["--down"]);
+    for way in ["ipip", "gue"] {
+        let down = yard.until(&gate, way, broken, "down");
+        println!("{way}: {}", down["last_failure"]["why"]);
+        assert_eq!(known(&gate, way, &yard.backends[1])["state"], "up");
+    }
+    assert_eq!(known(&gate, "l2", broken)["state"], "up");
+    assert!(yard.connects(&yard.node, broken.v4.into()));
+    for (way, last) in WAYS {
+        eventually("clients reach who is left", || {
+            let all = (0..20).all(|_| yard.connects(&yard.client, vip_v4(last)));
+            if all { Ok(()) } else { Err(way) }
+        });
+    }
+    yard.take_tunnels(broken);
+    for way in ["ipip", "gue"] {
+        let _up = yard.until(&gate, way, broken, "up");
+    }
+}
+
+#[test]
+fn a_check_of_the_backends_own_address_does_not_see_it() {
+    let yard = Yard::lay("via: direct,");
+    let gate = yard.open();
+    for (way, _) in WAYS {
+        for backend in &yard.backends {
+            let _up = yard.until(&gate, way, backend, "up");
+        }
+    }
+    let broken = &yard.backends[0];
+    yard.decap(broken, &["--down"]);
+    let passed = |member: &Value| member["passed"].as_u64().unwrap();
+    let before = passed(&known(&gate, "ipip", broken));
+    eventually("more checks", || {
+        let member = known(&gate, "ipip", broken);
+        assert_eq!(member["state"], "up", "{member:#}");
+        let more = passed(&member) - before;
+        if more >= 5 { Ok(()) } else { Err(more) }
+    });
+}
