@@ -1,7 +1,7 @@
 //! Capacities of the maps. All of them are part of the layout.
 
 /// Version of everything in this crate that a pinned map remembers. A daemon adopts pinned maps of the same version only.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = if cfg!(feature = "next") { 1_000 } else { 5 };
 
 /// Cells of the service table: a power of two, four times what may be used, so that a cuckoo path is always short.
 pub const CELLS: usize = 8192;

@@ -32,6 +32,9 @@ pub struct Tables {
     pub fragments: Word64,
     /// Always 0; keeps what follows on cache lines.
     pub reserved: [Word64; 2],
+    /// What a later version may put here: all that follows stands elsewhere.
+    #[cfg(feature = "next")]
+    pub next: [Word64; 8],
     /// The service table: cuckoo, one entry a cell, two cells a key.
     pub cells: [Cell; CELLS],
     /// The shapes of services, twice, so that one set is written while the other is in use; of IPv4, then of IPv6, the one
@@ -101,7 +104,7 @@ pub struct Owner {
 
 const _: () = {
     assert!(size_of::<Owner>() == 40);
-    assert!(core::mem::offset_of!(Tables, cells) == 64);
+    assert!(core::mem::offset_of!(Tables, cells) == if cfg!(feature = "next") { 128 } else { 64 });
     assert!(size_of::<Tables>().is_multiple_of(8));
     // The verifier follows constant offsets into a map value up to 2^29.
     assert!(size_of::<Tables>() < 1 << 29);
@@ -135,6 +138,8 @@ impl Tables {
             made: Word64::zero(),
             fragments: Word64::zero(),
             reserved: [const { Word64::zero() }; 2],
+            #[cfg(feature = "next")]
+            next: [const { Word64::zero() }; 8],
             cells: [const { Cell::zero() }; CELLS],
             shapes: [const { [const { [const { Shape::zero() }; SHAPES] }; 2] }; 2],
             backends: [const { Backend::zero() }; BACKENDS],

@@ -31,4 +31,8 @@ pub mod telemetry;
 pub mod upstream;
 
 /// The version of this build, as status and `--version` have it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = if cfg!(feature = "next") {
+    concat!(env!("CARGO_PKG_VERSION"), "-next")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

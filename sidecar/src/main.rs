@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Token and header sidecar for an eBPF-accelerated data path.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version)]
+#[command(name = "tollgate", version = tollgate::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

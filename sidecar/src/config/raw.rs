@@ -47,6 +47,10 @@ pub(crate) struct RawConfig {
     pub(crate) upstreams: Field<Named<RawUpstream>>,
     pub(crate) shutdown: Field<RawShutdown>,
     pub(crate) datapath: Field<RawDatapath>,
+    /// A key that a later version may have; means nothing.
+    #[cfg(feature = "next")]
+    #[expect(dead_code, reason = "it is there to be accepted")]
+    pub(crate) next: Field<bool>,
     pub(crate) include: Field<Later>,
 }
 
