@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Of one connection. Times are milliseconds since it began.
@@ -22,6 +23,8 @@ pub(super) struct Activity {
     /// When the first byte of a head came, plus 1; 0 while none is awaited. A connection begins by awaiting one.
     head: AtomicU64,
     heard: AtomicBool,
+    /// The first request has been read.
+    first: watch::Sender<bool>,
 }
 
 /// Why a connection should be closed.
@@ -45,6 +48,7 @@ impl Activity {
             since: AtomicU64::new(0),
             head: AtomicU64::new(1),
             heard: AtomicBool::new(false),
+            first: watch::Sender::new(false),
         })
     }
 
@@ -52,7 +56,19 @@ impl Activity {
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
+        self.first
+            .send_if_modified(|first| !std::mem::replace(first, true));
         Open(Arc::clone(self))
+    }
+
+    /// Waits until the first request has been read; returns at once if one has.
+    pub(super) async fn asked(&self) {
+        let _ = self
+            .first
+            .subscribe()
+            .wait_for(|first| *first)
+            .await
+            .is_ok();
     }
 
     /// Waits until the connection has been without a request for `idle`, or with half a head for `head`; late by `head` at

@@ -25,6 +25,9 @@ const MAX_STREAMS: u32 = 128;
 /// for its mistakes (CVE-2025-8671), before the connection is closed.
 const MAX_RESETS: usize = 32;
 
+/// How long the first request of a connection is waited for when the daemon drains.
+const FIRST: Duration = Duration::from_secs(2);
+
 pub(super) async fn serve(
     stream: TcpStream,
     settings: Arc<Settings>,
@@ -87,6 +90,11 @@ async fn http1(
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
         () = watch.asked() => {
+            // Who was let in a moment ago has a request on its way: closing now would lose it.
+            tokio::select! {
+                outcome = serving.as_mut() => return outcome.unwrap_or_else(|error| note(&shared, &connection, &error)),
+                _ = timeout(settings.head_timeout.min(FIRST), activity.asked()) => {}
+            }
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = serving => outcome,
