@@ -47,6 +47,8 @@ pub struct Service {
     /// takes no flows and keeps none. It still counts for the number of slots, or each one that falls or comes back could
     /// deal all flows anew.
     pub reduced: BTreeMap<IpAddr, u8>,
+    /// Whether it may take addresses that are this host's own; else such a service is refused.
+    pub allow_host_address: bool,
 }
 
 /// For how long flows of services that say nothing else may be silent.
@@ -220,6 +222,7 @@ impl Service {
             connection_idle: CONNECTION_IDLE,
             drain_limit: None,
             reduced: BTreeMap::new(),
+            allow_host_address: false,
         }
     }
 

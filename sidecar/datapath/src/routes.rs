@@ -34,7 +34,7 @@ use crate::{
 pub enum RoutesError {
     /// The VIP is the host's own.
     #[error(
-        "service `{service}`: {address} is this host's own address on {interface}, and `allow_host_address` is not available in this version; give the service an address of its own"
+        "service `{service}`: {address} is this host's own address on {interface}, which the service would take from it; give the service an address of its own, or say `allow_host_address: true` there if that is meant"
     )]
     HostAddress {
         /// The service.
@@ -46,7 +46,7 @@ pub enum RoutesError {
     },
     /// A VIP of many addresses or ports has one of the loopback's among its own.
     #[error(
-        "service `{service}`: {vip} covers {address} on lo, which no service has as its one address with one port: it may be what this host is reached by, for ssh and the like; narrow the VIP, take the address off lo, or give it a service of its own"
+        "service `{service}`: {vip} covers {address} on lo, which no service has as its one address with one port: it may be what this host is reached by, for ssh and the like; narrow the VIP, take the address off lo, give it a service of its own, or say `allow_host_address: true` if that is meant"
     )]
     LoopbackAddress {
         /// The service.
@@ -169,7 +169,8 @@ impl There {
                 return None;
             }
             let mut services = model.services.iter();
-            let service = services.find(|service| service.vip.covers(address))?;
+            let service = services
+                .find(|service| !service.allow_host_address && service.vip.covers(address))?;
             let name = service.name.clone();
             Some(if on_loopback {
                 RoutesError::LoopbackAddress {

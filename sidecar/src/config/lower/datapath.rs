@@ -167,12 +167,6 @@ fn service(
         let (_, most) = DRAIN_LIMITS;
         cx.duration("drain_limit", drain_limit, most, DRAIN_LIMITS)
     });
-    if let Some((at, true)) = set(raw.allow_host_address.as_ref()) {
-        cx.report(
-            at,
-            "`allow_host_address` is not available in this version; give the service an address that no interface owns",
-        );
-    }
     let name = cx.required(position, "name", raw.name.as_ref());
     if let Some((at, name)) = name {
         check_name(cx, at, name);
@@ -238,6 +232,7 @@ fn service(
         drain_limit,
         // What checks say is no matter of the file.
         reduced: BTreeMap::new(),
+        allow_host_address: matches!(set(raw.allow_host_address.as_ref()), Some((_, true))),
     })
 }
 
