@@ -51,6 +51,7 @@ impl Accept {
     }
 
     fn serve(&self, stream: TcpStream, client: SocketAddr) {
+        self.shared.metrics.accepted(self.worker);
         let settings = self.live.load_full();
         let Ok(local) = stream.local_addr() else {
             return; // The peer is gone already.

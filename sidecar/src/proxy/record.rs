@@ -27,6 +27,7 @@ use crate::upstream::body::Progress;
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    connections: Family<[(&'static str, u64); 1], Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,12 +45,18 @@ struct RouteLabels {
 }
 
 impl Metrics {
-    /// Registers `tollgate_requests_total` and `tollgate_request_duration_seconds`.
+    /// Registers `tollgate_requests_total`, `tollgate_request_duration_seconds` and `tollgate_connections_total`.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
             duration: Family::new_with_constructor(duration_buckets),
+            connections: Family::default(),
         };
+        registry.register(
+            "connections",
+            "Connections accepted, by the worker that has them from then on",
+            metrics.connections.clone(),
+        );
         registry.register(
             "requests",
             "Requests by listener, route, status and reason (empty where the upstream answered)",
@@ -62,6 +69,12 @@ impl Metrics {
             metrics.duration.clone(),
         );
         metrics
+    }
+
+    /// A worker has accepted a connection.
+    pub fn accepted(&self, worker: usize) {
+        let worker = [("worker", worker as u64)];
+        self.connections.get_or_create(&worker).inc();
     }
 }
 
