@@ -5,6 +5,7 @@ mod giving;
 mod handles;
 mod health;
 mod inner;
+mod memory;
 mod own;
 mod parts;
 pub mod place;
@@ -161,12 +162,16 @@ impl Gate {
             if taking.ready {
                 keys(&shared.snapshot.load()).await?;
             }
-            taking.prepared().await?;
         }
+        let left = memory::path(&config.admin.socket);
+        let history = match &before.taking {
+            Some(taking) => taking.prepared().await?.and_then(memory::read),
+            None => memory::take(&left),
+        };
         let kernel = match &config.datapath {
             None => None,
             Some(datapath) => {
-                let kernel = Kernel::start(datapath.attach.clone()).await?;
+                let kernel = Kernel::start(datapath.attach.clone(), history).await?;
                 Some(kernel)
             }
         };
@@ -187,6 +192,7 @@ impl Gate {
             tracing::info!(from = taking.version, to = crate::VERSION, "taking over");
             taking.done(taken).await;
         }
+        own.claim();
         health.watch(&groups);
         metrics.collect(health.collector());
         for (listening, _) in listening.values_mut() {
@@ -303,6 +309,7 @@ impl Gate {
         self.inner.draining.store(true, Ordering::Relaxed);
         let mut state = self.inner.state.lock().await;
         let limit = state.config.drain;
+        let left = memory::path(&state.config.admin.socket);
         let listening: Vec<_> = state.listening.drain().collect();
         // What checks find from here on is the next daemon's to act on.
         self.inner.health.watch(&[]);
@@ -311,8 +318,10 @@ impl Gate {
         supervisor::stopping();
         // What waits to be accepted waits for the next daemon, if the supervisor keeps the sockets.
         let kept = supervisor::keeps();
-        if let Some(kernel) = &self.inner.kernel {
-            kernel.rest().await;
+        if let Some(kernel) = &self.inner.kernel
+            && let Some(history) = kernel.rest().await
+        {
+            memory::leave(&left, &history);
         }
         let drains = listening.into_iter().map(|(_, (listening, _))| {
             if kept {

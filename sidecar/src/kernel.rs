@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use tokio::sync::{mpsc, oneshot};
 use tollgate_datapath::model::{Model, Shares};
-use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, Status};
+use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, History, Status};
 
 mod checks;
 mod figures;
@@ -45,7 +45,7 @@ pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
 
 enum Order {
     /// And whether it may have to go on.
-    Rest(bool, oneshot::Sender<()>),
+    Rest(bool, oneshot::Sender<Option<History>>),
     Resume(oneshot::Sender<Result<(), String>>),
     End,
     Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
@@ -83,12 +83,12 @@ impl std::fmt::Debug for Order {
 }
 
 impl Kernel {
-    /// Loads or adopts the datapath; answers when it is attached.
+    /// Loads or adopts the datapath; answers when it is attached. `history`: what a predecessor of another layout remembered.
     ///
     /// # Errors
     ///
     /// The thread cannot be started, or the datapath cannot be loaded or attached: the reason and the cure.
-    pub async fn start(config: Config) -> io::Result<Self> {
+    pub async fn start(config: Config, history: Option<History>) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel(16);
         let (ready, opened) = oneshot::channel();
         let status = Arc::new(ArcSwapOption::empty());
@@ -100,7 +100,9 @@ impl Kernel {
             .name("datapath".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    match Datapath::open(&config).await {
+                    let opened = Datapath::open_after(&config, history.as_ref()).await;
+                    drop(history);
+                    match opened {
                         Ok(datapath) => {
                             let _ = ready.send(Ok(())).is_ok();
                             serve(datapath, &config, inbox, &shared).await;
@@ -179,26 +181,21 @@ impl Kernel {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Leaves the kernel as it is from here on: another daemon may be about to take over.
-    pub async fn rest(&self) {
-        self.leave(false).await;
+    /// Leaves the kernel as it is from here on: another daemon may be about to take over. Gives what flows are remembered by.
+    pub async fn rest(&self) -> Option<History> {
+        self.leave(false).await
     }
 
     /// As [`rest`](Self::rest), for a daemon that may come to nothing: [`resume`](Self::resume) takes the datapath back.
-    pub async fn lend(&self) {
-        self.leave(true).await;
+    pub async fn lend(&self) -> Option<History> {
+        self.leave(true).await
     }
 
-    async fn leave(&self, may_resume: bool) {
+    async fn leave(&self, may_resume: bool) -> Option<History> {
         let (answer, answered) = oneshot::channel();
-        if self
-            .orders
-            .send(Order::Rest(may_resume, answer))
-            .await
-            .is_ok()
-        {
-            let _ = answered.await.is_ok();
-        }
+        let rest = Order::Rest(may_resume, answer);
+        self.orders.send(rest).await.ok()?;
+        answered.await.ok()?
     }
 
     /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again.
@@ -262,7 +259,7 @@ async fn serve(
     // What a predecessor left is right until we know better, and that is with the first model.
     let mut refreshes = false;
     let mut current = Sockets::new();
-    let mut applied = None;
+    let (mut applied, mut history) = (None, None);
     let mut ways = Ways::default();
     loop {
         tokio::select! {
@@ -276,11 +273,13 @@ async fn serve(
                         // A socket is closed when the last of its handles is: none may be kept here.
                         current.clear();
                     }
+                    // Another daemon follows at once, or nobody knows when: then flows go on to get pins.
+                    history = datapath.remembered(may_resume);
                     datapath.rest();
-                    let _ = answer.send(()).is_ok();
+                    let _ = answer.send(history.clone()).is_ok();
                 }
                 Some(Order::Resume(answer)) => {
-                    let again = resume(&mut datapath, config, applied.as_ref(), &current).await;
+                    let again = resume(&mut datapath, config, history.take(), applied.as_ref(), &current).await;
                     refreshes = again.is_ok();
                     let _ = answer.send(again).is_ok();
                 }
@@ -342,12 +341,15 @@ async fn serve(
 async fn resume(
     datapath: &mut Datapath,
     config: &Config,
+    history: Option<History>,
     model: Option<&Model>,
     sockets: &Sockets,
 ) -> Result<(), String> {
     let Some(model) = model else { return Ok(()) };
     // Another daemon may have put other maps in their place.
-    *datapath = Datapath::open(config).await.map_err(|error| told(&error))?;
+    *datapath = Datapath::open_after(config, history.as_ref())
+        .await
+        .map_err(|error| told(&error))?;
     apply(datapath, model, sockets).await
 }
 

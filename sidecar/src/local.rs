@@ -33,6 +33,11 @@ impl SocketFile {
     pub fn leave(&self) {
         self.left.store(true, Ordering::Relaxed);
     }
+
+    /// Takes the file that another daemon leaves.
+    pub fn claim(&self) {
+        self.left.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Drop for SocketFile {
@@ -98,16 +103,17 @@ impl Socket {
         Ok(Self { listener, file })
     }
 
-    /// Takes over a socket that another daemon has bound to `path`. That one is to leave the file.
+    /// Takes over a socket that another daemon has bound to `path`. The file is that one's until it is
+    /// [claimed](SocketFile::claim).
     ///
     /// # Errors
     ///
     /// The socket cannot be polled.
     pub fn adopt(listener: StdListener, path: &Path) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self {
-            listener: UnixListener::from_std(listener)?,
-            file: SocketFile::new(path),
-        })
+        let listener = UnixListener::from_std(listener)?;
+        let file = SocketFile::new(path);
+        file.leave();
+        Ok(Self { listener, file })
     }
 }

@@ -10,6 +10,11 @@ use crate::routes::RoutesError;
 /// Why the datapath was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// What is pinned there is nothing that a version of this program has made.
+    #[error(
+        "{} is not a map of Tollgate's, of this version or another: it is not adopted, and not touched; move it away, or give this daemon a folder of its own by `bpffs`", .0.display()
+    )]
+    Foreign(std::path::PathBuf),
     /// The folder of the pins.
     #[error(transparent)]
     Pins(#[from] PinsError),

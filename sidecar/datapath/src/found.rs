@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapType};
 use tollgate_common::tables::Tables;
 
 use crate::{maps::Mapping, pins::Pins};
@@ -16,6 +16,8 @@ pub(crate) enum Found {
     SameLayout,
     /// Maps of another version.
     OtherLayout,
+    /// Something else, that no version of ours has made.
+    Foreign,
 }
 
 impl Found {
@@ -25,7 +27,11 @@ impl Found {
         if !pin.exists() {
             return Self::Nothing;
         }
-        let mapping = MapData::from_pin(&pin).ok().and_then(|map| {
+        let map = MapData::from_pin(&pin).ok();
+        if !map.as_ref().is_some_and(is_ours) {
+            return Self::Foreign;
+        }
+        let mapping = map.and_then(|map| {
             let same_size = map.info().ok()?.value_size() as usize == size_of::<Tables>();
             same_size.then(|| Mapping::of(map.fd().as_fd()).ok())?
         });
@@ -37,4 +43,11 @@ impl Found {
             _ => Self::OtherLayout,
         }
     }
+}
+
+/// Whether it is what every version calls its tables, whatever is in it.
+fn is_ours(map: &MapData) -> bool {
+    let Ok(info) = map.info() else { return false };
+    let is_array = info.map_type().is_ok_and(|kind| kind == MapType::Array);
+    is_array && info.name_as_str() == Some("TABLES")
 }

@@ -12,6 +12,7 @@ use std::{
 
 pub mod attach;
 pub mod capture;
+mod carried;
 pub mod checks;
 pub mod config;
 pub mod decap;
@@ -46,7 +47,7 @@ pub use explain::{FlowExplanation, FlowQuestion};
 pub use netlink::NetlinkError;
 pub use object::ObjectError;
 pub use pins::PinsError;
-pub use reconcile::{Applied, PlanError};
+pub use reconcile::{Applied, History, HistoryError, PlanError};
 pub use routes::RoutesError;
 pub use stats::{Status, Warning, WarningKind};
 
@@ -95,11 +96,22 @@ impl Datapath {
     /// # Errors
     /// [`OpenError`]; each says what to do.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        Self::open_after(config, None).await
+    }
+
+    /// As [`open`](Self::open); where the predecessor's maps are of another layout, ours go on with what it remembered.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_after(config: &Config, history: Option<&History>) -> Result<Self, OpenError> {
         let lock = Lock::take(&config.bpffs).await?;
         let pins = Pins::prepare(&config.bpffs)?;
         attach::same_namespace(&pins)?;
         let found = Found::look(&pins);
-        let opened = Self::open_on(config, pins, lock, found).await;
+        if found == Found::Foreign {
+            return Err(OpenError::Foreign(pins.maps().join("tables")));
+        }
+        let opened = Self::open_on(config, pins, lock, found, history).await;
         if opened.is_err() && found == Found::Nothing {
             // A start that failed leaves nothing for the next one to adopt.
             Pins::remove_all(&config.bpffs)?;
@@ -112,13 +124,17 @@ impl Datapath {
         pins: Pins,
         lock: Lock,
         found: Found,
+        history: Option<&History>,
     ) -> Result<Self, OpenError> {
         let maps = match found {
             Found::OtherLayout => pins.make_next()?,
-            Found::Nothing | Found::SameLayout => pins.maps(),
+            Found::Nothing | Found::SameLayout | Found::Foreign => pins.maps(),
         };
-        let object = Object::load(Some(&maps))?;
+        let mut object = Object::load(Some(&maps))?;
         object.tables.sign();
+        if found == Found::OtherLayout {
+            carried::over(&mut object, history);
+        }
         let state = State::read(&object.tables);
         let mut ways = Ways::default();
         ways.hops.extend(state.hops(&object.tables));
@@ -277,6 +293,15 @@ impl Datapath {
     #[must_use]
     pub fn shares(&self, model: &Model) -> Shares {
         self.state.shares(&self.object.tables, model)
+    }
+
+    /// What the datapath remembers of flows, for maps of another layout. `pause`: no pin is made from here on, by which it is all;
+    /// the next [`open`](Self::open) lets packets make pins again. `None` before the first model.
+    #[must_use]
+    pub fn remembered(&self, pause: bool) -> Option<History> {
+        self.standing().ok()?;
+        let is_applied = self.state.is_applied();
+        is_applied.then(|| carried::on(&self.object, &self.state, pause))
     }
 
     /// Hands the datapath over: the next daemon may open it from here on. What is in the kernel stays as it is;

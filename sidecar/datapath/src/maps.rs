@@ -76,6 +76,13 @@ impl Mapping {
         self.magic.load() == MAGIC && self.layout.load() == u64::from(LAYOUT)
     }
 
+    /// Lets packets make no pins from here on: a flow that begins in a slot that moves goes where those from before go, which
+    /// needs none. So nobody who reads the pins misses one. [`sign`](Self::sign) lets them again.
+    pub fn pause_pins(&self) {
+        let guards = Guards::unpack(self.guards.load());
+        self.guards.store(Guards { pins: 0, ..guards }.pack());
+    }
+
     /// Says what the bytes of this map mean, if it is new.
     pub fn sign(&self) {
         self.guards.store(GUARDS.pack());
@@ -247,6 +254,22 @@ impl Pinned {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All pins. Those that come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn all(&self) -> Result<Vec<(PinKey, Pin)>, MapError> {
+        self.0.iter().collect()
+    }
+
+    /// Puts in the pin of a flow that other maps know.
+    ///
+    /// # Errors
+    /// The map's; also that it is full.
+    pub fn put(&mut self, key: &PinKey, pin: Pin) -> Result<(), MapError> {
+        self.0.insert(key, pin, 0)
     }
 
     /// Takes out what is not to be kept; returns how many are left. Pins that come or go meanwhile may be missed. A pin that is

@@ -20,6 +20,7 @@ use crate::{
 mod allot;
 mod drain;
 mod error;
+mod history;
 mod plan;
 mod record;
 mod settle;
@@ -30,6 +31,7 @@ mod write;
 use allot::Listeners;
 use drain::Drains;
 pub use error::PlanError;
+pub use history::{History, HistoryError};
 use plan::{Plan, Stands, order};
 pub use record::Hops;
 use record::Placed;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use tollgate_datapath::FlowQuestion;
 
 use super::inner::Inner;
+use super::memory;
 use crate::admin::Handles;
 use crate::cluster::NO_KEYS;
 use crate::drain::Watch;
@@ -132,10 +133,11 @@ pub(super) fn giving(inner: &Arc<Inner>) -> handover::Handles {
         rest: Box::new(move || {
             let inner = rest();
             Box::pin(async move {
-                if let Some(kernel) = &inner?.kernel {
-                    kernel.lend().await;
-                }
-                None
+                let history = inner?.kernel.as_ref()?.lend().await?;
+                let file = memory::unnamed(&history).inspect_err(|error| {
+                    tracing::warn!(%error, "what is remembered of flows is not handed over");
+                });
+                file.ok()
             })
         }),
         failed: Box::new(move |why| {

@@ -60,6 +60,14 @@ impl Own {
         })
     }
 
+    /// The files are ours, whoever bound them.
+    pub(super) fn claim(&self) {
+        self.socket.file.claim();
+        if let Some(handover) = &self.handover {
+            handover.file.claim();
+        }
+    }
+
     /// Doubles of them, by what they are for.
     pub(super) fn named(&self) -> io::Result<Vec<(Named, OwnedFd)>> {
         let name = |path: &PathBuf| path.to_string_lossy().into_owned();

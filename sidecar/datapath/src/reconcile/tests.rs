@@ -12,6 +12,7 @@ use crate::{
     tables::NextHop,
 };
 
+mod history;
 mod order;
 mod shapes;
 mod shares;
