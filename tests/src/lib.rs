@@ -15,3 +15,4 @@ pub mod origin;
 pub mod packet;
 pub mod patient;
 pub mod port;
+pub mod supervised;

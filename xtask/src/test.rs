@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::rights::require_kernel;
 use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm, pip};
-use crate::shell::{self, Outcome, Stages, built, cargo};
+use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
 use crate::{bench, fuzz};
 
 /// One selection for every command, so that cargo settles on one set of features and builds each crate once.
@@ -87,11 +87,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if is_built && args.full {
         println!(
             "\n--full: beyond the core there are the fuzz target of the configuration, an identity provider, a verifier of \
-             assertions in Python, counts of instructions and allocations, and the benchmarks in test mode; stages for peers, a \
+             assertions in Python, upgrades between two builds, counts of instructions and allocations, and the benchmarks in test mode; stages for peers, a \
              virtual machine, the chart and a browser do not exist yet, so nothing of them was run"
         );
         stages.stage("idp", identity_provider);
         stages.stage("assertion", assertion);
+        stages.stage("upgrades", upgrades);
         stages.stage("counts", bench::counts);
         stages.stage("benches", benches);
     }
@@ -121,6 +122,18 @@ fn identity_provider() -> Outcome {
 fn assertion() -> Outcome {
     let mut command = nextest("binary_id(tollgate-tests::assertion)")?;
     shell::run(command.env("TOLLGATE_PYTHON", pip::python()?))
+}
+
+/// Restarts, upgrades and kills under traffic, between this build and one of another version, layout and keys.
+fn upgrades() -> Outcome {
+    const NEXT: &str = "target/next";
+    let mut build = cargo(["build", "--package", "tollgate", "--features", "next"])?;
+    shell::run(build.args(["--target-dir", NEXT]))?;
+    let next = std::path::absolute(format!("{NEXT}/debug/tollgate"))
+        .map_err(|error| Failure::new(format!("{NEXT}: {error}")))?;
+    let mut command = nextest("test(two_builds_come_and_go_under_traffic)")?;
+    command.args(["--run-ignored", "only"]);
+    shell::run(command.env("TOLLGATE_NEXT_BIN", next))
 }
 
 /// Each benchmark once; those under callgrind have been run already, and are no test.

@@ -19,5 +19,7 @@ mod health;
 mod health_vip;
 mod life;
 mod site;
+mod steering;
 mod token;
 mod tunnel;
+mod upgrade;

@@ -181,7 +181,12 @@ impl Site {
 
     /// Starts the daemon on the node and waits until it is ready.
     pub(crate) fn open(&self) -> Gate {
-        Gate::start(Launch {
+        Gate::start(self.launch())
+    }
+
+    /// What it takes to start the daemon on the node.
+    pub(crate) fn launch(&self) -> Launch {
+        Launch {
             binary: gate::binary(),
             config: self.config(),
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -189,7 +194,7 @@ impl Site {
             logs: self.directory.path().to_owned(),
             place: Some(Arc::clone(&self.node.ns)),
             env: Vec::new(),
-        })
+        }
     }
 
     /// Lets the issuer publish these keys and no others.
