@@ -17,6 +17,7 @@ use crate::{admin, config, kernel};
 
 /// Which datapath is watched, which of its packets, and for how long.
 #[derive(Debug, clap::Args)]
+#[group(id = "watch")]
 pub struct Args {
     /// Stop after so many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -149,7 +149,7 @@ fn tshark_reads_packets_before_and_after() {
     let gate = site.open();
     let file = output(&site);
     let name = file.to_str().unwrap();
-    let vips = format!("client {} or client {}", site.client.v4, site.client.v6);
+    let vips = format!("(client {} or client {})", site.client.v4, site.client.v6);
     let watch = Watch::start(
         &site,
         &["capture", "-o", name, &vips, "and", "(udp or syn)"],
