@@ -192,7 +192,7 @@ fn connect_all(site: &Site, vip: SocketAddr, clients: &[IpAddr]) -> Vec<String> 
 }
 
 /// Connects from an address and port, and reads the backend's name.
-fn connect(source: SocketAddr, vip: SocketAddr) -> io::Result<(TcpStream, String)> {
+pub(crate) fn connect(source: SocketAddr, vip: SocketAddr) -> io::Result<(TcpStream, String)> {
     let socket = Socket::new(Domain::for_address(vip), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Closing by RST leaves no TIME_WAIT behind, so that the same five values can be used again.

@@ -17,6 +17,7 @@ mod decap;
 mod demo;
 mod health;
 mod health_vip;
+mod explain;
 mod life;
 mod site;
 mod steering;
