@@ -6,6 +6,7 @@ pub mod decap;
 pub mod events;
 pub mod explain;
 pub mod flow;
+pub mod host;
 pub mod mint;
 mod paper;
 pub mod route;

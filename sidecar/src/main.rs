@@ -41,10 +41,17 @@ enum Command {
         take_over: Option<Option<PathBuf>>,
     },
     /// Validates a configuration; every mistake at once, with its place.
-    #[command(after_help = "Example:\n  tollgate check /etc/tollgate/tollgate.yaml")]
+    #[command(after_help = "Exit codes: 0 fine, perhaps with warnings; 2 not.\n\n\
+                      Examples:\n  tollgate check /etc/tollgate/tollgate.yaml\n  tollgate check --host /etc/tollgate/tollgate.yaml")]
     Check {
         /// The configuration file.
         file: PathBuf,
+        /// Look at this host too: what it lacks for the datapath, and what is in its way. As the daemon's user.
+        #[arg(long)]
+        host: bool,
+        /// Print what was found of the host as JSON.
+        #[arg(long, requires = "host")]
+        json: bool,
     },
     /// Prints the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  tollgate schema > tollgate.schema.json")]
@@ -75,13 +82,27 @@ enum Command {
     #[command(after_help = cli::capture::EXAMPLE)]
     Capture(cli::capture::Args),
     /// What the running daemon does.
-    #[command(after_help = "Example:\n  tollgate status --json | jq .issuers")]
+    #[command(
+        after_help = "Examples:\n  tollgate status --json | jq .issuers\n  tollgate status --cost 5"
+    )]
     Status {
         #[command(flatten)]
         daemon: Daemon,
         /// Print everything, as JSON.
         #[arg(long)]
         json: bool,
+        /// Measure for so many seconds what the datapath's programs cost, and print that alone. Takes CAP_SYS_ADMIN; meanwhile
+        /// each program of this host costs some nanoseconds more.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        cost: Option<u64>,
+        /// The folder of the pins, with --cost.
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/sys/fs/bpf/tollgate",
+            requires = "cost"
+        )]
+        bpffs: PathBuf,
     },
     /// Lets the running daemon read its configuration again.
     #[command(after_help = "Example:\n  tollgate reload")]
@@ -179,7 +200,10 @@ fn main() -> ExitCode {
             say(&format!("{:#}", config::schema()));
             ExitCode::SUCCESS
         }
-        Command::Check { file } => check(&file),
+        Command::Check {
+            file, host: false, ..
+        } => check(&file),
+        Command::Check { file, json, .. } => block_on(check_host(&file, json)),
         Command::Demo { once } => demo::run(demo::Options { once }),
         Command::Run { config, take_over } => {
             // Before there is any thread: it takes variables out of the environment.
@@ -202,7 +226,13 @@ fn main() -> ExitCode {
             command: FlowCommand::Watch(args),
         } => block_on(watched(cli::events::run(&args))),
         Command::Capture(args) => block_on(watched(cli::capture::run(&args))),
-        Command::Status { daemon, json } => block_on(status(&daemon.admin, json)),
+        Command::Status {
+            json,
+            cost: Some(seconds),
+            bpffs,
+            ..
+        } => block_on(cost(&bpffs, seconds, json)),
+        Command::Status { daemon, json, .. } => block_on(status(&daemon.admin, json)),
         Command::Reload { daemon } => block_on(tell(&daemon.admin, "/reload", "reloaded")),
         Command::Upgrade { daemon, json } => block_on(upgrade(&daemon.admin, json)),
         Command::Drain { daemon } => block_on(tell(&daemon.admin, "/drain", "draining")),
@@ -403,6 +433,36 @@ async fn status(socket: &Path, json: bool) -> ExitCode {
             say(cli::status::summary(&status).trim_end());
             ExitCode::SUCCESS
         }
+    }
+}
+
+async fn cost(bpffs: &Path, seconds: u64, json: bool) -> ExitCode {
+    let time = std::time::Duration::from_secs(seconds);
+    match tollgate_datapath::cost::measure(bpffs, time).await {
+        Ok(costs) if json => {
+            say(&format!("{:#}", serde_json::json!(costs)));
+            ExitCode::SUCCESS
+        }
+        Ok(costs) => {
+            say(cli::status::costs(&costs).trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(1, &kernel::told(&error)),
+    }
+}
+
+async fn check_host(path: &Path, json: bool) -> ExitCode {
+    match cli::host::run(path, json).await {
+        Ok((text, fine)) => {
+            say(text.trim_end());
+            if fine {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            }
+        }
+        Err(failure @ cli::Failure::Usage(_)) => fail(2, &failure.to_string()),
+        Err(failure) => fail(1, &failure.to_string()),
     }
 }
 

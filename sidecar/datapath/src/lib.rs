@@ -15,14 +15,17 @@ pub mod capture;
 mod carried;
 pub mod checks;
 pub mod config;
+pub mod cost;
 pub mod decap;
 mod down;
 mod effects;
 mod error;
 pub mod explain;
+pub mod features;
 pub mod flow;
 pub mod footprint;
 mod found;
+pub mod host;
 #[expect(
     unsafe_code,
     reason = "shared memory is mapped in this one file; the rest sees atomics"
@@ -55,6 +58,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use effects::{Kernel, grace};
 use explain::Known;
+use features::Feature;
 use found::Found;
 use maps::Mapping;
 use model::{Deliver, Model, Shares};
@@ -82,6 +86,8 @@ pub struct Datapath {
     attached: Vec<Attached>,
     warnings: Vec<Warning>,
     adopted: bool,
+    /// What the kernel has; it stays the same.
+    features: Vec<Feature>,
     /// The maps are new, and those of another layout still do the work until these are filled.
     pending: bool,
 }
@@ -151,6 +157,7 @@ impl Datapath {
             attached: Vec::new(),
             warnings: Vec::new(),
             adopted: found == Found::SameLayout,
+            features: features::probe(),
             pending: found == Found::OtherLayout,
         };
         let netlink = Netlink::open()?;
@@ -377,6 +384,8 @@ impl Datapath {
         Status {
             adopted: self.adopted,
             watched: self.pins.are_watched(),
+            kernel: features::kernel(),
+            features: self.features.clone(),
             interfaces: self.attached.clone(),
             services: self
                 .model

@@ -412,6 +412,7 @@ mod tests {
             name: name.to_owned(),
             mac: Some([2, 0, 0, 0, 0, 1]),
             mtu: 1500,
+            up: true,
             xdp: None,
             program: None,
             vlan,

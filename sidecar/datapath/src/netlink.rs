@@ -9,8 +9,8 @@ use rtnetlink::{
         AddressFamily,
         address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol},
         link::{
-            InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
-            VlanProtocol, XdpAttached,
+            InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+            LinkXdp, VlanProtocol, XdpAttached,
         },
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType},
@@ -93,6 +93,8 @@ pub struct Device {
     pub mac: Option<[u8; 6]>,
     /// Its MTU, in bytes.
     pub mtu: u32,
+    /// Whether it is up, as far as the host is concerned.
+    pub up: bool,
     /// How an XDP program is attached, if one is.
     pub xdp: Option<XdpMode>,
     /// The kernel's number of that program.
@@ -197,6 +199,7 @@ fn device(link: &LinkMessage) -> Option<Device> {
         name: String::new(),
         mac: None,
         mtu: 0,
+        up: link.header.flags.contains(LinkFlags::Up),
         xdp: None,
         program: None,
         vlan: None,

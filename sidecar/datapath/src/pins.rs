@@ -270,6 +270,6 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
     Ok(paths)
 }
 
-fn is_bpffs(path: &Path) -> bool {
+pub(crate) fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS)
 }

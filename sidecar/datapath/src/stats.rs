@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::attach::Attached;
+use crate::{attach::Attached, features::Feature};
 
 /// What the datapath is doing.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -11,6 +11,10 @@ pub struct Status {
     pub adopted: bool,
     /// Whether somebody captures packets or watches flows just now.
     pub watched: bool,
+    /// The kernel's version.
+    pub kernel: String,
+    /// What of the kernel's features is there, and what is missing without it.
+    pub features: Vec<Feature>,
     /// The interfaces and how they are attached.
     pub interfaces: Vec<Attached>,
     /// The services.

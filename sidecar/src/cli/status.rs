@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
+use tollgate_datapath::cost::Cost;
 
 /// A screen for a person; `--json` has everything.
 #[must_use]
@@ -111,6 +112,10 @@ pub fn summary(status: &Value) -> String {
     }
     if !datapath.is_null() {
         let _ = writeln!(text, "         {}", flows_line(&datapath["flows"]));
+        if datapath["watched"] == true {
+            text.push_str("         somebody captures packets or watches flows\n");
+        }
+        kernel_lines(&mut text, datapath);
     }
     for one in list(&datapath["services"]) {
         let _ = writeln!(
@@ -187,6 +192,53 @@ fn health(group: &Value) -> String {
     text
 }
 
+/// The kernel, and what of it is missing, each with what that costs.
+fn kernel_lines(text: &mut String, datapath: &Value) {
+    let features = datapath["features"].as_array();
+    let all: Vec<&Value> = features.into_iter().flatten().collect();
+    let there = |one: &&&Value| one["there"] == true;
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "kernel   {:<16} {} of {} features",
+        datapath["kernel"].as_str().unwrap_or("-"),
+        all.iter().filter(there).count(),
+        all.len(),
+    );
+    for one in all {
+        let (name, without) = (one["name"].as_str(), one["without"].as_str());
+        let (name, without) = (name.unwrap_or("-"), without.unwrap_or("-"));
+        let how = match &one["there"] {
+            Value::Bool(true) => continue,
+            Value::Bool(false) => "missing",
+            _ => "unknown; if missing",
+        };
+        let _ = writeln!(text, "         {name} {how}: {without}");
+    }
+}
+
+/// What the programs cost, a line each.
+#[must_use]
+pub fn costs(costs: &[Cost]) -> String {
+    let mut text = format!(
+        "{:<18} {:>8} {:>10} {:>14} {:>10}\n",
+        "program", "number", "ns/run", "runs/s", "% of a CPU"
+    );
+    for one in costs {
+        let each = one
+            .nanoseconds_per_run
+            .map_or_else(|| "-".to_owned(), |ns| format!("{ns:.1}"));
+        let share = one.nanoseconds_per_run.unwrap_or(0.0) * one.runs_per_second / 1e7;
+        // Writing into a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<18} {:>8} {each:>10} {:>14.0} {share:>10.2}",
+            one.program, one.id, one.runs_per_second,
+        );
+    }
+    text
+}
+
 /// What the datapath remembers of flows, in words.
 fn flows_line(flows: &Value) -> String {
     let number = |key: &str| flows[key].as_u64().unwrap_or_default();
@@ -258,6 +310,21 @@ mod tests {
             "         10.0.0.2         starting since 2027-01-15T08:00:00Z, 25 % of its share",
         ] {
             assert!(sick.lines().any(|one| one == line), "{line}\n{sick}");
+        }
+        let kernel = summary(&json!({
+            "datapath": { "kernel": "6.1.0", "watched": true, "features": [
+                { "name": "xdp", "there": true, "without": "…" },
+                { "name": "tcx", "there": false, "without": "classic filters" },
+                { "name": "BTF", "there": null, "without": "no names" },
+            ] }
+        }));
+        for line in [
+            "kernel   6.1.0            1 of 3 features",
+            "         tcx missing: classic filters",
+            "         BTF unknown; if missing: no names",
+            "         somebody captures packets or watches flows",
+        ] {
+            assert!(kernel.lines().any(|one| one == line), "{line}\n{kernel}");
         }
         let alone = summary(&json!({ "datapath": null }));
         assert!(alone.contains("datapath none") && !alone.contains("remembered"));

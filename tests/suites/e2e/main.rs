@@ -18,6 +18,7 @@ mod demo;
 mod health;
 mod health_vip;
 mod explain;
+mod host;
 mod life;
 mod site;
 mod steering;

@@ -1,0 +1,394 @@
+//! What a host lacks, or has that is in the way, before a daemon is started on it.
+
+use std::{fs, io, path::Path};
+
+use aya::{programs::loaded_programs, util::KernelVersion};
+
+use crate::{
+    config::{Announce, Config},
+    footprint::Footprint,
+    model::{Deliver, Model},
+    netlink::{Device, Netlink, NetlinkError},
+    pins::{Pins, is_bpffs},
+    routes::There,
+};
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The daemon would not start, or services would not work.
+    Error,
+    /// It may be right, and often is not.
+    Warning,
+}
+
+/// Something about this host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub level: Level,
+    /// One word for it, which stays.
+    pub kind: &'static str,
+    /// What it is about.
+    pub thing: String,
+    /// How that is.
+    pub value: String,
+    /// What to do.
+    pub cure: String,
+}
+
+/// Looks at the host, in this thread's network namespace; errors first.
+///
+/// # Errors
+/// The kernel was not asked for its devices.
+pub async fn look(config: &Config, model: &Model) -> Result<Vec<Finding>, NetlinkError> {
+    let mut found = Findings::default();
+    let netlink = Netlink::open()?;
+    let devices = netlink.devices().await?;
+    let pins = Pins::of(&config.bpffs);
+    found.kernel();
+    found.rights();
+    found.bpffs(&config.bpffs);
+    for name in &config.interfaces {
+        match devices.iter().find(|device| device.name == *name) {
+            Some(device) => found.interface(device, &pins),
+            None => found.error(
+                "interface_missing",
+                name,
+                "there is none of this name in this network namespace".to_owned(),
+                "name those that packets arrive on in `datapath: { interfaces }`; `ip link` lists them",
+            ),
+        }
+    }
+    let there = There::read(&netlink).await?;
+    for one in there.captured(model, &devices) {
+        found.error(
+            "host_address",
+            "a service",
+            one.to_string(),
+            "give the service an address that is not the host's",
+        );
+    }
+    found.settings(config, model);
+    found.balancers(model);
+    found.memory(model);
+    let mut all = found.0;
+    all.sort();
+    Ok(all)
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, level: Level, kind: &'static str, thing: &str, value: String, cure: &str) {
+        self.0.push(Finding {
+            level,
+            kind,
+            thing: thing.to_owned(),
+            value,
+            cure: cure.to_owned(),
+        });
+    }
+
+    fn error(&mut self, kind: &'static str, thing: &str, value: String, cure: &str) {
+        self.add(Level::Error, kind, thing, value, cure);
+    }
+
+    fn warning(&mut self, kind: &'static str, thing: &str, value: String, cure: &str) {
+        self.add(Level::Warning, kind, thing, value, cure);
+    }
+
+    fn kernel(&mut self) {
+        if KernelVersion::current().is_ok_and(|now| now < KernelVersion::new(6, 1, 0)) {
+            let value = crate::features::kernel();
+            self.error(
+                "kernel",
+                "the kernel",
+                value,
+                "Tollgate needs Linux 6.1 or newer",
+            );
+        }
+        for one in crate::features::probe() {
+            // What only makes something nicer is in `tollgate status`.
+            let is_needed = matches!(one.name, "xdp" | "sk_lookup" | "coarse clock");
+            if is_needed && one.there == Some(false) {
+                let value = format!("it has no {}: {}", one.name, one.without);
+                self.error(
+                    "kernel_feature",
+                    "the kernel",
+                    value,
+                    "use a kernel that has it",
+                );
+            }
+        }
+    }
+
+    fn rights(&mut self) {
+        let Some(held) = capabilities() else { return };
+        let missing: Vec<&str> = NEEDED
+            .iter()
+            .filter(|(bit, _)| held & (1 << bit) == 0)
+            .map(|(_, name)| *name)
+            .collect();
+        if !missing.is_empty() {
+            self.error(
+                "rights",
+                "this process",
+                format!("it lacks {}", missing.join(", ")),
+                "run this check, and the daemon, as root or with these capabilities",
+            );
+        }
+    }
+
+    fn bpffs(&mut self, folder: &Path) {
+        let nearest = folder
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(folder);
+        if !is_bpffs(nearest) {
+            self.error(
+                "bpffs",
+                &folder.display().to_string(),
+                "it is not on a BPF file system".to_owned(),
+                "run `mount -t bpf bpf /sys/fs/bpf`, or let `datapath: { bpffs }` name a folder on one",
+            );
+        }
+    }
+
+    fn interface(&mut self, device: &Device, pins: &Pins) {
+        let name = &device.name;
+        if !device.up {
+            self.warning(
+                "interface_down",
+                name,
+                "it is down".to_owned(),
+                &format!("run `ip link set dev {name} up`"),
+            );
+        }
+        if let Some(id) = device.program
+            && !pins.xdp_link(name).exists()
+        {
+            let mut programs = loaded_programs().filter_map(Result::ok);
+            let program = programs.find(|one| one.id() == id);
+            let called = program.as_ref().and_then(|one| one.name_as_str());
+            self.error(
+                "xdp_taken",
+                name,
+                format!("it has another XDP program, number {id}, `{}`", called.unwrap_or("?")),
+                &format!(
+                    "a device takes one: attach Tollgate to another interface, or run `ip link set dev {name} xdp off` if nobody needs it"
+                ),
+            );
+        }
+        // /sys may be another network namespace's; then there is nothing of this name, or it is asked in vain.
+        let driver = fs::read_link(format!("/sys/class/net/{name}/device/driver"));
+        let driver = driver
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        if driver.as_deref() == Some("ena") && device.mtu > ENA_MTU {
+            self.error(
+                "mtu",
+                name,
+                format!(
+                    "its MTU is {}, and the driver ena takes XDP up to {ENA_MTU}",
+                    device.mtu
+                ),
+                &format!("run `ip link set dev {name} mtu {ENA_MTU}`, or say `xdp: generic`"),
+            );
+        }
+    }
+
+    fn settings(&mut self, config: &Config, model: &Model) {
+        let is_steered = |is_v4: bool| {
+            let mut services = model.services.iter();
+            services.any(|one| {
+                matches!(one.deliver, Deliver::Listener(_)) && one.vip.ip.is_ipv4() == is_v4
+            })
+        };
+        let (v4, v6) = (is_steered(true), is_steered(false));
+        for name in &config.interfaces {
+            let own = |setting| sysctl(&format!("ipv4/conf/{name}/{setting}"));
+            let all = |setting| sysctl(&format!("ipv4/conf/all/{setting}"));
+            // The kernel takes the larger one.
+            if v4 && own("rp_filter").max(all("rp_filter")) == Some(1) {
+                self.warning(
+                    "rp_filter",
+                    name,
+                    "net.ipv4.conf rp_filter is 1: what comes from clients whose way back is another interface is dropped".to_owned(),
+                    &format!("if there are such, run `sysctl net.ipv4.conf.{name}.rp_filter=2`, and the same for all"),
+                );
+            }
+            if v4
+                && own("arp_ignore").max(all("arp_ignore")) == Some(0)
+                && config.announce == Announce::None
+            {
+                self.warning(
+                    "arp_ignore",
+                    name,
+                    "net.ipv4.conf arp_ignore is 0, and `announce` is none: it answers ARP for the services' addresses all the same".to_owned(),
+                    &format!("run `sysctl net.ipv4.conf.{name}.arp_ignore=1`, on other interfaces of this host too"),
+                );
+            }
+            if sysctl(&format!("ipv6/conf/{name}/disable_ipv6")) == Some(1) && v6 {
+                self.error(
+                    "ipv6_disabled",
+                    name,
+                    "net.ipv6.conf disable_ipv6 is 1, and services have IPv6 addresses".to_owned(),
+                    &format!("run `sysctl net.ipv6.conf.{name}.disable_ipv6=0`"),
+                );
+            }
+        }
+        if (v4 || v6) && sysctl("ipv4/tcp_syncookies") == Some(0) {
+            self.warning(
+                "tcp_syncookies",
+                "net.ipv4.tcp_syncookies",
+                "it is 0: a flood of SYNs fills the listeners' queues".to_owned(),
+                "run `sysctl net.ipv4.tcp_syncookies=1`",
+            );
+        }
+    }
+
+    /// Others that may take the services' packets before the listeners do.
+    fn balancers(&mut self, model: &Model) {
+        let table = fs::read_to_string("/proc/thread-self/net/ip_vs").unwrap_or_default();
+        for vip in ipvs(&table) {
+            let mut services = model.services.iter();
+            let mine = services
+                .find(|one| one.vip.covers(vip.0) && (one.vip.port == 0 || one.vip.port == vip.1));
+            if let Some(service) = mine {
+                self.error(
+                    "ipvs",
+                    &service.name,
+                    format!(
+                        "IPVS (kube-proxy?) has {}:{} too, and may take what is passed to the host",
+                        vip.0, vip.1
+                    ),
+                    "remove it there, `ipvsadm -Ln` lists it, or give the service another address",
+                );
+            }
+        }
+        let steered = model
+            .services
+            .iter()
+            .any(|one| matches!(one.deliver, Deliver::Listener(_)));
+        for family in ["ip", "ip6"] {
+            let tables = fs::read_to_string(format!("/proc/thread-self/net/{family}_tables_names"));
+            if steered && tables.is_ok_and(|tables| tables.lines().any(|one| one == "nat")) {
+                self.warning(
+                    "nat_rules",
+                    &format!("{family}tables"),
+                    "there is a nat table: a rule for a service's address would send its connections elsewhere before a socket is looked for".to_owned(),
+                    &format!("look for the addresses in `{family}tables-save -t nat`; this check does not read rules, nor those of `nft list ruleset`"),
+                );
+            }
+        }
+        if steered && let Some(most) = sysctl("netfilter/nf_conntrack_max") {
+            self.warning(
+                "conntrack",
+                "net.netfilter.nf_conntrack_max",
+                format!("connections are tracked, {most} at most: each steered one takes an entry, and beyond that SYNs are dropped"),
+                "leave the services' addresses out in the raw table (`-j CT --notrack`), or raise it",
+            );
+        }
+    }
+
+    /// Maps are charged to the cgroup of who makes them.
+    fn memory(&mut self, model: &Model) {
+        const LIMITS: &str = "/sys/fs/cgroup";
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else {
+            return;
+        };
+        let limit = fs::read_to_string(Path::new(LIMITS).join(path).join("memory.max"));
+        let Some(limit) = limit.ok().and_then(|text| text.trim().parse::<u64>().ok()) else {
+            return;
+        };
+        let footprint = Footprint::of(model);
+        let cpus = aya::util::nr_cpus().unwrap_or(1);
+        let maps =
+            footprint.tables + footprint.fragments + footprint.counters * cpus + footprint.pins;
+        if limit < maps as u64 {
+            const MIB: u64 = 1 << 20;
+            self.warning(
+                "memory",
+                &format!("{LIMITS}/{path}/memory.max"),
+                format!(
+                    "it is {} MiB, and the maps may take {} MiB of it",
+                    limit / MIB,
+                    maps as u64 / MIB
+                ),
+                "raise it; maps are charged to the cgroup of the daemon that makes them",
+            );
+        }
+    }
+}
+
+/// Capabilities that the daemon needs (linux/capability.h).
+const NEEDED: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+/// The largest MTU that the driver ena takes XDP with.
+const ENA_MTU: u32 = 3498;
+
+/// The capabilities that this process may use.
+fn capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// A setting of this network namespace below `net`; `None`: this kernel has it not.
+fn sysctl(name: &str) -> Option<u64> {
+    let text: io::Result<String> = fs::read_to_string(format!("/proc/sys/net/{name}"));
+    text.ok()?.trim().parse().ok()
+}
+
+/// Addresses and ports of IPVS services, as /proc/net/ip_vs lists them.
+fn ipvs(table: &str) -> Vec<(std::net::IpAddr, u16)> {
+    let service = |line: &str| {
+        let mut words = line.split_whitespace();
+        let ("TCP" | "UDP") = words.next()? else {
+            return None;
+        };
+        let (address, port) = words.next()?.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        let inside = address
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let ip = match inside {
+            Some(v6) => v6.parse().ok()?,
+            None => std::net::Ipv4Addr::from_bits(u32::from_str_radix(address, 16).ok()?).into(),
+        };
+        Some((ip, port))
+    };
+    table.lines().filter_map(service).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_of_ipvs_are_read() {
+        let table = "IP Virtual Server version 1.2.1 (size=4096)\n\
+                     Prot LocalAddress:Port Scheduler Flags\n  \
+                     -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
+                     TCP  CB00710A:01BB rr\n  \
+                     -> 0A000015:01BB      Masq    1      0          0\n\
+                     UDP  [2001:0db8:0000:0000:0000:0000:0000:0010]:0035 rr\n\
+                     FWM  00000001 rr\n";
+        let [one, other] = ipvs(table)[..] else {
+            panic!("two services")
+        };
+        assert_eq!(one, ("203.0.113.10".parse().unwrap(), 443));
+        assert_eq!(other, ("2001:db8::10".parse().unwrap(), 53));
+    }
+
+    #[test]
+    fn capabilities_are_read() {
+        assert!(capabilities().is_some());
+    }
+}
