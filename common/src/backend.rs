@@ -97,6 +97,8 @@ pub enum Kind {
     Gue4 = 4,
     /// IPv6, UDP and GUE headers are put before it.
     Gue6 = 5,
+    /// Addresses and ports are translated, by TC.
+    Nat = 6,
 }
 
 impl Kind {
@@ -110,6 +112,7 @@ impl Kind {
             3 => Self::Ipip6,
             4 => Self::Gue4,
             5 => Self::Gue6,
+            6 => Self::Nat,
             _ => return None,
         })
     }
@@ -119,7 +122,7 @@ impl Kind {
     #[must_use]
     pub const fn room(self) -> u8 {
         (match self {
-            Self::L2 => 0,
+            Self::L2 | Self::Nat => 0,
             Self::Ipip4 => IPV4,
             Self::Ipip6 => IPV6,
             Self::Gue4 => IPV4 + GUE,
@@ -206,6 +209,27 @@ impl Header {
         Self::of(destination, source, [0; 2], &[])
     }
 
+    /// The MAC addresses, and what packets are translated to: `to` and `port`; their sources too, if `from` says a network and
+    /// how many of the last bits of its addresses vary, at most 16. Addresses are in two words as they load, of IPv4 in the
+    /// second.
+    #[must_use]
+    pub fn nat(
+        destination: [u8; 6],
+        source: [u8; 6],
+        to: [u64; 2],
+        port: u16,
+        from: Option<([u64; 2], u8)>,
+    ) -> Self {
+        let mut header = Self::l2(destination, source);
+        header.0[1] |= (port.to_be() as u64) << Target::PORT;
+        (header.0[2], header.0[3]) = (to[0], to[1]);
+        if let Some((network, bits)) = from {
+            header.0[1] |= (bits as u64 | Target::SOURCES) << Target::BITS;
+            (header.0[4], header.0[5]) = (network[0], network[1]);
+        }
+        header
+    }
+
     /// IPv4 around `inner` (IP protocol number of what is inside: 4 or 41, 17 for GUE).
     #[must_use]
     pub fn ipip4(
@@ -267,5 +291,45 @@ impl Header {
             *word = u64::from_le_bytes(*bytes);
         }
         Self(words)
+    }
+}
+
+/// What the entry of a backend says that packets are translated to, as [`Header::nat`] has written it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The backend's address in two words, as they load; of IPv4 in the second.
+    pub address: [u64; 2],
+    /// Its port, as it loads.
+    pub port: u16,
+    /// Whether sources are translated too.
+    pub has_sources: bool,
+    /// How many of the last bits of [`Self::network`] vary.
+    pub bits: u8,
+    /// The network that sources are of.
+    pub network: [u64; 2],
+}
+
+impl Target {
+    /// Bit of the port in word 1.
+    const PORT: u32 = 32;
+    /// Bit of the rest of word 1.
+    const BITS: u32 = 48;
+    /// In the rest: sources are translated.
+    const SOURCES: u64 = 0x80;
+
+    /// Reads it.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(backend: &Backend) -> Self {
+        let word = |index: usize| backend.header[index].load();
+        let first = word(1);
+        let rest = first >> Self::BITS;
+        Self {
+            address: [word(2), word(3)],
+            port: (first >> Self::PORT) as u16,
+            has_sources: rest & Self::SOURCES != 0,
+            bits: (rest & 0x1f) as u8,
+            network: [word(4), word(5)],
+        }
     }
 }

@@ -24,6 +24,7 @@ pub mod decap;
 pub mod flow;
 pub mod fragment;
 pub mod limits;
+pub mod nat;
 pub mod pin;
 pub mod pod;
 pub mod service;

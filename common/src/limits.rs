@@ -1,7 +1,7 @@
 //! Capacities of the maps. All of them are part of the layout.
 
 /// Version of everything in this crate that a pinned map remembers. A daemon adopts pinned maps of the same version only.
-pub const LAYOUT: u32 = if cfg!(feature = "next") { 1_000 } else { 5 };
+pub const LAYOUT: u32 = if cfg!(feature = "next") { 1_000 } else { 6 };
 
 /// Cells of the service table: a power of two, four times what may be used, so that a cuckoo path is always short.
 pub const CELLS: usize = 8192;
@@ -33,6 +33,9 @@ pub const VLANS: usize = 256;
 
 /// Flows that may have pins at once: those that began in moving slots.
 pub const PINS: usize = 1 << 20;
+
+/// Translations that may be there at once, two for each flow.
+pub const TRANSLATIONS: usize = 1 << 20;
 
 /// Packets in fragments whose later pieces may be awaited at once: as many as one CPU may note in a second, so that what
 /// was noted stays for as long as pieces are apart even while several CPUs are flooded.

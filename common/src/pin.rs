@@ -60,6 +60,13 @@ impl Told {
         self.0 as u32
     }
 
+    /// The flags of a TCP segment's header; of all else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp_flags(self) -> u8 {
+        (self.0 >> Self::FLAGS) as u8
+    }
+
     /// Whether it is a TCP segment.
     #[inline(always)]
     #[must_use]

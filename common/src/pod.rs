@@ -67,6 +67,7 @@ mod user {
     use crate::{
         capture::{Record, Rules},
         counter::Counter,
+        nat::{Translation, Tuple},
         pin::{Pin, PinKey},
     };
 
@@ -80,4 +81,8 @@ mod user {
     unsafe impl aya::Pod for PinKey {}
     // SAFETY: repr(C), two u32, no padding, every bit pattern valid.
     unsafe impl aya::Pod for Pin {}
+    // SAFETY: repr(C), four u64 and two u32, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for Tuple {}
+    // SAFETY: repr(C), a Tuple and six u32, no padding, every bit pattern valid.
+    unsafe impl aya::Pod for Translation {}
 }

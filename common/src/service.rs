@@ -226,12 +226,20 @@ pub enum Action {
     Steer = 1,
     /// Pick a backend and send the packet on.
     Forward = 2,
-    /// Not a service but an address whose services all are [`Forward`](Self::Forward): its fragments, which mostly
+    /// Not a service but an address none of whose services is [`Steer`](Self::Steer): its fragments, which mostly
     /// bear no ports, are recognised by it.
     Fragments = 3,
+    /// Pick a backend and translate addresses and ports to it: the packet passes, and TC does the work.
+    Translate = 4,
 }
 
 impl Action {
+    /// Whether services of it have slots.
+    #[must_use]
+    pub const fn has_slots(self) -> bool {
+        matches!(self, Self::Forward | Self::Translate)
+    }
+
     /// The action with this number, if there is one.
     #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
@@ -239,6 +247,7 @@ impl Action {
             1 => Some(Self::Steer),
             2 => Some(Self::Forward),
             3 => Some(Self::Fragments),
+            4 => Some(Self::Translate),
             _ => None,
         }
     }

@@ -31,6 +31,16 @@ pub enum Verdict {
     Expired = 11,
     /// Too big, and turned into the ICMP message that tells its sender so (RFC 1191, RFC 8201).
     TooBigTold = 12,
+    /// TC: to a backend, its addresses and ports translated.
+    Translated = 13,
+    /// TC: from a backend to its client, translated back. XDP has counted it as [`Self::NotOurs`].
+    Answered = 14,
+    /// TC: of a flow that is not known, or no more, and does not begin it.
+    NoFlow = 15,
+    /// TC: it begins a flow, and there is no room for one more translation, or too many began in this second.
+    NoRoom = 16,
+    /// TC: it begins a flow, and of the source ports that were tried none is free towards the backend.
+    NoPort = 17,
 }
 
 /// As many bytes of a packet are quoted by the message of [`Verdict::TooBigTold`]: its headers, and more than the eight
@@ -53,7 +63,7 @@ pub enum Disposition {
 
 impl Verdict {
     /// All of them, each at the index of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::NotOurs,
         Self::Options,
         Self::Listener,
@@ -67,10 +77,18 @@ impl Verdict {
         Self::NoHeadroom,
         Self::Expired,
         Self::TooBigTold,
+        Self::Translated,
+        Self::Answered,
+        Self::NoFlow,
+        Self::NoRoom,
+        Self::NoPort,
     ];
 
     /// Room for verdicts where they are counted by service: as many as there are, and some for later ones.
-    pub const ROOM: usize = 16;
+    pub const ROOM: usize = 32;
+
+    /// In place of a verdict: XDP leaves the packet to TC, which counts it. Shown nowhere.
+    pub const LEFT_TO_TC: u32 = Self::ROOM as u32 - 1;
 
     /// The word for it in status and metrics.
     #[must_use]
@@ -89,7 +107,21 @@ impl Verdict {
             Self::NoHeadroom => "no_headroom",
             Self::Expired => "expired",
             Self::TooBigTold => "too_big_told",
+            Self::Translated => "translated",
+            Self::Answered => "answered",
+            Self::NoFlow => "no_flow",
+            Self::NoRoom => "no_room",
+            Self::NoPort => "no_port",
         }
+    }
+
+    /// Whether only TC gives it.
+    #[must_use]
+    pub const fn is_of_tc(self) -> bool {
+        matches!(
+            self,
+            Self::Translated | Self::Answered | Self::NoFlow | Self::NoRoom | Self::NoPort
+        )
     }
 
     /// What the kernel is told.
@@ -99,14 +131,17 @@ impl Verdict {
         match self {
             Self::NotOurs | Self::Options | Self::Listener => Disposition::Pass,
             Self::Sent | Self::TooBigTold => Disposition::Transmit,
-            Self::Redirected => Disposition::Redirect,
+            Self::Redirected | Self::Translated | Self::Answered => Disposition::Redirect,
             Self::Fragment
             | Self::NoBackend
             | Self::NoNextHop
             | Self::TooBig
             | Self::Malformed
             | Self::NoHeadroom
-            | Self::Expired => Disposition::Drop,
+            | Self::Expired
+            | Self::NoFlow
+            | Self::NoRoom
+            | Self::NoPort => Disposition::Drop,
         }
     }
 }

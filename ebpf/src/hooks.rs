@@ -1,4 +1,5 @@
 //! One file a hook.
 
 mod sk_lookup;
+mod tc;
 mod xdp;

@@ -173,6 +173,7 @@ fn write_backend(backend: &Backend, kind: Kind, inner: u8, out: Out) {
         Kind::Ipip6 => Header::ipip6(NEXT, NODE, SOURCE_V6, to6, inner),
         Kind::Gue4 => Header::ipip4(NEXT, NODE, SOURCE_V4, [10, 0, 0, 21], UDP).gue(6080),
         Kind::Gue6 => Header::ipip6(NEXT, NODE, SOURCE_V6, to6, UDP).gue(6080),
+        Kind::Nat => Header::nat(NEXT, NODE, [0, 0], 0, None),
     };
     for (word, value) in backend.header.iter().zip(header.0) {
         word.store(value);

@@ -15,11 +15,14 @@ pub mod look;
 #[cfg(feature = "bpf")]
 pub mod maps;
 pub mod memory;
+pub mod nat;
 pub mod packet;
 pub mod parse;
 pub mod pick;
 pub mod pipeline;
 pub mod rewrite;
+#[cfg(feature = "bpf")]
+pub mod skb;
 pub mod too_big;
 pub mod vlan;
 

@@ -12,7 +12,8 @@ use aya_ebpf::{
 use tollgate_common::{
     counter::Counter,
     fragment::{Fragment, FragmentKey},
-    limits::{BACKENDS, FRAGMENTS as PIECES, LISTENERS, PINS as FLOWS, SERVICES},
+    limits::{BACKENDS, FRAGMENTS as PIECES, LISTENERS, PINS as FLOWS, SERVICES, TRANSLATIONS},
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey, Told},
     service::{Action, Key},
     tables::Tables,
@@ -22,6 +23,7 @@ use tollgate_common::{
 use crate::{
     look::Seen,
     memory::{Memory, NETWORKS, share},
+    nat::{Added, Room, Translations},
     pipeline::Outcome,
 };
 
@@ -31,7 +33,7 @@ static TABLES: Array<Tables> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Packets by [`Verdict`].
 #[map]
-static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
+static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ROOM as u32, 0);
 
 /// Packets that went to no backend, by service and [`Verdict`], [`Verdict::ROOM`] of them for each service.
 #[map]
@@ -79,6 +81,15 @@ struct Rate {
 /// Room for what a closer look sees.
 #[map]
 static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(1, 0);
+
+/// What packets of translated flows become, by what they bear. Memory is taken as they come.
+#[map]
+static NAT: HashMap<Tuple, Translation> =
+    HashMap::with_max_entries(TRANSLATIONS as u32, BPF_F_NO_PREALLOC);
+
+/// Room for the packet that TC looks at.
+#[map]
+static NAT_ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 
 /// The maps as the pipeline's memory.
 #[derive(Clone, Copy)]
@@ -180,6 +191,82 @@ impl Memory for Maps {
     fn seen(&mut self) -> Option<impl DerefMut<Target = Seen>> {
         // SAFETY: this CPU's own cell, taken once for each packet; any bytes are a `Seen`.
         SEEN.get_ptr_mut(0).map(|seen| unsafe { &mut *seen })
+    }
+}
+
+/// The translations.
+#[derive(Clone, Copy)]
+pub struct Flows;
+
+impl Translations for Flows {
+    #[inline(always)]
+    fn recall(self, key: &Tuple, told: Told, now: u32, into: &mut Translation) -> bool {
+        let Some(way) = NAT.get_ptr_mut(key) else {
+            return false;
+        };
+        // SAFETY: a value of the map, which the kernel keeps for other elements of it alone while the program runs. What of it
+        // changes are aligned words, each read and written by itself; other CPUs may do so too. The element may meanwhile
+        // become another flow's, as one of the pins may: this packet then goes where that flow goes.
+        unsafe {
+            *into = *way;
+            if told != Told::ERROR {
+                let flags = into.flags_after(key.proto(), told.tcp_flags());
+                // Most often they say so already, and a store would take the cache line from other CPUs.
+                if flags != into.flags {
+                    (&raw mut (*way).flags).write_volatile(flags);
+                }
+                if now != into.seen {
+                    (&raw mut (*way).seen).write_volatile(now);
+                }
+                into.flags = flags;
+                into.seen = now;
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn add(self, key: &Tuple, translation: &Translation) -> Added {
+        const EEXIST: i32 = -17;
+        match NAT.insert(key, translation, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Added::Yes,
+            Err(EEXIST) => Added::Taken,
+            Err(_) => Added::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn remove(self, key: &Tuple) {
+        // It may be gone already.
+        let _removed = NAT.remove(key);
+    }
+}
+
+/// Room for the packet that TC looks at.
+#[inline(always)]
+pub fn nat_room() -> Option<&'static mut Room> {
+    // SAFETY: this CPU's own cell, taken once for each packet; any bytes are a `Room`.
+    NAT_ROOM.get_ptr_mut(0).map(|room| unsafe { &mut *room })
+}
+
+/// Counts what TC has decided about: `pieces` packets that came in as one.
+#[inline(always)]
+pub fn count_translated(verdict: u32, room: &Room, pieces: u32) {
+    if let Some(cell) = VERDICTS.get_ptr_mut(verdict) {
+        // SAFETY: this CPU's own cell. A packet of XDP's may interrupt nothing here: both run with softirqs off.
+        unsafe { *cell += u64::from(pieces) };
+    }
+    if verdict == Verdict::Translated as u32 {
+        if let Some(cell) = COUNTERS.get_ptr_mut(u32::from(room.way.id())) {
+            // SAFETY: as above.
+            unsafe {
+                (*cell).packets += u64::from(pieces);
+                (*cell).bytes += u64::from(room.seen.len);
+                (*cell).flows += u64::from(room.opens);
+            }
+        }
+    } else if verdict != Verdict::Answered as u32 && room.service != 0 {
+        drop_of(room.service as u16, verdict);
     }
 }
 

@@ -286,6 +286,12 @@ pub mod host {
         pub fn frame(&self) -> &[u8] {
             &self.bytes[self.start..]
         }
+
+        /// Writes bytes into the frame. False: it is not so long.
+        pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) -> bool {
+            let place = self.bytes[self.start..].get_mut(at..at + bytes.len());
+            place.map(|place| place.copy_from_slice(bytes)).is_some()
+        }
     }
 
     impl Packet for Buffer {

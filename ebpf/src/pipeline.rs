@@ -5,6 +5,7 @@
 
 use tollgate_common::{
     backend::{ETHERNET, Kind, Out},
+    flow::Hash,
     fragment::Fragment,
     pin::{PinKey, Told},
     service::{About, Action, Cell, Key, Region},
@@ -18,20 +19,21 @@ use crate::{
     memory::Memory,
     packet::{Packet, u32_at},
     parse::{self, FLAGS, Family, Parsed, Segment, Stage},
-    pick::{self, Asked},
+    pick::{self as picking, Asked},
     rewrite, too_big, vlan,
 };
 
 /// What became of a packet, and what is counted for it: one word, since each of the many ways out of the hot path sets it.
 ///
-/// The verdict's number in bits 0-3, its [`Disposition`] in 4-7, whether it opens a connection in 8, the service in 16-31, the
+/// The verdict's number in bits 0-7, its [`Disposition`] in 8-11, whether it opens a connection in 12, the service in 16-31, the
 /// bytes in 32-47, the entry in 48-63.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Outcome(u64);
 
 impl Outcome {
-    const ACTION: u32 = 4;
-    const OPENS: u32 = 8;
+    const NUMBER: u32 = 0xff;
+    const ACTION: u32 = 8;
+    const OPENS: u32 = 12;
     const SERVICE: u32 = 16;
     const BYTES: u32 = 32;
     const ENTRY: u32 = 48;
@@ -40,6 +42,10 @@ impl Outcome {
     const fn of(verdict: Verdict) -> Self {
         Self(verdict as u64 | (verdict.disposition() as u64) << Self::ACTION)
     }
+
+    /// It passes, and TC decides about it and counts it.
+    const LEFT_TO_TC: Self =
+        Self(Verdict::LEFT_TO_TC as u64 | (Disposition::Pass as u64) << Self::ACTION);
 
     #[inline(always)]
     const fn of_service(verdict: Verdict, service: u16) -> Self {
@@ -60,14 +66,21 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub const fn number(self) -> u32 {
-        self.0 as u32 & 0xf
+        self.0 as u32 & Self::NUMBER
     }
 
-    /// The verdict itself.
+    /// The verdict itself; not of what is left to TC.
     #[cfg(any(test, feature = "host"))]
     #[must_use]
     pub const fn verdict(self) -> Verdict {
         Verdict::ALL[self.number() as usize]
+    }
+
+    /// Whether TC decides about it, and counts it.
+    #[cfg(any(test, feature = "host"))]
+    #[must_use]
+    pub const fn is_left_to_tc(self) -> bool {
+        self.number() == Verdict::LEFT_TO_TC
     }
 
     /// Whether it is this verdict.
@@ -125,7 +138,7 @@ impl core::fmt::Debug for Outcome {
     }
 }
 
-const _: () = assert!(Verdict::ALL.len() <= 16);
+const _: () = assert!(Verdict::ALL.len() <= Verdict::LEFT_TO_TC as usize);
 
 /// Decides about a packet and rewrites it.
 ///
@@ -192,7 +205,13 @@ fn closer<P: Packet, M: Memory + Copy>(
                 is_sound,
             );
             if to.entry == 0 {
-                *outcome = to.otherwise;
+                // TC would have to know which later fragments follow it.
+                let is_cut = seen.what == what::FIRST && to.otherwise == Outcome::LEFT_TO_TC;
+                *outcome = if is_cut {
+                    Outcome::of(Verdict::Fragment)
+                } else {
+                    to.otherwise
+                };
                 return;
             }
             if seen.what == what::FIRST {
@@ -301,14 +320,19 @@ fn judge<'t, P: Packet, M: Memory>(
     let Some((cell, action)) = tables.find(segment.key) else {
         return nowhere(Outcome::of(Verdict::NotOurs));
     };
-    if action == Action::Steer as u32 {
-        let (entry, opens) = (cell.steer.load() as u16, segment.stage.opens());
-        return nowhere(Outcome::of_entry(
-            Verdict::Listener,
-            entry,
-            segment.len,
-            opens,
-        ));
+    if action != Action::Forward as u32 {
+        if action == Action::Steer as u32 {
+            let (entry, opens) = (cell.steer.load() as u16, segment.stage.opens());
+            return nowhere(Outcome::of_entry(
+                Verdict::Listener,
+                entry,
+                segment.len,
+                opens,
+            ));
+        }
+        if !group && is_sound {
+            return nowhere(Outcome::LEFT_TO_TC);
+        }
     }
     // Every station got it: no host takes TCP so, and each node would send it on.
     if group {
@@ -321,6 +345,27 @@ fn judge<'t, P: Packet, M: Memory>(
     if !is_sound {
         return of_service(Verdict::Malformed);
     }
+    let (entry, flow) = pick(packet, tables, memory, segment, cell);
+    if entry == 0 {
+        return of_service(Verdict::NoBackend);
+    }
+    To {
+        entry,
+        otherwise: Outcome::of(Verdict::NotOurs),
+        entropy: flow.entropy(),
+        cell,
+    }
+}
+
+/// The backend of a packet of a service, 0 for none, and its flow's hash.
+#[inline(always)]
+pub(crate) fn pick<P: Packet, M: Memory>(
+    packet: &mut P,
+    tables: &Tables,
+    memory: M,
+    segment: &Segment,
+    cell: &Cell,
+) -> (u16, Hash) {
     let seed = cell.seed.load();
     let flow = segment.flow.hash(seed);
     let region = Region::unpack(cell.region.load());
@@ -340,22 +385,20 @@ fn judge<'t, P: Packet, M: Memory>(
             extra: PinKey::extra(segment.key.hi, segment.key.lo),
             client: segment.flow.client().hash(seed),
             flow,
-            told: match segment.stage {
-                Stage::Datagram => Told::DATAGRAM,
-                _ if segment.transport == 0 => Told::ERROR,
-                _ => Told(told(packet.again(), segment.transport)),
-            },
+            told: told_by(packet, segment),
         };
-        entry = pick::moving(tables, memory, &asked);
+        entry = picking::moving(tables, memory, &asked);
     }
-    if entry == 0 {
-        return of_service(Verdict::NoBackend);
-    }
-    To {
-        entry,
-        otherwise: Outcome::of(Verdict::NotOurs),
-        entropy: flow.entropy(),
-        cell,
+    (entry, flow)
+}
+
+/// What a packet tells of its flow.
+#[inline(always)]
+pub(crate) fn told_by<P: Packet>(packet: &mut P, segment: &Segment) -> Told {
+    match segment.stage {
+        Stage::Datagram => Told::DATAGRAM,
+        _ if segment.transport == 0 => Told::ERROR,
+        _ => Told(told(packet.again(), segment.transport)),
     }
 }
 

@@ -25,7 +25,8 @@ pub fn rewrite(
 ) -> Result<(), Verdict> {
     // Each way checks by itself what it takes: the kind is looked at once.
     match out.kind() {
-        None => Err(Verdict::NoNextHop),
+        // What is translated never comes here: XDP leaves it to TC.
+        None | Some(Kind::Nat) => Err(Verdict::NoNextHop),
         Some(Kind::L2) => {
             fits::<{ Kind::L2.room() }>(segment, out, 2)?;
             l2(packet, segment, backend)

@@ -18,6 +18,7 @@ use tollgate_datapath::{
     model::Model,
     object::Object,
     reconcile::{Applied, Effects, Hops, Settled, State},
+    translate::{self, Known},
 };
 
 /// What XDP programs answer (linux/bpf.h).
@@ -154,6 +155,56 @@ impl Bench {
             verdict,
             frame,
         }
+    }
+
+    /// Sends a frame through the TC program: what that says, what was counted, if anything, and the frame afterwards.
+    pub fn translate(&mut self, frame: &[u8]) -> (i32, Option<Verdict>, Vec<u8>) {
+        let before = self.verdicts();
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let program = self.object.translate().expect("the TC program");
+        let result = program
+            .test_run(options)
+            .unwrap_or_else(|error| panic!("{} bytes at TC: {}", frame.len(), chain(&error)));
+        out.truncate(result.data_size_out as usize);
+        let after = self.verdicts();
+        let counted: Vec<_> = Verdict::ALL
+            .into_iter()
+            .filter(|verdict| after[verdict] != before[verdict])
+            .collect();
+        let verdict = match counted[..] {
+            [] => None,
+            [verdict] if after[&verdict] == before[&verdict] + 1 => Some(verdict),
+            _ => panic!("one packet was counted as {counted:?}"),
+        };
+        (result.return_value as i32, verdict, out)
+    }
+
+    /// The same, and nothing is counted: for many frames.
+    pub fn translate_only(&mut self, frame: &[u8]) -> (i32, [u8; 64]) {
+        let mut out = [0; 64];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let program = self.object.translate().expect("the TC program");
+        let result = program.test_run(options).expect("a test run");
+        (result.return_value as i32, out)
+    }
+
+    /// Forgets the translations that are over at that second; says how many are left.
+    pub fn sweep(&mut self, model: &Model, now: u32) -> usize {
+        let Self { object, state } = self;
+        let Object {
+            tables, translated, ..
+        } = object;
+        let known = Known::of(tables, state, model, now);
+        translate::sweep(translated, now, &known).expect("the translations")
     }
 
     /// Sends a frame through the XDP program and looks at nothing but the answer and the frame's new destination: for

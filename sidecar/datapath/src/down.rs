@@ -8,6 +8,7 @@ use crate::{
     netlink::{Netlink, NetlinkError},
     pins::Pins,
     routes::{There, Wanted},
+    translate,
 };
 
 /// What [`down`] removed.
@@ -31,7 +32,9 @@ pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
     let there = There::read(&netlink).await?;
     let routes = there.remove(&netlink, &Wanted::default()).await?;
     grace();
-    let pins = Pins::remove_all(bpffs)?;
+    let links = bpffs.join("link");
+    let translated = translate::detach_all(&links)?;
+    let pins = translated + Pins::remove_all(bpffs)?;
     detached(&netlink, &interfaces).await?;
     Ok(Removed { pins, routes })
 }

@@ -6,6 +6,7 @@ use crate::object::ObjectError;
 use crate::pins::PinsError;
 use crate::reconcile::PlanError;
 use crate::routes::RoutesError;
+use crate::translate::TranslateError;
 
 /// Why the datapath was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,9 @@ pub enum ApplyError {
 /// Why not everything was removed.
 #[derive(Debug, thiserror::Error)]
 pub enum DownError {
+    /// A filter or link of the program that translates.
+    #[error(transparent)]
+    Translate(#[from] TranslateError),
     /// A pin.
     #[error(transparent)]
     Pins(#[from] PinsError),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use tollgate_common::{
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
     slot::Slot,
     tables::Tables,
@@ -12,7 +13,7 @@ use tollgate_common::{
 use crate::{
     flow::{self, Backend, Packet, Picked, Pins, Segment, Why},
     maps::Mapping,
-    model::{Deliver, Model, Proto, Service, Vip},
+    model::{Deliver, Model, Nat, Proto, Service, Vip},
     reconcile::{Effects, Hops, State},
     tables,
 };
@@ -37,7 +38,7 @@ pub struct FlowExplanation {
     pub service: Option<String>,
     /// Its address, port and protocol as configured.
     pub vip: Option<String>,
-    /// `listener`, `ipip`, `gue` or `l2`.
+    /// `listener`, `ipip`, `gue`, `l2` or `nat`.
     pub deliver: Option<String>,
     /// The listener, where the service has one.
     pub listener: Option<String>,
@@ -85,6 +86,8 @@ pub struct Known<'a> {
     pub model: &'a Model,
     /// Where pins are looked up.
     pub pin: &'a dyn Fn(&PinKey) -> Option<Pin>,
+    /// Where translations are looked up.
+    pub translation: &'a dyn Fn(&Tuple) -> Option<Translation>,
     /// Second of the monotonic clock.
     pub now: u32,
 }
@@ -103,6 +106,7 @@ pub fn by_model(model: &Model, question: &FlowQuestion) -> Result<FlowExplanatio
         tables: &tables,
         model,
         pin: &|_| None,
+        translation: &|_| None,
         now: 0,
     };
     known.explain(question)
@@ -176,6 +180,9 @@ impl Known<'_> {
         }
         match (pick(Segment::SYN), pick(Segment::ACK)) {
             (Picked::Backend(begins), Picked::Backend(goes_on)) => {
+                if let Deliver::Nat(nat) = &service.deliver {
+                    self.translated(&mut explanation, question, nat);
+                }
                 self.backends(&mut explanation, service, udp, begins, goes_on);
             }
             (Picked::NotOurs, _) | (_, Picked::NotOurs) => explanation
@@ -184,6 +191,33 @@ impl Known<'_> {
             (Picked::Listener(_), _) | (_, Picked::Listener(_)) => {}
         }
         Ok(explanation)
+    }
+
+    /// A flow that has a translation goes where that says; the slots are about those that have none.
+    fn translated(&self, explanation: &mut FlowExplanation, question: &FlowQuestion, nat: &Nat) {
+        let key = tables::tuple(question.client, question.destination, question.udp);
+        let way = (self.translation)(&key)
+            .filter(|way| !way.is_answers() && self.tables.life(way.id()) == way.life());
+        let Some(way) = way else {
+            let note = match nat.snat {
+                None => "the flow has no translation: what follows is where it begins",
+                Some(_) => {
+                    "the flow has no translation: what follows is where it begins; a connection from before is dropped (`no_flow`), since its backend knows it by another source"
+                }
+            };
+            explanation.notes.push(note.to_owned());
+            return;
+        };
+        let silent = self.now.saturating_sub(way.seen);
+        let (from, to) = tables::ends(&way.to);
+        explanation.answers.push(Answer {
+            packets: "every packet of the flow that is known".to_owned(),
+            backend: Some(to.ip()),
+            reason: "translated".to_owned(),
+            says: format!(
+                "its translation says so: from {from} to {to}; its client was last heard {silent} s ago. What follows is of others, when it is over"
+            ),
+        });
     }
 
     /// The service whose key the tables would find, the most specific first.

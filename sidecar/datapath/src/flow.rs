@@ -183,7 +183,7 @@ pub fn pick(tables: &Tables, pins: &mut impl Pins, packet: &Packet, now: u32) ->
         None => return Picked::NotOurs,
     };
     match action {
-        Some(Action::Forward) => {}
+        Some(Action::Forward | Action::Translate) => {}
         Some(Action::Steer) => return Picked::Listener((cell.steer.load() >> 32) as u32),
         Some(Action::Fragments) | None => return Picked::NotOurs,
     }

@@ -41,6 +41,7 @@ pub mod reconcile;
 mod routes;
 pub mod stats;
 pub mod tables;
+pub mod translate;
 
 pub use attach::{AttachError, Attached};
 pub use config::{Announce, Config, XdpMode};
@@ -70,6 +71,7 @@ use reconcile::State;
 use routes::{There, Wanted};
 use stats::{BackendStatus, FlowsStatus, ListenerStatus, ServiceStatus};
 use tollgate_common::{limits::PINS, service::Key};
+use translate::Translator;
 
 /// The datapath, open.
 pub struct Datapath {
@@ -82,6 +84,7 @@ pub struct Datapath {
     model: Model,
     ways: Ways,
     flows: FlowsStatus,
+    translator: Translator,
     registered: HashSet<String>,
     attached: Vec<Attached>,
     warnings: Vec<Warning>,
@@ -153,6 +156,7 @@ impl Datapath {
             model: Model::default(),
             ways,
             flows: FlowsStatus::default(),
+            translator: Translator::default(),
             registered: HashSet::new(),
             attached: Vec::new(),
             warnings: Vec::new(),
@@ -249,12 +253,23 @@ impl Datapath {
             grace();
         }
 
-        let Self { state, object, .. } = self;
+        // A program on the way before the first packet is left to it.
+        self.ways = ways;
+        let (pins, interfaces) = (&self.pins, &self.config.interfaces);
+        self.translator
+            .attach(&mut self.object, pins, interfaces, &devices, model);
+        let Self {
+            state,
+            object,
+            ways,
+            ..
+        } = self;
+        state.note_own(ways.own.clone());
         let (tables, mut effects) = Kernel::of(object);
         let applied = state.apply(tables, model, &ways.hops, &mut effects)?;
         self.registered.retain(|name| self.state.has_listener(name));
         self.model.clone_from(model);
-        self.ways = ways;
+        self.translator.detach(&self.pins, model);
         if self.pending {
             let outcomes = self.attach(&devices).await?;
             self.pins.promote_next().map_err(AttachError::from)?;
@@ -347,6 +362,7 @@ impl Datapath {
             ways,
             ..
         } = self;
+        state.note_own(ways.own.clone());
         let (tables, mut effects) = Kernel::of(object);
         state.refresh(tables, &ways.hops, &mut effects);
         let idle: HashMap<Key, u32> = self
@@ -362,6 +378,11 @@ impl Datapath {
         if let Some(pins) = settled.pins {
             self.flows.pins = pins;
         }
+        let (pins, interfaces) = (&self.pins, &self.config.interfaces);
+        self.translator
+            .attach(&mut self.object, pins, interfaces, &devices, &self.model);
+        self.translator
+            .sweep(&mut self.object, &self.state, &self.model, maps::second());
         let attached = self.attached_of(&devices);
         let wanted = Wanted::of(&self.model, self.config.announce, &attached);
         let restored = self.take_addresses(&netlink, &wanted, &devices).await;
@@ -403,6 +424,7 @@ impl Datapath {
                 pins_limit: PINS,
                 ..self.flows
             },
+            nat: self.translator.status(),
             warnings: self.warnings.clone(),
         }
     }
@@ -415,12 +437,8 @@ impl Datapath {
         let known = Known {
             tables: &self.object.tables,
             model: &self.model,
-            pin: &|key| {
-                self.object.pinned.get(key).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "a pin was not read");
-                    None
-                })
-            },
+            pin: &|key| self.object.pinned.find(key),
+            translation: &|key| self.object.translated.find(key),
             now: maps::second(),
         };
         let mut explanation = known.explain(question)?;

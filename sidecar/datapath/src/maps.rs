@@ -15,6 +15,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use tollgate_common::{
     counter::Counter,
     limits::LAYOUT,
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
     tables::{Guards, MAGIC, Tables},
     verdict::Verdict,
@@ -272,6 +273,14 @@ impl Pinned {
         self.0.insert(key, pin, 0)
     }
 
+    /// The same; what cannot be read is none, with a warning in the log.
+    pub(crate) fn find(&self, key: &PinKey) -> Option<Pin> {
+        self.get(key).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a pin was not read");
+            None
+        })
+    }
+
     /// Takes out what is not to be kept; returns how many are left. Pins that come or go meanwhile may be missed. A pin that is
     /// not to be kept is asked about once more right before it goes: packets may have changed it since, or put another one in
     /// its place. What they do between that and its end is lost with it.
@@ -306,6 +315,52 @@ impl Pinned {
             }
         }
         Ok(left)
+    }
+}
+
+/// The translations.
+pub struct Translated(HashMap<MapData, Tuple, Translation>);
+
+impl Translated {
+    pub(crate) fn new(map: HashMap<MapData, Tuple, Translation>) -> Self {
+        Self(map)
+    }
+
+    /// What packets that bear this become.
+    ///
+    /// # Errors
+    /// The map's; one that is not there is none.
+    pub fn get(&self, key: &Tuple) -> Result<Option<Translation>, MapError> {
+        match self.0.get(key, 0) {
+            Ok(translation) => Ok(Some(translation)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same; what cannot be read is none, with a warning in the log.
+    pub(crate) fn find(&self, key: &Tuple) -> Option<Translation> {
+        self.get(key).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a translation was not read");
+            None
+        })
+    }
+
+    /// All of them. Those that come or go meanwhile may be missed.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(Tuple, Translation), MapError>> + '_ {
+        self.0.iter()
+    }
+
+    /// Takes one out; whether it was there.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn remove(&mut self, key: &Tuple) -> Result<bool, MapError> {
+        match self.0.remove(key) {
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -8,11 +8,13 @@ use std::{
 
 use tollgate_common::limits::{BACKENDS_PER_SERVICE, LISTENER_NAME, SERVICES};
 
+mod nat;
 mod shares;
 mod tunnel;
 mod unfit;
 mod vip;
 
+pub use nat::{Nat, NatError, Snat, Timeout, Timeouts};
 pub use shares::{Shares, WHOLE};
 pub use tunnel::{Tunnel, TunnelError};
 pub use unfit::Unfit;
@@ -82,6 +84,8 @@ pub enum Deliver {
     Gue(Vec<Backend>),
     /// To backends on the same segment, by new MAC addresses.
     L2(Vec<Backend>),
+    /// To backends, their addresses and ports in place of the service's; answers come back through here.
+    Nat(Nat),
 }
 
 /// One backend of a service.
@@ -104,6 +108,7 @@ impl Deliver {
             Self::Ipip(_) => "ipip",
             Self::Gue(_) => "gue",
             Self::L2(_) => "l2",
+            Self::Nat(_) => "nat",
         }
     }
 
@@ -113,6 +118,7 @@ impl Deliver {
         match self {
             Self::Listener(_) => &[],
             Self::Ipip(backends) | Self::Gue(backends) | Self::L2(backends) => backends,
+            Self::Nat(nat) => &nat.backends,
         }
     }
 }
@@ -178,6 +184,9 @@ pub enum ServiceError {
         "the VIP {1} and the backend {0} are of different IP versions; `l2` sends packets as they are, so use `ipip`"
     )]
     Family(IpAddr, Vip),
+    /// It cannot be translated so.
+    #[error(transparent)]
+    Nat(#[from] NatError),
     /// Too many backends in one service.
     #[error(
         "{0} backends are more than this version's {BACKENDS_PER_SERVICE}; put a second tier behind it"
@@ -281,7 +290,8 @@ impl Deliver {
     /// Whether this can be done with a VIP's packets; the backends one by one are [`takes`](Self::takes)'s.
     ///
     /// # Errors
-    /// [`ServiceError::UdpListener`], [`ServiceError::ListenerName`], [`ServiceError::TooManyBackends`].
+    /// [`ServiceError::UdpListener`], [`ServiceError::ListenerName`], [`ServiceError::Nat`],
+    /// [`ServiceError::TooManyBackends`].
     pub fn check(&self, vip: Vip) -> Result<(), ServiceError> {
         if let Self::Listener(listener) = self {
             if vip.proto == Proto::Udp {
@@ -290,6 +300,9 @@ impl Deliver {
             if listener.len() > LISTENER_NAME || listener.is_empty() {
                 return Err(ServiceError::ListenerName(listener.clone()));
             }
+        }
+        if let Self::Nat(nat) = self {
+            nat.check(vip)?;
         }
         let backends = self.backends().len();
         if backends > BACKENDS_PER_SERVICE {
@@ -301,13 +314,16 @@ impl Deliver {
     /// Whether a VIP's packets can be brought to this backend so.
     ///
     /// # Errors
-    /// [`ServiceError::OwnBackend`], [`ServiceError::Family`].
+    /// [`ServiceError::OwnBackend`], [`ServiceError::Family`], [`ServiceError::Nat`].
     pub fn takes(&self, vip: Vip, backend: IpAddr) -> Result<(), ServiceError> {
         if vip.covers(backend) {
             return Err(ServiceError::OwnBackend(backend));
         }
         if matches!(self, Self::L2(_)) && backend.is_ipv4() != vip.ip.is_ipv4() {
             return Err(ServiceError::Family(backend, vip));
+        }
+        if let Self::Nat(nat) = self {
+            nat.takes(vip, backend)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! neighbour table, and kept fresh there: XDP passes by the stack, which would forget neighbours that it does not use.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     pin::pin,
     time::Duration,
@@ -35,6 +35,8 @@ pub(crate) struct Ways {
     pub(crate) hops: Hops,
     /// In words, for each backend.
     pub(crate) words: BTreeMap<IpAddr, String>,
+    /// The host's own address towards each backend.
+    pub(crate) own: HashMap<IpAddr, IpAddr>,
     /// The next hops that did not answer, by interface.
     pub(crate) silent: BTreeSet<(u32, IpAddr)>,
 }
@@ -48,6 +50,8 @@ struct Way {
     tags: Tags,
     via: IpAddr,
     mtu: u16,
+    /// The host's own address on it.
+    own: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +134,7 @@ pub(crate) async fn resolve(
     };
     for search in searches {
         let way = &search.way;
+        ways.own.extend(way.own.map(|own| (search.backend, own)));
         let neighbour = judge(search.first, now.find(way), search.known);
         ways.words.insert(search.backend, words(neighbour, way));
         match (neighbour, way.device.mac) {
@@ -255,10 +260,11 @@ fn way_of(route: &RouteMessage, backend: IpAddr, devices: &[Device]) -> Result<W
         RouteType::Local => return Err("it is this host itself".to_owned()),
         other => return Err(format!("its route is {other:?}").to_lowercase()),
     }
-    let (mut index, mut via, mut mtu) = (None, backend, u32::MAX);
+    let (mut index, mut via, mut mtu, mut own) = (None, backend, u32::MAX, None);
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(*oif),
+            RouteAttribute::PrefSource(address) => own = route_address(address),
             RouteAttribute::Gateway(gateway) => via = route_address(gateway).unwrap_or(via),
             RouteAttribute::Via(RouteVia::Inet6(gateway)) => via = (*gateway).into(),
             RouteAttribute::Via(RouteVia::Inet(gateway)) => via = (*gateway).into(),
@@ -302,6 +308,7 @@ fn way_of(route: &RouteMessage, backend: IpAddr, devices: &[Device]) -> Result<W
         tags,
         via,
         mtu,
+        own,
     })
 }
 

@@ -5,15 +5,16 @@ use std::{io, os::fd::AsFd as _, path::Path};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, Map, MapError, PerCpuArray, SockMap},
-    programs::{Program, ProgramError, SkLookup, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, SkLookup, Xdp},
 };
 
 use tollgate_common::{
     counter::Counter,
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
 };
 
-use crate::maps::{Counters, Mapping, Pinned, Sockets};
+use crate::maps::{Counters, Mapping, Pinned, Sockets, Translated};
 
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
@@ -25,8 +26,10 @@ static OBJECT: &Aligned<[u8]> =
 pub const XDP: &str = "tollgate_xdp";
 /// Name of the sk_lookup program inside the object.
 pub const SK_LOOKUP: &str = "tollgate_steer";
+/// Name of the TC program inside the object.
+pub const TRANSLATE: &str = "tollgate_nat";
 /// The maps inside the object; the pins have the same names, in lower case.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 11] = [
     "TABLES",
     "VERDICTS",
     "COUNTERS",
@@ -36,6 +39,8 @@ pub const MAPS: [&str; 9] = [
     "FRAGMENTS",
     "RATES",
     "SEEN",
+    "NAT",
+    "NAT_ROOM",
 ];
 
 /// Why the object was not loaded.
@@ -97,6 +102,8 @@ pub struct Object {
     pub sockets: Sockets,
     /// The backends of flows that began in moving slots.
     pub pinned: Pinned,
+    /// What packets of translated flows become.
+    pub translated: Translated,
 }
 
 impl Object {
@@ -128,6 +135,9 @@ impl Object {
         program::<SkLookup>(&mut ebpf, SK_LOOKUP)?
             .load()
             .map_err(|source| refused(SK_LOOKUP, source))?;
+        program::<SchedClassifier>(&mut ebpf, TRANSLATE)?
+            .load()
+            .map_err(|source| refused(TRANSLATE, source))?;
 
         let tables = tables(&mut ebpf)?;
         Ok(Self {
@@ -138,6 +148,7 @@ impl Object {
                 take::<PerCpuArray<_, u64>>(&mut ebpf, "DROPS")?,
             ),
             pinned: Pinned::new(take::<HashMap<_, PinKey, Pin>>(&mut ebpf, "PINS")?),
+            translated: Translated::new(take::<HashMap<_, Tuple, Translation>>(&mut ebpf, "NAT")?),
             sockets: Sockets::new(take::<SockMap<_>>(&mut ebpf, "SOCKETS")?),
             ebpf,
         })
@@ -149,6 +160,14 @@ impl Object {
     /// [`ObjectError::Missing`].
     pub fn xdp(&mut self) -> Result<&mut Xdp, ObjectError> {
         program(&mut self.ebpf, XDP)
+    }
+
+    /// The TC program.
+    ///
+    /// # Errors
+    /// [`ObjectError::Missing`].
+    pub fn translate(&mut self) -> Result<&mut SchedClassifier, ObjectError> {
+        program(&mut self.ebpf, TRANSLATE)
     }
 
     /// The sk_lookup program.

@@ -3,7 +3,10 @@
 //! First what nothing points at yet (backend entries, regions of slots, moved cells), then what points (slots, the
 //! services' words), last what is not wanted any more; and numbers are given anew only after [`Effects::grace`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use tollgate_common::{
     backend::Kind,
@@ -12,7 +15,7 @@ use tollgate_common::{
 };
 
 use crate::{
-    model::{Model, Service, Shares, Tunnel},
+    model::{Model, Service, Shares},
     stats::SlotsStatus,
     tables::{self, cuckoo},
 };
@@ -34,8 +37,8 @@ pub use error::PlanError;
 pub use history::{History, HistoryError};
 use plan::{Plan, Stands, order};
 pub use record::Hops;
-use record::Placed;
 pub(crate) use record::{Owner, owners};
+use record::{Placed, Said};
 pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
@@ -69,8 +72,8 @@ pub struct State {
     listeners: Listeners,
     /// Tables that are changed in steps, and what their slots shall say in the end.
     steps: HashMap<Key, Vec<u16>>,
-    /// What the headers of the entries say of this side, once a model was applied.
-    tunnel: Tunnel,
+    /// What the headers of the entries say beside the next hops, once a model was applied.
+    said: Said,
     /// Who drains, and since when.
     drains: Drains,
     /// Whether the entries are those of a model, not a predecessor's.
@@ -112,15 +115,15 @@ impl State {
                     action,
                     // What the action does not read may be left from another one.
                     region: match action {
-                        Action::Forward => region,
+                        Action::Forward | Action::Translate => region,
                         Action::Steer | Action::Fragments => Region::default(),
                     },
                     steer: match action {
                         Action::Steer => cell.steer.load(),
-                        Action::Forward | Action::Fragments => 0,
+                        Action::Forward | Action::Translate | Action::Fragments => 0,
                     },
                     previous: match action {
-                        Action::Forward => Region::unpack(cell.previous.load()),
+                        Action::Forward | Action::Translate => Region::unpack(cell.previous.load()),
                         Action::Steer | Action::Fragments => Region::default(),
                     },
                     about: About::unpack(cell.about.load()),
@@ -184,8 +187,8 @@ impl State {
                 live(tables, *id, true);
             }
         }
-        self.tunnel = model.tunnel;
-        write_entries(tables, fresh.chain(kept), hops, model.tunnel, effects);
+        self.said.note(model);
+        write_entries(tables, fresh.chain(kept), hops, &self.said, effects);
         plan.listeners.write(tables);
         let (moved, left) = self.change_slots(tables, &mut plan, &dead, effects.now());
         self.write_services(tables, &plan, effects);
@@ -341,6 +344,17 @@ impl State {
         self.unswept = left.is_none();
     }
 
+    /// Takes note of the host's own address towards each backend, for the next model or refresh.
+    pub fn note_own(&mut self, own: HashMap<IpAddr, IpAddr>) {
+        self.said.own = own;
+    }
+
+    /// Draining backends whose time is over at second `now`.
+    #[must_use]
+    pub fn overdue(&self, now: u32) -> BTreeSet<u16> {
+        self.drains.overdue(now)
+    }
+
     /// Whether the model fits the tables beside what stands there; nothing is written.
     ///
     /// # Errors
@@ -353,7 +367,7 @@ impl State {
     /// hops of entries that a predecessor left.
     pub fn refresh(&self, tables: &Tables, hops: &Hops, effects: &mut impl Effects) {
         if self.applied {
-            write_entries(tables, &self.entries, hops, self.tunnel, effects);
+            write_entries(tables, &self.entries, hops, &self.said, effects);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::{attach::Attached, features::Feature};
+use crate::{attach::Attached, features::Feature, translate::NatStatus};
 
 /// What the datapath is doing.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -23,6 +23,9 @@ pub struct Status {
     pub verdicts: BTreeMap<&'static str, u64>,
     /// What is remembered of flows.
     pub flows: FlowsStatus,
+    /// What is translated, if a service is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatStatus>,
     /// What is not as the services need it, each until it is mended.
     pub warnings: Vec<Warning>,
 }
@@ -85,7 +88,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// Its address, port and protocol.
     pub vip: String,
-    /// `listener`, `ipip`, `gue` or `l2`.
+    /// `listener`, `ipip`, `gue`, `l2` or `nat`.
     pub deliver: &'static str,
     /// The listener, where one is named, and whether its socket is registered.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,15 +1,19 @@
 //! From the model to what the maps say: pure, nothing is written here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tollgate_common::{
     backend::{Header, Kind, Out},
     flow::Flow,
+    nat::Tuple,
     service::{Key, Scope, TCP, UDP},
     tag::Tags,
 };
 
-use crate::model::{Proto, Tunnel, Vip};
+use crate::{
+    model::{Proto, Tunnel, Vip},
+    prefix::Prefix,
+};
 
 pub mod cuckoo;
 pub mod maglev;
@@ -52,10 +56,10 @@ pub fn entry(
     };
     let inner = match kind {
         Kind::Gue4 | Kind::Gue6 => UDP,
-        Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => inner,
+        Kind::L2 | Kind::Nat | Kind::Ipip4 | Kind::Ipip6 => inner,
     };
     let header = match (kind, backend) {
-        (Kind::L2, _) => Header::l2(hop.destination, hop.source),
+        (Kind::L2 | Kind::Nat, _) => Header::l2(hop.destination, hop.source),
         (_, IpAddr::V4(to)) => {
             let (from, to) = (tunnel.source_v4(), to.octets());
             Header::ipip4(hop.destination, hop.source, from, to, inner)
@@ -67,9 +71,32 @@ pub fn entry(
     };
     let header = match kind {
         Kind::Gue4 | Kind::Gue6 => header.gue(tunnel.gue_port()),
-        Kind::L2 | Kind::Ipip4 | Kind::Ipip6 => header,
+        Kind::L2 | Kind::Nat | Kind::Ipip4 | Kind::Ipip6 => header,
     };
     (header.0, Out::new(hop.ifindex, hop.mtu, kind, vlan).pack())
+}
+
+/// The same for a backend that packets are translated to: its port, and the network that they come from then, if not from
+/// their clients. `None` for both: that is not known.
+#[must_use]
+pub fn translated(
+    backend: IpAddr,
+    hop: Option<&NextHop>,
+    target: Option<(u16, Option<Prefix>)>,
+    vlan: u8,
+) -> ([u64; 7], u64) {
+    let (Some(hop), Some((port, from))) = (hop, target) else {
+        return ([0; 7], 0);
+    };
+    let (hi, lo, family) = words(backend);
+    let from = from.map(|network| {
+        let (hi, lo, _) = words(network.address());
+        let whole = if family == 4 { 32 } else { 128 };
+        ([hi, lo], whole - network.bits())
+    });
+    let header = Header::nat(hop.destination, hop.source, [hi, lo], port, from);
+    let out = Out::new(hop.ifindex, hop.mtu, Kind::Nat, vlan);
+    (header.0, out.pack())
 }
 
 /// The key under which a service stands.
@@ -91,6 +118,33 @@ pub fn key(vip: Vip) -> Key {
         ),
     };
     key.within(scope)
+}
+
+/// What packets from one end to another bear.
+#[must_use]
+pub fn tuple(source: SocketAddr, destination: SocketAddr, udp: bool) -> Tuple {
+    let ((hi, lo, family), (to_hi, to_lo, _)) = (words(source.ip()), words(destination.ip()));
+    let ports = [source, destination].map(|end| u32::from(end.port().to_be()));
+    Tuple {
+        source: [hi, lo],
+        destination: [to_hi, to_lo],
+        ports: ports[0] | ports[1] << 16,
+        tag: Tuple::tag(if udp { UDP } else { TCP }, family == 4),
+    }
+}
+
+/// The ends that packets which bear this go from and to.
+#[must_use]
+pub fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
+    let end = |[hi, lo]: [u64; 2], port: u32| {
+        let family = if tuple.is_v4() { 4 } else { 6 };
+        let ip = address(hi, lo, family).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        SocketAddr::new(ip, u16::from_be(port as u16))
+    };
+    (
+        end(tuple.source, tuple.ports),
+        end(tuple.destination, tuple.ports >> 16),
+    )
 }
 
 /// The flow of a connection to a service, as the kernel side sees it. `None`: the families differ.

@@ -117,6 +117,22 @@ pub fn summary(status: &Value) -> String {
         }
         kernel_lines(&mut text, datapath);
     }
+    let nat = &datapath["nat"];
+    if !nat.is_null() {
+        let _ = writeln!(
+            text,
+            "nat      {} of {} translations, two a flow",
+            word(&nat["translations"]),
+            word(&nat["translations_limit"]),
+        );
+    }
+    for one in list(&nat["interfaces"]) {
+        let how = match &one["attached"] {
+            Value::Bool(false) => format!("NOT attached: {}", word(&one["why"])),
+            _ => word(&one["how"]),
+        };
+        let _ = writeln!(text, "         {:<16} {how}", word(&one["interface"]));
+    }
     for one in list(&datapath["services"]) {
         let _ = writeln!(
             text,

@@ -11,6 +11,7 @@ mod inject;
 mod issuer;
 mod listener;
 mod matching;
+mod nat;
 mod require;
 mod route;
 mod source;

@@ -430,6 +430,8 @@ pub(crate) struct RawService {
     pub(crate) connection_idle: Field<String>,
     pub(crate) drain_limit: Field<String>,
     pub(crate) affinity: Field<RawAffinity>,
+    pub(crate) snat: Field<String>,
+    pub(crate) nat: Field<RawNat>,
     pub(crate) health: Field<RawHealth>,
     pub(crate) allow_host_address: Field<bool>,
 }
@@ -442,6 +444,16 @@ pub(crate) enum RawDeliver {
     Ipip,
     Gue,
     Nat,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RawNat {
+    pub(crate) tcp_established: Field<String>,
+    pub(crate) tcp_transitory: Field<String>,
+    pub(crate) tcp_closed: Field<String>,
+    pub(crate) udp: Field<String>,
+    pub(crate) udp_stream: Field<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -457,5 +469,5 @@ pub(crate) struct RawBackend {
     pub(crate) address: Field<String>,
     pub(crate) weight: Field<u32>,
     pub(crate) drain: Field<bool>,
-    pub(crate) port: Field<Later>,
+    pub(crate) port: Field<u16>,
 }

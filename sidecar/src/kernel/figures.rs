@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use tollgate_datapath::translate::NatStatus;
 use tollgate_datapath::{Status, WarningKind};
 
 /// Reads the last status that was asked for.
@@ -42,7 +43,11 @@ impl Collector for Figures {
         services(encoder, &status)?;
         backends(encoder, &status)?;
         host(encoder, &status)?;
-        flows(encoder, &status)
+        flows(encoder, &status)?;
+        status
+            .nat
+            .as_ref()
+            .map_or(Ok(()), |nat| translations(encoder, nat))
     }
 }
 
@@ -149,6 +154,29 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), Err
     )
 }
 
+fn translations(encoder: &mut DescriptorEncoder<'_>, nat: &NatStatus) -> Result<(), Error> {
+    let one = |value: usize| vec![(Labels::new(), value as u64)];
+    let help = "Translations of flows to services with deliver: nat, two a flow";
+    let count = one(nat.translations);
+    gauges(encoder, "datapath_translations", help, None, count)?;
+    let help = "Translations that there can be";
+    let limit = one(nat.translations_limit);
+    gauges(encoder, "datapath_translations_limit", help, None, limit)?;
+    let interfaces = nat.interfaces.iter().map(|one| {
+        let labels = vec![("interface", one.interface.clone())];
+        (labels, one.attached.into())
+    });
+    let help = "1 if addresses are translated on an interface; 0: packets pass untranslated";
+    let interfaces = interfaces.collect();
+    gauges(
+        encoder,
+        "datapath_translating_interface_attached",
+        help,
+        None,
+        interfaces,
+    )
+}
+
 fn counters(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -189,6 +217,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
     use tollgate_datapath::stats::{BackendStatus, FlowsStatus, ServiceStatus, SlotsStatus};
+    use tollgate_datapath::translate::NatInterface;
     use tollgate_datapath::{Attached, Warning, XdpMode};
 
     use super::*;
@@ -241,6 +270,11 @@ mod tests {
                 pins: 7,
                 pins_limit: 1000,
             },
+            nat: Some(NatStatus {
+                translations: 14,
+                translations_limit: 2000,
+                interfaces: vec![NatInterface::new("eth0", "tcx")],
+            }),
             warnings: vec![Warning {
                 kind: WarningKind::HostAddress,
                 text: String::new(),
@@ -281,6 +315,9 @@ mod tests {
             "tollgate_datapath_pins 7",
             "tollgate_datapath_pins_limit 1000",
             "tollgate_datapath_history_seconds 90",
+            "tollgate_datapath_translations 14",
+            "tollgate_datapath_translations_limit 2000",
+            "tollgate_datapath_translating_interface_attached{interface=\"eth0\"} 1",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }

@@ -14,6 +14,7 @@ fn programs_stay_within_their_budget() {
     let mut bench = Bench::new();
     let xdp = bench.object.xdp().unwrap().info().unwrap();
     let steer = bench.object.sk_lookup().unwrap().info().unwrap();
+    let translate = bench.object.translate().unwrap().info().unwrap();
     let mut decap = decap::bench();
     let decap_xdp = decap.xdp().unwrap().info().unwrap();
     let decap_tc = decap.tc().unwrap().info().unwrap();
@@ -24,6 +25,7 @@ fn programs_stay_within_their_budget() {
         (tollgate_datapath::capture::PROGRAM, watched),
         (object::XDP, xdp),
         (object::SK_LOOKUP, steer),
+        (object::TRANSLATE, translate),
         (programs::XDP, decap_xdp),
         (programs::TC, decap_tc),
     ] {

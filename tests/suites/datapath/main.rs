@@ -18,6 +18,7 @@ mod forged;
 mod history;
 mod life;
 mod mending;
+mod nat;
 mod picking;
 mod room;
 mod routes;

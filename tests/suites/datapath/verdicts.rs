@@ -17,7 +17,8 @@ fn every_verdict_has_a_fixture_in_both_families() {
         .iter()
         .map(|fixture| (fixture.verdict, fixture.family))
         .collect();
-    for verdict in Verdict::ALL {
+    // Those of TC alone are in `nat`.
+    for verdict in Verdict::ALL.into_iter().filter(|one| !one.is_of_tc()) {
         for family in FAMILIES {
             assert!(
                 have.contains(&(verdict, family)),

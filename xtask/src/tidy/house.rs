@@ -312,6 +312,7 @@ pub(super) const UNSAFE_ALLOWED: &[&str] = &[
     "ebpf/src/hooks",
     "ebpf/src/maps",
     "ebpf/src/packet",
+    "ebpf/src/skb",
     "sidecar/datapath/src/maps",
 ];
 

@@ -151,7 +151,7 @@ impl Listeners {
             .iter()
             .filter_map(|service| match &service.deliver {
                 Deliver::Listener(name) => Some(name.as_str()),
-                Deliver::Ipip(_) | Deliver::Gue(_) | Deliver::L2(_) => None,
+                Deliver::Ipip(_) | Deliver::Gue(_) | Deliver::L2(_) | Deliver::Nat(_) => None,
             })
             .collect();
         let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.0)

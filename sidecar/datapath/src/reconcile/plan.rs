@@ -138,7 +138,7 @@ impl Plan {
         let mut table = maglev::table(&members(service, key, ids), len);
         // Everybody drains: flows from before go on, new ones are refused.
         table.resize(len as usize, 0);
-        let before = before.filter(|placed| placed.action == Action::Forward);
+        let before = before.filter(|placed| placed.action.has_slots());
         let by_client = service.affinity == Affinity::Client;
         let (region, previous) = match before {
             _ if len == 0 => (Region::default(), Region::default()),
@@ -157,7 +157,10 @@ impl Plan {
             }
         };
         let placed = Placed {
-            action: Action::Forward,
+            action: match service.deliver {
+                Deliver::Nat(_) => Action::Translate,
+                _ => Action::Forward,
+            },
             region,
             steer: 0,
             previous,

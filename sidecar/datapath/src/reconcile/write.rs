@@ -1,7 +1,5 @@
 //! The writes, each in an order in which a packet sees the old or the new.
 
-use std::net::IpAddr;
-
 use tollgate_common::{
     backend::{Backend, Kind, Out},
     flow,
@@ -12,9 +10,9 @@ use tollgate_common::{
     tag::Tags,
 };
 
-use super::record::{Hops, Owner, Placed};
+use super::record::{Hops, Owner, Placed, Said};
 use crate::{
-    model::{Tunnel, WHOLE},
+    model::WHOLE,
     tables::{self, NextHop},
 };
 
@@ -47,7 +45,7 @@ pub(super) fn write_cell(cell: &Cell, key: Key, placed: &Placed, fresh: bool) {
     cell.about.store(placed.about.pack());
     match placed.action {
         Action::Steer => cell.steer.store(placed.steer),
-        Action::Forward => {
+        Action::Forward | Action::Translate => {
             cell.previous.store(placed.previous.pack());
             cell.region.store(placed.region.pack());
         }
@@ -111,13 +109,13 @@ pub(super) fn write_entries<'a>(
     tables: &Tables,
     entries: impl IntoIterator<Item = (&'a Owner, &'a u16)>,
     hops: &Hops,
-    tunnel: Tunnel,
+    said: &Said,
     effects: &mut impl Effects,
 ) {
     let mut changes = Vec::new();
     for (owner, id) in entries {
         let entry = &tables.backends[usize::from(*id)];
-        if let Some(change) = Change::of(tables, owner, entry, hops, tunnel) {
+        if let Some(change) = Change::of(tables, owner, entry, hops, said) {
             changes.push((entry, change));
         }
     }
@@ -158,13 +156,17 @@ impl Change {
         owner: &Owner,
         entry: &Backend,
         hops: &Hops,
-        tunnel: Tunnel,
+        said: &Said,
     ) -> Option<Self> {
         let (address, kind) = owner.backend?;
         let service = owner.service;
         let family = if service.scope().is_v4() { 4 } else { 6 };
         let vip = tables::address(service.hi, service.lo, family)?;
-        let (header, out) = way(tables, vip, kind, address, hops.get(&address), tunnel);
+        let hop = hops.get(&address);
+        let (header, out) = numbered(tables, hop, |hop, vlan| match kind {
+            Kind::Nat => tables::translated(address, hop, said.target(service, address), vlan),
+            _ => tables::entry(vip, kind, address, hop, said.tunnel, vlan),
+        });
         let differing = entry.header.iter().zip(header);
         let words = differing.filter(|(word, wanted)| word.load() != *wanted);
         let words = if out == 0 { 0 } else { words.count() } + usize::from(entry.out.load() != out);
@@ -174,17 +176,14 @@ impl Change {
 
 /// What an entry says for a next hop. Its tags get a number, which stays theirs; where all numbers are taken the next hop
 /// is as good as unknown.
-fn way(
+fn numbered(
     tables: &Tables,
-    vip: IpAddr,
-    kind: Kind,
-    backend: IpAddr,
     hop: Option<&NextHop>,
-    tunnel: Tunnel,
+    entry: impl Fn(Option<&NextHop>, u8) -> ([u64; 7], u64),
 ) -> ([u64; 7], u64) {
     let tags = hop.map_or(Tags::NONE, |hop| hop.tags);
     if tags.is_empty() {
-        return tables::entry(vip, kind, backend, hop, tunnel, 0);
+        return entry(hop, 0);
     }
     let number_of = |says: u64| {
         let mut numbers = (0..=u8::MAX).zip(&tables.vlans).skip(1);
@@ -193,9 +192,9 @@ fn way(
     match number_of(tags.0).or_else(|| number_of(0)) {
         Some((number, word)) => {
             word.store(tags.0);
-            tables::entry(vip, kind, backend, hop, tunnel, number)
+            entry(hop, number)
         }
-        None => tables::entry(vip, kind, backend, None, tunnel, 0),
+        None => entry(None, 0),
     }
 }
 

@@ -13,6 +13,7 @@ use tollgate_datapath::{Announce, Config, XdpMode};
 
 use super::context::{Context, check_name, items, lacks_items, set};
 use super::health::{self, Members};
+use super::nat;
 use crate::config::diagnostic::Position;
 use crate::config::model::{DatapathConfig, ListenerConfig};
 use crate::config::node::At;
@@ -183,6 +184,10 @@ fn service(
     if let Some((at, vip)) = &vip {
         told(cx, *at, vip.check());
     }
+    let is_nat = matches!(set(raw.deliver.as_ref()), Some((_, RawDeliver::Nat)));
+    if !is_nat {
+        nat::refuse(cx, raw);
+    }
     let (places, backends): (Vec<_>, Vec<_>) = backends(cx, raw).into_iter().unzip();
     let listed = items(raw.backends.as_ref()).next().map(|(at, _)| at);
     let deliver = match cx.required(position, "deliver", raw.deliver.as_ref())? {
@@ -203,13 +208,7 @@ fn service(
         (_, RawDeliver::L2) => Deliver::L2(backends),
         (_, RawDeliver::Ipip) => Deliver::Ipip(backends),
         (_, RawDeliver::Gue) => Deliver::Gue(backends),
-        (at, RawDeliver::Nat) => {
-            cx.report(
-                at,
-                "`deliver: nat` is not available in this version; use `ipip`, `gue` or `l2`",
-            );
-            return None;
-        }
+        (_, RawDeliver::Nat) => Deliver::Nat(nat::lower(cx, raw, backends)),
     };
     if raw.backends.is_none() && !matches!(deliver, Deliver::Listener(_)) {
         cx.report(position, "`backends` is missing here; write `backends: []` for a service that drops everything for now");
@@ -263,7 +262,6 @@ fn steerable(
 fn backends(cx: &mut Context<'_>, raw: &RawService) -> Vec<(Position, Backend)> {
     let mut backends: Vec<(Position, Backend)> = Vec::new();
     for (at, raw) in items(raw.backends.as_ref()) {
-        cx.not_yet("port", raw.port.as_ref());
         if let Some((at, backend)) = backend(cx, at, raw) {
             let mut others = backends.iter();
             if others.any(|(_, other)| other.address == backend.address) {

@@ -1,0 +1,470 @@
+//! What `deliver: nat` needs beside the tables: the program at TC on each interface, as long as a service is translated, and an
+//! end to flows that are over.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    ProgramError, SchedClassifier, TcAttachType,
+    links::{FdLink, LinkOrder, PinnedLink},
+    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+};
+use nix::errno::Errno;
+use tollgate_common::{
+    limits::TRANSLATIONS,
+    nat::{Stage, Translation, Tuple},
+    tables::Tables,
+};
+
+use crate::{
+    maps::Translated,
+    model::{Deliver, Model, Service, Timeouts},
+    netlink::Device,
+    object::{self, Object, errno},
+    pins::{self, Pins, PinsError},
+    reconcile::State,
+    tables,
+};
+
+/// Priority and handle of the classic filter: before those that tc numbers by itself, behind that of `tollgate decap`.
+const PRIORITY: u16 = 138;
+const HANDLE: TcHandle = TcHandle::new(0, 138);
+
+/// Seconds from one look through the translations to the next.
+const SWEEP: u32 = 10;
+
+/// Seconds in which the second of a flow's translations is made.
+const HALF_MADE: u32 = 5;
+
+/// What is translated, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct NatStatus {
+    /// Translations, two for each flow, when they were last counted.
+    pub translations: usize,
+    /// How many there can be. A flow that finds no room is dropped as `no_room`.
+    pub translations_limit: usize,
+    /// The interfaces, and how the program is attached there.
+    pub interfaces: Vec<NatInterface>,
+}
+
+/// How the program that translates is attached to an interface.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NatInterface {
+    /// Its name.
+    pub interface: String,
+    /// Whether it is, when that was last looked at.
+    pub attached: bool,
+    /// `tcx` (a link, from Linux 6.6 on) or `clsact` (a classic filter); before it ever was, empty.
+    pub how: &'static str,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The device's index.
+    #[serde(skip)]
+    index: u32,
+}
+
+impl NatInterface {
+    /// An interface that the program is attached to in this way.
+    #[must_use]
+    pub fn new(interface: &str, how: &'static str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            attached: true,
+            how,
+            why: String::new(),
+            index: 0,
+        }
+    }
+}
+
+/// Why the program was not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    /// The kernel refuses.
+    #[error("{interface}: the program that translates addresses was not attached ({how})")]
+    Attach {
+        /// The device.
+        interface: String,
+        /// In which way.
+        how: &'static str,
+        /// The kernel's words.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// It was not pinned.
+    #[error("{0} was not pinned")]
+    Pin(String, #[source] aya::pin::PinError),
+    /// A pin.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+}
+
+/// The program on the interfaces, and what is known of the translations.
+#[derive(Debug, Default)]
+pub(crate) struct Translator {
+    interfaces: Vec<NatInterface>,
+    swept: u32,
+    count: usize,
+}
+
+impl Translator {
+    /// Attaches the program, if a service is translated, to the interfaces where it is not. Each by itself; status says why
+    /// where that fails.
+    pub(crate) fn attach(
+        &mut self,
+        object: &mut Object,
+        pins: &Pins,
+        interfaces: &[String],
+        devices: &[Device],
+        model: &Model,
+    ) {
+        if !is_wanted(model) {
+            return;
+        }
+        let program = match object.translate() {
+            Ok(program) => program,
+            Err(error) => {
+                tracing::warn!(%error, "addresses are not translated");
+                return;
+            }
+        };
+        let number = program.info().map_or(0, |info| info.id());
+        let mut all = Vec::with_capacity(interfaces.len());
+        for name in interfaces {
+            let before = self.interfaces.iter().find(|one| one.interface == *name);
+            let index = devices.iter().find(|device| device.name == *name);
+            let index = index.map_or(0, |device| device.index);
+            let stands = before.is_some_and(|one| one.attached && one.index == index)
+                && is_there(pins, name, number);
+            let attached = match (stands, before) {
+                (true, Some(before)) => Ok(before.how),
+                _ => put(program, pins, name),
+            };
+            let (how, why) = match attached {
+                Ok(how) => (how, String::new()),
+                Err(error) => ("", told(&error)),
+            };
+            if !why.is_empty() && before.is_none_or(|one| one.why != why) {
+                tracing::warn!(interface = name, why, "addresses are not translated here");
+            } else if why.is_empty() && !stands {
+                tracing::info!(interface = name, how, "addresses are translated here");
+            }
+            all.push(NatInterface {
+                interface: name.clone(),
+                attached: why.is_empty(),
+                how,
+                why,
+                index,
+            });
+        }
+        self.interfaces = all;
+    }
+
+    /// Detaches it from everywhere, if no service is translated.
+    pub(crate) fn detach(&mut self, pins: &Pins, model: &Model) {
+        if is_wanted(model) {
+            return;
+        }
+        self.interfaces.clear();
+        if let Err(error) = detach_all(&pins.links()) {
+            let error = told(&error);
+            tracing::warn!(
+                error,
+                "the program that translates addresses was not detached"
+            );
+        }
+    }
+
+    /// Forgets flows that are over, if it is time to look.
+    pub(crate) fn sweep(&mut self, object: &mut Object, state: &State, model: &Model, now: u32) {
+        if self.swept != 0 && now.saturating_sub(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now;
+        let Object {
+            tables, translated, ..
+        } = object;
+        match sweep(translated, now, &Known::of(tables, state, model, now)) {
+            Ok(left) => self.count = left,
+            Err(error) => {
+                tracing::warn!(%error, "the translations were not looked through; the next round tries again");
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<NatStatus> {
+        (!self.interfaces.is_empty()).then(|| NatStatus {
+            translations: self.count,
+            translations_limit: TRANSLATIONS,
+            interfaces: self.interfaces.clone(),
+        })
+    }
+}
+
+/// What is known of flows.
+pub struct Known<'a> {
+    /// The backends' lives.
+    pub tables: &'a Tables,
+    /// Backends whose flows are to end.
+    pub overdue: BTreeSet<u16>,
+    /// For how long flows may be silent, by the service's number.
+    pub timeouts: HashMap<u16, Timeouts>,
+}
+
+impl<'a> Known<'a> {
+    /// At second `now`, by the model that was applied.
+    #[must_use]
+    pub fn of(tables: &'a Tables, state: &State, model: &Model, now: u32) -> Self {
+        let of = |service: &Service| match &service.deliver {
+            Deliver::Nat(nat) => Some((state.number(tables::key(service.vip))?, nat.timeouts)),
+            _ => None,
+        };
+        Self {
+            tables,
+            overdue: state.overdue(now),
+            timeouts: model.services.iter().filter_map(of).collect(),
+        }
+    }
+
+    /// Whether a flow is over, at second `now`: its service or backend is gone, or it was silent for too long.
+    #[must_use]
+    pub fn is_over(&self, key: &Tuple, way: &Translation, back: &Translation, now: u32) -> bool {
+        let Some(timeouts) = self.timeouts.get(&way.service()) else {
+            return true;
+        };
+        let is_gone = self.tables.life(way.id()) != way.life() || self.overdue.contains(&way.id());
+        let stage = Stage::of(key.proto(), way.flags, back.flags);
+        let silent = now.saturating_sub(way.seen.max(back.seen));
+        is_gone || u64::from(silent) > timeouts.of(stage).as_secs()
+    }
+}
+
+/// Takes the flows out that are over at second `now`; says how many translations are left. Both directions are asked about once
+/// more right before: packets may have been seen since.
+///
+/// # Errors
+/// The map's.
+pub fn sweep(
+    map: &mut Translated,
+    now: u32,
+    known: &Known<'_>,
+) -> Result<usize, aya::maps::MapError> {
+    // The client's direction, as it is now; `None`: it is not over.
+    let over = |map: &Translated, key: &Tuple| -> Result<Option<Tuple>, aya::maps::MapError> {
+        let Some(way) = map.get(key)? else {
+            return Ok(None);
+        };
+        let other = way.to.reversed();
+        let back = map.get(&other)?.unwrap_or_default();
+        Ok(known.is_over(key, &way, &back, now).then_some(other))
+    };
+    let (mut gone, mut left) = (Vec::new(), 0);
+    for entry in map.iter() {
+        let (key, way) = entry?;
+        if way.is_answers() {
+            // One alone is of a flow that is just being made, or was left by one that was not.
+            let is_alone = map.get(&way.to.reversed())?.is_none();
+            if is_alone && now.saturating_sub(way.seen) > HALF_MADE {
+                gone.push(key);
+            } else {
+                left += 1;
+            }
+        } else {
+            let back = map.get(&way.to.reversed())?.unwrap_or_default();
+            if known.is_over(&key, &way, &back, now) {
+                gone.push(key);
+            } else {
+                left += 1;
+            }
+        }
+    }
+    for key in gone {
+        let is_answers = map.get(&key)?.is_some_and(|way| way.is_answers());
+        if is_answers {
+            map.remove(&key)?;
+        } else if let Some(other) = over(map, &key)? {
+            map.remove(&key)?;
+            if map.remove(&other)? {
+                left = usize::saturating_sub(left, 1);
+            }
+        } else {
+            left += 1;
+        }
+    }
+    Ok(left)
+}
+
+/// Whether any service is translated.
+fn is_wanted(model: &Model) -> bool {
+    let mut services = model.services.iter();
+    services.any(|one| matches!(one.deliver, Deliver::Nat(_)))
+}
+
+fn link_pin(pins: &Pins, interface: &str) -> PathBuf {
+    pins.links().join(named("tcx", interface))
+}
+
+fn filter_pin(pins: &Pins, interface: &str) -> PathBuf {
+    pins.links().join(named("clsact", interface))
+}
+
+/// bpffs takes no dots in names, interfaces do.
+fn named(kind: &str, interface: &str) -> String {
+    format!("{kind}_{}", interface.replace('.', ":"))
+}
+
+fn is_there(pins: &Pins, interface: &str, number: u32) -> bool {
+    if !link_pin(pins, interface).exists() {
+        return filter_pin(pins, interface).exists();
+    }
+    let programs = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
+}
+
+/// By a link, which Linux has from 6.6 on, else by a filter.
+fn put(
+    program: &mut SchedClassifier,
+    pins: &Pins,
+    interface: &str,
+) -> Result<&'static str, TranslateError> {
+    match tcx(program, &link_pin(pins, interface), interface) {
+        Err(TranslateError::Attach { source, .. })
+            if errno(&*source) == Some(Errno::EINVAL as i32) =>
+        {
+            clsact(program, &filter_pin(pins, interface), interface)?;
+            Ok("clsact")
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok("tcx"),
+    }
+}
+
+fn tcx(program: &mut SchedClassifier, pin: &Path, interface: &str) -> Result<(), TranslateError> {
+    let failed = || refused(interface, "tcx");
+    if pin.exists() {
+        // A predecessor's: the program behind the link is replaced, so no packet passes by.
+        let link = PinnedLink::from_pin(pin)
+            .and_then(|link| SchedClassifierLink::try_from(FdLink::from(link)));
+        if let Ok(link) = link
+            && let Ok(id) = program.attach_to_link(link)
+        {
+            // The pin alone keeps the link.
+            drop(program.take_link(id));
+            if is_on(program, interface) {
+                return Ok(());
+            }
+        }
+        // The device of the link went, or has another name now.
+        pins::remove(pin)?;
+    }
+    // First: what others see is what leaves.
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program
+        .attach_with_options(interface, TcAttachType::Ingress, order)
+        .map_err(failed())?;
+    let link = program.take_link(id).map_err(failed())?;
+    let link = match FdLink::try_from(link) {
+        Ok(link) => link,
+        // Attached by netlink: a kernel without tcx.
+        Err(_) => {
+            let source = std::io::Error::from_raw_os_error(Errno::EINVAL as i32);
+            let error = ProgramError::IOError(source);
+            return Err(failed()(error));
+        }
+    };
+    link.pin(pin)
+        .map(drop)
+        .map_err(|error| TranslateError::Pin(pin.display().to_string(), error))
+}
+
+fn is_on(program: &SchedClassifier, interface: &str) -> bool {
+    let programs = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+    let number = program.info().map_or(0, |info| info.id());
+    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
+}
+
+/// The filter stays by itself; the pin of its program says that it is ours.
+fn clsact(
+    program: &mut SchedClassifier,
+    pin: &Path,
+    interface: &str,
+) -> Result<(), TranslateError> {
+    let failed = || refused(interface, "clsact");
+    match tc::qdisc_add_clsact(interface) {
+        // Somebody has made it before.
+        Err(error) if errno(&error) == Some(Errno::EEXIST as i32) => {}
+        made => made.map_err(ProgramError::from).map_err(failed())?,
+    }
+    let link =
+        SchedClassifierLink::attached(interface, TcAttachType::Ingress, PRIORITY, HANDLE, None)
+            .map_err(|error| failed()(TcError::from(error).into()))?;
+    // In the place of one that is there, at once; else anew.
+    let id = match program.attach_to_link(link) {
+        Ok(id) => id,
+        Err(_) => {
+            let options = TcAttachOptions::Netlink(NlOptions {
+                priority: PRIORITY,
+                handle: HANDLE,
+                classid: None,
+            });
+            program
+                .attach_with_options(interface, TcAttachType::Ingress, options)
+                .map_err(failed())?
+        }
+    };
+    let link = program.take_link(id).map_err(failed())?;
+    // Dropped, it would take the filter with it.
+    std::mem::forget(link);
+    if pin.exists() {
+        pins::remove(pin)?;
+    }
+    program
+        .pin(pin)
+        .map_err(|error| TranslateError::Pin(pin.display().to_string(), error))
+}
+
+/// Detaches what the pins in this folder keep attached, or say to be; how many there were.
+pub(crate) fn detach_all(links: &Path) -> Result<usize, TranslateError> {
+    let mut removed = 0;
+    for pin in pins::entries(links)? {
+        let Some(name) = pin.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if let Some(interface) = name.strip_prefix("clsact_") {
+            let interface = interface.replace(':', ".");
+            let gone =
+                tc::qdisc_detach_program(&interface, TcAttachType::Ingress, object::TRANSLATE);
+            if let Err(error) = gone {
+                // The filter went, or its qdisc, or the device.
+                let error = told(&error);
+                tracing::debug!(interface, error, "no filter was there");
+            }
+        } else if !name.starts_with("tcx_") {
+            continue;
+        }
+        pins::remove(&pin)?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+fn refused(interface: &str, how: &'static str) -> impl FnOnce(ProgramError) -> TranslateError {
+    let interface = interface.to_owned();
+    move |source| TranslateError::Attach {
+        interface,
+        how,
+        source: Box::new(source),
+    }
+}
+
+/// An error and its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests;
