@@ -158,10 +158,8 @@ impl Gate {
             tracing::info!(listener = %listener.name, address = %one.address, inherited, "listening");
             listening.insert(Arc::clone(&listener.name), (one, live));
         }
-        if let Some(taking) = &before.taking {
-            if taking.ready {
-                keys(&shared.snapshot.load()).await?;
-            }
+        if before.taking.as_ref().is_some_and(|taking| taking.ready) {
+            keys(&shared.snapshot.load()).await?;
         }
         let left = memory::path(&config.admin.socket);
         let history = match &before.taking {

@@ -131,8 +131,8 @@ fn upgrades() -> Outcome {
     shell::run(build.args(["--target-dir", NEXT]))?;
     let next = std::path::absolute(format!("{NEXT}/debug/tollgate"))
         .map_err(|error| Failure::new(format!("{NEXT}: {error}")))?;
-    let mut command = nextest("test(two_builds_come_and_go_under_traffic)")?;
-    command.args(["--run-ignored", "only"]);
+    let mut command = nextest("test(restarts_upgrades_and_kills_under_traffic)")?;
+
     shell::run(command.env("TOLLGATE_NEXT_BIN", next))
 }
 

@@ -1,6 +1,10 @@
 //! What a predecessor remembered, into new maps.
 
-use crate::{History, effects::grace, object::Object, reconcile::State};
+use crate::{
+    effects::grace,
+    object::Object,
+    reconcile::{History, State},
+};
 
 /// The name of this boot of the host: seconds of the monotonic clock mean nothing in another one. Empty if nobody knows.
 pub(crate) fn boot() -> String {

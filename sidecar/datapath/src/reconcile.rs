@@ -10,6 +10,7 @@ use std::{
 
 use tollgate_common::{
     backend::Kind,
+    pin::{Pin, PinKey},
     service::{About, Action, Key, Region},
     tables::Tables,
 };
@@ -43,7 +44,7 @@ pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
 use write::{
-    copy_cell, free_tags, next_hop, quarters_of, write_cell, write_entries, write_owner,
+    copy_cell, free_tags, live, next_hop, quarters_of, write_cell, write_entries, write_owner,
     write_quarters,
 };
 
@@ -411,6 +412,11 @@ impl State {
         all
     }
 
+    /// What the tables remember, and these pins, on a host whose boot has this name.
+    pub(crate) fn history(&self, tables: &Tables, pins: &[(PinKey, Pin)], boot: String) -> History {
+        History::of(tables, &self.services, &self.entries, pins, boot)
+    }
+
     /// Whether a model was applied.
     #[must_use]
     pub const fn is_applied(&self) -> bool {
@@ -498,15 +504,6 @@ impl State {
     /// The entry of a service's backend, or the one that counts a steered service.
     pub(crate) fn entry(&self, owner: &Owner) -> Option<u16> {
         self.entries.get(owner).copied()
-    }
-}
-
-/// Begins a life of a number, or ends it.
-fn live(tables: &Tables, id: u16, lives: bool) {
-    let word = &tables.lives[usize::from(id)];
-    let life = word.load();
-    if (life & 1 == 1) != lives {
-        word.store(life.wrapping_add(1));
     }
 }
 

@@ -16,11 +16,9 @@ use tollgate_common::{
 };
 
 use super::{
-    State,
     allot::{Numbers, Pool, ServiceNumbers},
-    live,
     record::{Owner, Placed},
-    write::{copy_cell, write_cell, write_owner},
+    write::{copy_cell, live, write_cell, write_owner},
 };
 use crate::tables::{self, cuckoo};
 
@@ -239,18 +237,24 @@ impl Laying<'_> {
     }
 }
 
-impl State {
-    /// What the tables remember, and these pins, on a host whose boot has this name.
-    pub(crate) fn history(&self, tables: &Tables, pins: &[(PinKey, Pin)], boot: String) -> History {
+impl History {
+    /// What tables remember of services and of the entries in them, and these pins, on a host whose boot has this name.
+    pub(super) fn of(
+        tables: &Tables,
+        placed: &HashMap<Key, Placed>,
+        entries: &HashMap<Owner, u16>,
+        pins: &[(PinKey, Pin)],
+        boot: String,
+    ) -> Self {
         let mut backends: HashMap<Key, Vec<(IpAddr, Kind, u16)>> = HashMap::new();
-        for (owner, id) in &self.entries {
+        for (owner, id) in entries {
             if let Some((address, kind)) = owner.backend {
                 let of_service = backends.entry(owner.service).or_default();
                 of_service.push((address, kind, *id));
             }
         }
         let (mut services, mut regions) = (Vec::new(), Vec::new());
-        for (key, placed) in &self.services {
+        for (key, placed) in placed {
             let scope = key.scope();
             let family = if scope.is_v4() { 4 } else { 6 };
             let Some(address) = tables::address(key.hi, key.lo, family) else {
@@ -318,7 +322,7 @@ impl State {
                 pin.flags,
             ]);
         }
-        History {
+        Self {
             version: VERSION,
             boot,
             hash: PROBE,

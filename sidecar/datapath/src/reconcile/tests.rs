@@ -1,9 +1,6 @@
 use std::{collections::HashMap, net::IpAddr};
 
-use tollgate_common::{
-    limits::{LISTENERS, SHAPES},
-    pin::{Pin, PinKey},
-};
+use tollgate_common::limits::{LISTENERS, SHAPES};
 
 use super::*;
 use crate::{

@@ -103,6 +103,15 @@ pub(super) const fn quarters_of(tag: u64) -> u8 {
 /// Bit of an owner's tag from which on it says how many quarters are missing: 0, where nobody noted any.
 const QUARTERS: u32 = 48;
 
+/// Begins a life of a number, or ends it.
+pub(super) fn live(tables: &Tables, id: u16, lives: bool) {
+    let word = &tables.lives[usize::from(id)];
+    let life = word.load();
+    if (life & 1 == 1) != lives {
+        word.store(life.wrapping_add(1));
+    }
+}
+
 /// Writes the backends' entries as far as they differ. What is one word is one store; what is more is taken out of use
 /// first, all together, so that packets wait for one grace period and not for one each.
 pub(super) fn write_entries<'a>(
