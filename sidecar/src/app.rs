@@ -219,7 +219,12 @@ impl Gate {
                 last_error: None,
             }),
         });
-        tokio::spawn(health::follow(Arc::downgrade(&inner), changes));
+        let (weak, heeds) = (Arc::downgrade(&inner), Arc::downgrade(&inner));
+        tokio::spawn(health::follow(
+            changes,
+            move || Some(weak.upgrade()?.health.grows_at()),
+            async move || Some(heeds.upgrade()?.heed().await),
+        ));
         let (answers, watch) = drain::channel();
         let handles = Arc::new(handles(&inner, watch));
         let mut files = vec![(Role::AdminSocket, Arc::clone(&own.socket.file))];

@@ -21,7 +21,7 @@ use tollgate_common::{
     check::{ADDRESSES, CONNECTIONS, Connection, KIND, WAYS, Way},
     service::TCP,
 };
-use tollgate_ebpf::check::{LONGEST, outer};
+use tollgate_ebpf::check::{BEFORE, LONGEST, outer};
 
 /// What is done to checks, by their mark.
 #[map]
@@ -99,13 +99,11 @@ fn send(ctx: &TcContext, way: &Way) -> Option<()> {
     if grown != 0 {
         return None;
     }
-    let head = outer(way, len, (ports ^ ports >> 16) as u16, is_gue);
-    if is_gue {
-        store(skb, ETHERNET, &head)
-    } else {
-        let (ip, _) = head.split_first_chunk::<IPV4>()?;
-        store(skb, ETHERNET, ip)
-    }
+    let words = outer(way, len, (ports ^ ports >> 16) as u16, is_gue);
+    let head = (&raw const words).cast::<u8>().wrapping_add(BEFORE);
+    // SAFETY: as above; the longest header and what is before it lie inside the words.
+    let stored = unsafe { bpf_skb_store_bytes(skb, ETHERNET as u32, head.cast(), room as u32, 0) };
+    (stored == 0).then_some(())
 }
 
 #[inline(always)]

@@ -159,6 +159,14 @@ impl Checks {
         })
     }
 
+    /// One of the programs: [`OUT`] or [`IN`].
+    ///
+    /// # Errors
+    /// [`ObjectError::Missing`].
+    pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ObjectError> {
+        program(&mut self.ebpf, name)
+    }
+
     /// Lets checks of these backends take their packets' way, by a mark of `base` and their entry. One that is not named any
     /// more is sent as it is, so its checks must have ended.
     ///
@@ -217,8 +225,7 @@ impl Checks {
                 continue;
             }
             for (name, at) in [(OUT, TcAttachType::Egress), (IN, TcAttachType::Ingress)] {
-                let program: &mut SchedClassifier = program(&mut self.ebpf, name)?;
-                put(program, name, &device.name, at)
+                put(self.program(name)?, name, &device.name, at)
                     .map_err(|error| ChecksError::Attach(device.name.clone(), Box::new(error)))?;
             }
             self.attached.insert(device.index, device.name.clone());

@@ -312,7 +312,6 @@ impl Datapath {
     }
 
     /// The shares that the tables note of a model's backends, whoever wrote them: of those that have an entry already.
-    #[must_use]
     pub fn shares(&self, model: &Model) -> Shares {
         self.state.shares(&self.object.tables, model)
     }

@@ -219,6 +219,26 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The same services, with these shares and no others.
+    #[must_use]
+    pub fn with_shares(&self, shares: &Shares) -> Self {
+        let mut model = self.clone();
+        for service in &mut model.services {
+            let is_reduced = |(address, quarters): &(&IpAddr, &u8)| {
+                let mut backends = service.deliver.backends().iter();
+                **quarters < WHOLE && backends.any(|one| one.address == **address)
+            };
+            let its = shares.get(&service.vip).into_iter().flatten();
+            let reduced = its
+                .filter(is_reduced)
+                .map(|(address, quarters)| (*address, *quarters));
+            service.reduced = reduced.collect();
+        }
+        model
+    }
+}
+
 impl Service {
     /// A service that says nothing else.
     #[must_use]
@@ -233,6 +253,12 @@ impl Service {
             reduced: BTreeMap::new(),
             allow_host_address: false,
         }
+    }
+
+    /// The quarters of its share that a backend has.
+    #[must_use]
+    pub fn quarters(&self, backend: IpAddr) -> u8 {
+        self.reduced.get(&backend).copied().unwrap_or(WHOLE)
     }
 
     fn check(&self) -> Result<(), ServiceError> {

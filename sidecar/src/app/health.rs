@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::sync::Weak;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tollgate_datapath::model::{Backend, Model, Service, Shares as BackendShares, Vip};
 
-use super::inner::Inner;
 use crate::config::model::{Config, DatapathConfig};
-use crate::health::Shares;
 use crate::health::group::{Address, Group, Kind, Member, Name, Target};
 use crate::health::settings::{Settings, Via};
+use crate::health::{Health, Shares};
 use crate::kernel::{ByVip, Kernel, Marks};
 use crate::snapshot::Snapshot;
 
@@ -164,14 +161,17 @@ pub(super) fn weigh(snapshot: &Snapshot, shares: &Shares) {
     }
 }
 
-/// Lets traffic follow the checks until the daemon ends.
-pub(super) async fn follow(inner: Weak<Inner>, mut changes: mpsc::Receiver<()>) {
+/// Lets traffic follow the checks until the daemon ends. `grows_at` says when shares change by themselves, `heed` lets what
+/// has changed take effect; both say `None` when there is nobody left to do it for.
+pub(super) async fn follow(
+    mut changes: mpsc::Receiver<()>,
+    grows_at: impl Fn() -> Option<Option<Instant>>,
+    heed: impl AsyncFn() -> Option<Result<(), String>>,
+) {
     let mut again = None;
     loop {
-        let due = {
-            let Some(inner) = inner.upgrade() else { return };
-            [inner.health.grows_at(), again].into_iter().flatten().min()
-        };
+        let Some(grows) = grows_at() else { return };
+        let due = [grows, again].into_iter().flatten().min();
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -184,10 +184,10 @@ pub(super) async fn follow(inner: Weak<Inner>, mut changes: mpsc::Receiver<()>) 
             },
             () = due => {}
         }
-        let Some(inner) = inner.upgrade() else { return };
-        again = match inner.heed().await {
-            Ok(()) => None,
-            Err(error) => {
+        again = match heed().await {
+            None => return,
+            Some(Ok(())) => None,
+            Some(Err(error)) => {
                 tracing::error!(
                     error,
                     "the kernel does not go by the checks yet; trying again"
@@ -198,23 +198,19 @@ pub(super) async fn follow(inner: Weak<Inner>, mut changes: mpsc::Receiver<()>) 
     }
 }
 
-impl Inner {
-    /// Lets requests and packets go by what the checks say now. Never while a reload is under way.
-    async fn heed(&self) -> Result<(), String> {
-        let state = self.state.lock().await;
-        if self.draining.load(Ordering::Relaxed) {
-            return Ok(());
+/// Lets requests and packets go by what the checks say now.
+pub(super) async fn heed(
+    health: &Health,
+    snapshot: &Snapshot,
+    kernel: Option<&Kernel>,
+    datapath: Option<&DatapathConfig>,
+) -> Result<(), String> {
+    let shares = health.shares();
+    weigh(snapshot, &shares);
+    match (kernel, datapath) {
+        (Some(kernel), Some(datapath)) if !datapath.health.is_empty() => {
+            kernel.weigh(backends(datapath, &shares)).await
         }
-        if self.giving.is_under_way() {
-            return Err("another daemon is about to take over".to_owned());
-        }
-        let shares = self.health.shares();
-        weigh(&self.shared.snapshot.load(), &shares);
-        match (&self.kernel, &state.config.datapath) {
-            (Some(kernel), Some(datapath)) if !datapath.health.is_empty() => {
-                kernel.weigh(backends(datapath, &shares)).await
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
     }
 }

@@ -167,6 +167,20 @@ impl Inner {
         Ok(())
     }
 
+    /// Lets requests and packets go by what the checks say now. Never while a reload or a hand-over is under way.
+    pub(super) async fn heed(&self) -> Result<(), String> {
+        let state = self.state.lock().await;
+        if self.draining.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.giving.is_under_way() {
+            return Err("another daemon is about to take over".to_owned());
+        }
+        let snapshot = self.shared.snapshot.load_full();
+        let datapath = state.config.datapath.as_ref();
+        health::heed(&self.health, &snapshot, self.kernel.as_ref(), datapath).await
+    }
+
     pub(super) async fn status(&self) -> serde_json::Value {
         let datapath = match &self.kernel {
             None => None,

@@ -137,6 +137,7 @@ impl Board {
         else {
             return false;
         };
+        let mut is_news = false;
         let (passed, why) = match &result {
             Ok(()) => {
                 known.passed += 1;
@@ -147,7 +148,8 @@ impl Board {
                     known.failed[at] += 1;
                 }
                 let why = failure.to_string();
-                known.last_failure = Some((why.clone(), clock::wall()));
+                let before = known.last_failure.replace((why.clone(), clock::wall()));
+                is_news = before.is_none_or(|(before, _)| before != why);
                 (false, why)
             }
         };
@@ -155,21 +157,23 @@ impl Board {
         let name = &*name.name;
         // What is this host's own trouble says nothing of the member.
         if result.as_ref().is_err_and(Failure::is_own) {
-            tracing::warn!(kind, name, member = %address, why, "a check could not be made");
+            if is_news {
+                tracing::warn!(kind, name, member = %address, why, "checks cannot be made");
+            }
             return false;
         }
-        let needed = known.state.needed(settings.rules);
+        let (before, needed) = (known.state.standing(), known.state.needed(settings.rules));
         let Some(turn) = known.state.note(passed, settings.rules, now) else {
             return false;
         };
         known.since = clock::wall();
         match turn {
             Turn::Proved => {
-                tracing::debug!(kind, name, member = %address, "the first check passed")
+                tracing::debug!(kind, name, member = %address, "the first check passed");
             }
             Turn::Fell => {
-                let checks = match known.failed.iter().sum::<u64>() + known.passed {
-                    1 => 1,
+                let checks = match before {
+                    Standing::Unproved => 1,
                     _ => settings.rules.unhealthy,
                 };
                 tracing::warn!(kind, name, member = %address, checks, why, "down: it takes nothing any more");
@@ -331,3 +335,6 @@ fn quarters<'a>(
     let named = group.members.iter().map(|member| member.address);
     (named.zip(shares).collect(), is_panic)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Endpoints that refuse, hang, fail or say that they do not serve get no requests, and come back in steps.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -204,6 +205,48 @@ fn a_port_that_opens_is_enough_for_tcp() {
     patients[0].leave();
     let down = until(&world, addresses[0], "down");
     assert!(down["failed"]["refused"].as_u64() >= Some(3), "{down:#}");
+}
+
+#[test]
+fn https_is_held_to_whom_the_configuration_trusts() {
+    let world = World::new();
+    // What is checked is the gate itself: it has certificates.
+    let gate = world.target();
+    fs::write(world.folder.path().join("ca.pem"), &gate.ca).unwrap();
+    let check = format!("path: /open, host: api.test, {PACE}");
+    for (tls, state, why) in [
+        ("tls: { ca: ca.pem }", "up", ""),
+        ("tls: {}", "down", "TLS failed"),
+        ("tls: { insecure: true }", "up", ""),
+        (
+            "tls: { ca: ca.pem, name: other.example }",
+            "down",
+            "TLS failed",
+        ),
+        ("tls: { ca: ca.pem }", "up", ""),
+        ("plain", "down", "it did not answer in HTTP"),
+    ] {
+        let check = if tls == "plain" {
+            check.clone()
+        } else {
+            format!("{check}, {tls}")
+        };
+        // The endpoint behind the gate is the echo API; the upstream that is checked is another one.
+        let configuration = world.configuration(ROUTES, "").replace(
+            "  nobody:",
+            &format!(
+                "  itself: {{ endpoints: [\"{}\"], health: {{ {check} }} }}\n  nobody:",
+                gate.address
+            ),
+        );
+        world.write(&configuration);
+        world.reload().unwrap();
+        let member = until(&world, gate.address, state);
+        if state == "down" {
+            let told = member["last_failure"]["why"].as_str().unwrap();
+            assert!(told.contains(why), "{tls}: {told}");
+        }
+    }
 }
 
 /// A server that answers each call as its health service would.

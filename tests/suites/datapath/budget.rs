@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use tollgate_datapath::{decap::object as programs, object};
+use tollgate_datapath::{
+    checks::{self, Checks},
+    decap::object as programs,
+    object,
+};
 use tollgate_tests::bpf::Bench;
 
 use crate::{capture, decap, room::Room};
@@ -20,6 +24,9 @@ fn programs_stay_within_their_budget() {
     let decap_tc = decap.tc().unwrap().info().unwrap();
     let room = Room::new();
     let watched = room.run(|| async { capture::program_info(&room) });
+    let mut checks = Checks::load().unwrap();
+    let [check_out, check_in] =
+        [checks::OUT, checks::IN].map(|name| checks.program(name).unwrap().info().unwrap());
     let mut now = BTreeMap::new();
     for (name, info) in [
         (tollgate_datapath::capture::PROGRAM, watched),
@@ -28,6 +35,8 @@ fn programs_stay_within_their_budget() {
         (object::TRANSLATE, translate),
         (programs::XDP, decap_xdp),
         (programs::TC, decap_tc),
+        (checks::OUT, check_out),
+        (checks::IN, check_in),
     ] {
         let verified = info
             .verified_instruction_count()

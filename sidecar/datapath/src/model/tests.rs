@@ -275,3 +275,24 @@ fn vip(text: &str) -> Vip {
     text.parse()
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
+
+#[test]
+fn shares_reduce_backends_that_are_there_and_no_others() {
+    let backends = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|address| backend(address, 1));
+    let vip: Vip = "203.0.113.1:80/tcp".parse().unwrap();
+    let service = Service::new("a".to_owned(), vip, Deliver::Ipip(backends.to_vec()));
+    let model = Model {
+        services: vec![service],
+        ..Model::default()
+    };
+    let shares = [(1, 0), (2, WHOLE), (3, 3), (9, 0)];
+    let shares = shares.map(|(last, quarters)| (IpAddr::from([10, 0, 0, last]), quarters));
+    let reduced = model.with_shares(&HashMap::from([(vip, shares.into())]));
+    let each = [1, 2, 3].map(|last| reduced.services[0].quarters([10, 0, 0, last].into()));
+    assert_eq!(
+        (each, reduced.services[0].reduced.len()),
+        ([0, WHOLE, 3], 2)
+    );
+    // They are what the shares say and nothing that was before.
+    assert_eq!(reduced.with_shares(&Shares::new()), model);
+}

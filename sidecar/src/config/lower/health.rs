@@ -316,3 +316,6 @@ fn tls_of(cx: &mut Context<'_>, raw: Option<&At<RawHealthTls>>) -> Option<Tls> {
     });
     Some(Tls { name, trust })
 }
+
+#[cfg(test)]
+mod tests;

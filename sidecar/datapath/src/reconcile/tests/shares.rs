@@ -15,7 +15,7 @@ fn with(shares: &[(u8, u8)]) -> Service {
     service
 }
 
-fn life(node: &Node, id: u16) -> u16 {
+fn life(node: &Node, id: u16) -> u32 {
     node.tables.lives[usize::from(id)].load()
 }
 
