@@ -169,7 +169,7 @@ pub fn is_event(rules: &Rules, answer: Answer, proto: u8, random: u32) -> bool {
     }
     // Datagrams tell no beginning: one of so many is told.
     let begins = answer.entry() != 0 && (answer.opens() || proto == crate::service::UDP);
-    begins && rules.sample != 0 && random % rules.sample == 0
+    begins && rules.sample != 0 && random.is_multiple_of(rules.sample)
 }
 
 /// Indices of the map of counts, one cell a CPU.

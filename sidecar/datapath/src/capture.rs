@@ -179,13 +179,16 @@ pub struct Counted {
 /// The services' names, as the daemon or a configuration has them.
 pub type ServiceNames = HashMap<Vip, String>;
 
+/// The index of an interface by its name.
+pub type Interfaces = Box<dyn Fn(&str) -> Option<u32> + Send>;
+
 /// An open watch. Dropping it puts the program back that was there.
 pub struct Capture {
     bpffs: PathBuf,
     what: What,
     filter: Filter,
     names: ServiceNames,
-    interface: Box<dyn Fn(&str) -> Option<u32> + Send>,
+    interface: Interfaces,
     watcher: Watcher,
     /// What was counted by watchers before this one.
     before: Counted,
@@ -220,7 +223,7 @@ impl Capture {
         what: What,
         filter: &Filter,
         names: ServiceNames,
-        interface: Box<dyn Fn(&str) -> Option<u32> + Send>,
+        interface: Interfaces,
     ) -> Result<Self, CaptureError> {
         if OBJECT.0.is_empty() {
             return Err(ObjectError::Stub.into());
@@ -459,16 +462,12 @@ impl Watcher {
         self.until.set(0, (now + LEASE).as_nanos() as u64, 0)
     }
 
-    /// Takes the place of the program behind all links; of how many where it was not there.
+    /// Takes the place of the program behind all links; of how many where it was not there yet. None may be there for a moment: a
+    /// daemon that starts puts its program behind the links before it pins it.
     fn take_place(&mut self, pins: &Pins) -> Result<usize, CaptureError> {
-        let (stands_for, number) = (self.stands_for, self.number);
+        let stands_for = self.stands_for;
         let code = program::<Xdp>(&mut self.ebpf, PROGRAM)?;
-        let placed = exchange(code, pins, |behind| behind == stands_for);
-        let is_there = |pin: &PathBuf| matches!(behind(pin), Ok(id) if id == number);
-        match placed? {
-            0 if !pins.xdp_links()?.iter().any(is_there) => Err(CaptureError::NoLink(pins.links())),
-            placed => Ok(placed),
-        }
+        exchange(code, pins, |behind| behind == stands_for)
     }
 
     /// Puts back the program that is pinned.
@@ -508,12 +507,6 @@ fn exchange(
         count += 1;
     }
     Ok(count)
-}
-
-/// The number of the program behind a pinned link.
-fn behind(pin: &PathBuf) -> Result<u32, LinkError> {
-    let link: FdLink = PinnedLink::from_pin(pin)?.into();
-    Ok(link.info()?.program_id())
 }
 
 /// Takes the lock of whoever watches. The daemon looks now and then whether it is held, and so may be in the way for a moment.

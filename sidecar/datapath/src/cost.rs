@@ -74,25 +74,32 @@ pub async fn measure(bpffs: &Path, time: Duration) -> Result<Vec<Cost>, CostErro
         }
     })?;
     let began = Instant::now();
-    let before: Vec<(u64, u64)> = programs.iter().map(read).collect::<Result<_, _>>()?;
+    let before: Vec<Run> = programs.iter().map(read).collect::<Result<_, _>>()?;
     tokio::time::sleep(time).await;
-    let after: Vec<(u64, u64)> = programs.iter().map(read).collect::<Result<_, _>>()?;
+    let after: Vec<Run> = programs.iter().map(read).collect::<Result<_, _>>()?;
     let seconds = began.elapsed().as_secs_f64();
     drop(measuring);
-    let pairs = before.into_iter().zip(after);
-    let cost = |(program, (before, after)): (&ProgramInfo, ((u64, u64), (u64, u64)))| {
-        let runs = after.0.saturating_sub(before.0);
-        let nanoseconds = after.1.saturating_sub(before.1);
-        Cost {
-            program: program.name_as_str().unwrap_or_default().to_owned(),
-            id: program.id(),
-            runs,
-            nanoseconds,
-            runs_per_second: runs as f64 / seconds,
-            nanoseconds_per_run: (runs > 0).then(|| nanoseconds as f64 / runs as f64),
-        }
-    };
-    Ok(programs.iter().zip(pairs).map(cost).collect())
+    let all = programs.iter().zip(before).zip(after);
+    Ok(all
+        .map(|((program, before), after)| {
+            let runs = after.count.saturating_sub(before.count);
+            let nanoseconds = after.nanoseconds.saturating_sub(before.nanoseconds);
+            Cost {
+                program: program.name_as_str().unwrap_or_default().to_owned(),
+                id: program.id(),
+                runs,
+                nanoseconds,
+                runs_per_second: runs as f64 / seconds,
+                nanoseconds_per_run: (runs > 0).then(|| nanoseconds as f64 / runs as f64),
+            }
+        })
+        .collect())
+}
+
+/// What the kernel has measured of a program since it was loaded.
+struct Run {
+    count: u64,
+    nanoseconds: u64,
 }
 
 /// The pinned programs, and one that stands in for them while packets are captured.
@@ -129,8 +136,7 @@ fn programs(bpffs: &Path) -> Result<Vec<ProgramInfo>, CostError> {
     Ok(programs)
 }
 
-/// Runs and nanoseconds of a program since it was loaded.
-fn read(program: &ProgramInfo) -> Result<(u64, u64), CostError> {
+fn read(program: &ProgramInfo) -> Result<Run, CostError> {
     let fd = program.fd()?;
     let path = format!("/proc/thread-self/fdinfo/{}", fd.as_fd().as_raw_fd());
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -142,5 +148,8 @@ fn read(program: &ProgramInfo) -> Result<(u64, u64), CostError> {
             .and_then(|(_, value)| value.trim().parse().ok())
             .unwrap_or(0)
     };
-    Ok((number("run_cnt"), number("run_time_ns")))
+    Ok(Run {
+        count: number("run_cnt"),
+        nanoseconds: number("run_time_ns"),
+    })
 }

@@ -245,6 +245,9 @@ mod tests {
         };
         Status {
             adopted: true,
+            watched: false,
+            kernel: String::new(),
+            features: Vec::new(),
             interfaces: vec![interface("eth0", true), interface("eth1", false)],
             services: vec![ServiceStatus {
                 name: "database".to_owned(),
