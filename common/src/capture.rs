@@ -1,7 +1,5 @@
 //! Watching packets: what the program that stands in for the XDP program meanwhile is told to look for, and what it tells.
 
-use crate::{answer::Answer, verdict::Disposition};
-
 /// Bytes of a packet from its first one on that are told at most.
 pub const SNAPLEN: usize = 16_384;
 
@@ -158,19 +156,6 @@ const _: () = {
     assert!(size_of::<Record>() == 32 + WORDS * 8);
     assert!(TESTS.is_power_of_two() && WORDS.is_power_of_two());
 };
-
-/// Which of the packets that pass are events: those that begin a flow, of which one in [`Rules::sample`] is told, and those that
-/// are dropped.
-#[inline(always)]
-#[must_use]
-pub fn is_event(rules: &Rules, answer: Answer, proto: u8, random: u32) -> bool {
-    if answer.action() == Disposition::Drop as u32 {
-        return rules.drops != 0;
-    }
-    // Datagrams tell no beginning: one of so many is told.
-    let begins = answer.entry() != 0 && (answer.opens() || proto == crate::service::UDP);
-    begins && rules.sample != 0 && random.is_multiple_of(rules.sample)
-}
 
 /// Indices of the map of counts, one cell a CPU.
 pub mod count {

@@ -3,9 +3,11 @@
 //! Read from a copy of its first bytes, once when it comes in. What does not stand there is 0.
 
 use tollgate_common::{
+    answer::Answer,
     backend::{ETHERNET, IPV4, IPV6},
-    capture::{WORDS, flow, word},
+    capture::{Rules, WORDS, flow, word},
     service::{ICMP, ICMPV6, TCP, UDP},
+    verdict::Disposition,
 };
 
 /// The first bytes of a packet.
@@ -43,6 +45,19 @@ struct Ip {
     proto: u8,
     /// Where what it carries begins; 0: that is not to be read (a later fragment).
     transport: usize,
+}
+
+/// Which of the packets that pass are events: those that begin a flow, of which one in [`Rules::sample`] is told, and those that
+/// are dropped.
+#[inline(always)]
+#[must_use]
+pub fn is_event(rules: &Rules, answer: Answer, proto: u8, random: u32) -> bool {
+    if answer.action() == Disposition::Drop as u32 {
+        return rules.drops != 0;
+    }
+    // Datagrams tell no beginning: one of so many is told.
+    let begins = answer.entry() != 0 && (answer.opens() || proto == UDP);
+    begins && rules.sample != 0 && random.is_multiple_of(rules.sample)
 }
 
 /// Fills in what is known of a packet when it comes in.

@@ -130,7 +130,7 @@ impl Bench {
     }
 
     /// Sends a frame through another program that counts in the same maps.
-    pub fn run_by(&mut self, program: &mut Xdp, frame: &[u8], metadata: usize) -> Ran {
+    pub fn run_by(&mut self, program: &Xdp, frame: &[u8], metadata: usize) -> Ran {
         self.counted(|_| test_run(program, frame, metadata))
     }
 
@@ -251,7 +251,7 @@ impl Bench {
 }
 
 /// A test run: the answer, and the frame afterwards.
-fn test_run(program: &mut Xdp, frame: &[u8], metadata: usize) -> (u32, Vec<u8>) {
+fn test_run(program: &Xdp, frame: &[u8], metadata: usize) -> (u32, Vec<u8>) {
     let mut data = vec![0; metadata];
     data.extend_from_slice(frame);
     // struct xdp_md: where the data begins behind the metadata, and where it ends.

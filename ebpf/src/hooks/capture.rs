@@ -19,13 +19,13 @@ use aya_ebpf::{
 };
 use tollgate_common::{
     answer::Answer,
-    capture::{Record, Rules, SNAPLEN, WORDS, accepts, count, flow, is_event, mode, side, word},
+    capture::{Record, Rules, SNAPLEN, WORDS, accepts, count, flow, mode, side, word},
     pod::Word64,
     service::{About, Key},
     tables::{Owner, Tables},
 };
 use tollgate_ebpf::{
-    capture::{FAR, HEAD, Head, words},
+    capture::{FAR, HEAD, Head, is_event, words},
     maps,
     packet::Frame,
     pipeline::{self, Outcome},

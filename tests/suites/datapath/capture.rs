@@ -42,8 +42,7 @@ impl Watched {
 
     fn again(&mut self, room: &Room, filter: &str, what: What) {
         // One at a time: the one before ends first.
-        let none = std::mem::replace(&mut self.capture, None);
-        drop(none);
+        drop(self.capture.take());
         self.capture = Some(watch(room, &self.model, filter, what));
     }
 

@@ -468,7 +468,7 @@ fn what_cannot_be_is_refused_with_its_reason() {
     // What is gone ends the watch.
     let watch = Watch::start(&site, &["capture", "-o", "/dev/null"]);
     let stopped = thread::spawn(move || watch.end());
-    gate::printed(&site.node.ns, gate::binary().to_str().unwrap(), &["down"]);
+    let _said = gate::printed(&site.node.ns, gate::binary().to_str().unwrap(), &["down"]);
     let (ended, _, said) = stopped.join().unwrap();
     assert!(!ended && said.contains("no datapath is there"), "{said}");
     drop(gate);

@@ -133,7 +133,7 @@ fn what_is_wrong_with_the_host_is_found() {
     );
     drop(gate);
 
-    gate::printed(&site.node.ns, "ip", &["link", "set", "dev", UPLINK, "down"]);
+    let _said = gate::printed(&site.node.ns, "ip", &["link", "set", "dev", UPLINK, "down"]);
     find(&check(&site).1, "interface_down", "warning");
 }
 
