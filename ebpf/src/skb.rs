@@ -10,19 +10,20 @@ use aya_ebpf::{
     },
     helpers::{
         bpf_fib_lookup, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-        bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_skb_change_head, bpf_skb_load_bytes_relative, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
 use tollgate_common::{
-    backend::{Backend, Out},
+    backend::{Backend, ETHERNET, Out},
     tables::Tables,
     verdict::Verdict,
 };
 
 use crate::{
     nat::{Covers, Patch, Room, rewrite},
-    packet::{Packet, near},
+    packet::{Packet, near, u16_at},
 };
 
 /// What the program of an interface says that leaves a packet to the others (`TC_ACT_UNSPEC`).
@@ -48,6 +49,9 @@ impl<'a> Frame<'a> {
             ctx: ctx.skb.skb,
             run: PhantomData,
         };
+        if !frame.begins_with_ethernet() {
+            return None;
+        }
         let (len, linear) = (frame.len() as usize, frame.data_end() - frame.data());
         if linear < HEADERS && linear < len {
             let wanted = if len < HEADERS { len } else { HEADERS };
@@ -58,6 +62,46 @@ impl<'a> Frame<'a> {
         }
         room.is_merged = u32::from(frame.field(|ctx| &raw const ctx.gso_size) != 0);
         Some(frame)
+    }
+
+    /// Makes the packet begin with its Ethernet header. Behind generic XDP, which copies most packets, it begins with the IP header:
+    /// the copy does not know how long the other one is (`skb_pp_cow_data` in net/core/skbuff.c, Linux 6.18). False: it is no IP,
+    /// or cannot be.
+    #[inline(always)]
+    fn begins_with_ethernet(&self) -> bool {
+        const LEN: u32 = ETHERNET as u32;
+        const TYPE: usize = 12;
+        const V4: u16 = 0x0800_u16.to_be();
+        const V6: u16 = 0x86dd_u16.to_be();
+        const FROM_MAC: u32 = 0;
+
+        let protocol = self.field(|ctx| &raw const ctx.protocol) as u16;
+        if protocol != V4 && protocol != V6 {
+            return false;
+        }
+        let is_there = |head: &[u8; ETHERNET]| u16_at::<TYPE, _>(head) == protocol;
+        if self.head::<ETHERNET>().is_some_and(is_there) {
+            return true;
+        }
+        let mut words = [0_u32; 4];
+        // SAFETY: the context is the one that the kernel gave; so many bytes of the stack are written.
+        let read = unsafe {
+            bpf_skb_load_bytes_relative(
+                self.ctx.cast(),
+                0,
+                words.as_mut_ptr().cast(),
+                LEN,
+                FROM_MAC,
+            )
+        };
+        if read != 0 || words[3] as u16 != protocol {
+            return false;
+        }
+        // SAFETY: as above; so many bytes of the stack are read. What was read of the packet before is read anew.
+        unsafe {
+            bpf_skb_change_head(self.ctx, LEN, 0) == 0
+                && bpf_skb_store_bytes(self.ctx, 0, words.as_ptr().cast(), LEN, 0) == 0
+        }
     }
 
     /// As how many packets it came in: the stack may have merged them.

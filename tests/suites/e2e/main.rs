@@ -20,6 +20,7 @@ mod health_vip;
 mod explain;
 mod host;
 mod life;
+mod nat;
 mod site;
 mod steering;
 mod token;
