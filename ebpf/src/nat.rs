@@ -21,8 +21,10 @@ use crate::{
 };
 
 mod rewrite;
+mod room;
 
 pub use rewrite::{Covers, Patch, rewrite};
+pub use room::Room;
 
 /// In place of a verdict: the packet is none of ours.
 pub const PASS: u32 = u32::MAX;
@@ -50,30 +52,6 @@ pub enum Added {
     Taken,
     /// There is no room.
     Full,
-}
-
-/// What is known of the packet that is looked at: in memory of the CPU's own, for the stack is small.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Room {
-    /// What was seen.
-    pub seen: Seen,
-    /// What it bears.
-    pub key: Tuple,
-    /// What becomes of it.
-    pub way: Translation,
-    /// What answers to it bear.
-    pub other: Tuple,
-    /// What becomes of those.
-    pub back: Translation,
-    /// The service's number; 0: none.
-    pub service: u32,
-    /// Whether it opens a connection; as a number.
-    pub opens: u32,
-    /// Whether the stack has merged several packets to this one; as a number.
-    pub is_merged: u32,
-    /// Always 0.
-    pub reserved: u32,
 }
 
 /// Decides about a packet; the number of its [`Verdict`], or [`PASS`]. What it becomes stands in `room` then.

@@ -8,7 +8,7 @@ use tollgate_common::{
     service::UDP,
 };
 
-use super::Room;
+use super::room::Room;
 use crate::packet::{Packet, u16_at, u32_at, u64_at};
 
 const ICMP_HEADER: usize = 8;
@@ -177,7 +177,7 @@ fn told_by(room: &Room, source: [u64; 2]) -> (Tuple, Tuple) {
 #[inline(always)]
 fn inner_sum<P: Packet>(packet: &P, at: usize, udp: bool, change: Difference) -> (u16, u16) {
     let bytes = packet.at::<2>(at);
-    let before = bytes.map_or(0, |bytes| u16_at::<0, _>(bytes));
+    let before = bytes.map_or(0, u16_at::<0, _>);
     // It may have been cut off. Of UDP 0 is none.
     if bytes.is_none() || udp && before == 0 {
         return (0, 0);

@@ -8,12 +8,14 @@ use std::{
 
 use tollgate_common::limits::{BACKENDS_PER_SERVICE, LISTENER_NAME, SERVICES};
 
+mod backend;
 mod nat;
 mod shares;
 mod tunnel;
 mod unfit;
 mod vip;
 
+pub use backend::Backend;
 pub use nat::{Nat, NatError, Snat, Timeout, Timeouts};
 pub use shares::{Shares, WHOLE};
 pub use tunnel::{Tunnel, TunnelError};
@@ -86,17 +88,6 @@ pub enum Deliver {
     L2(Vec<Backend>),
     /// To backends, their addresses and ports in place of the service's; answers come back through here.
     Nat(Nat),
-}
-
-/// One backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    /// Where it is. With [`Deliver::Ipip`] of either family, whatever the service's is.
-    pub address: IpAddr,
-    /// Its share, relative to the others', 1 to 1000.
-    pub weight: u32,
-    /// Takes no new flows, and keeps those that it has.
-    pub drain: bool,
 }
 
 impl Deliver {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::{attach::Attached, features::Feature, translate::NatStatus};
+use crate::{attach::Attached, features::Feature};
 
 /// What the datapath is doing.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -147,4 +147,46 @@ pub struct BackendStatus {
     pub next_hop: String,
     /// Whether the tables say so too; where not, its packets are dropped as `no_next_hop`.
     pub reachable: bool,
+}
+
+/// What is translated, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct NatStatus {
+    /// Translations, two for each flow, when they were last counted.
+    pub translations: usize,
+    /// How many there can be. A flow that finds no room is dropped as `no_room`.
+    pub translations_limit: usize,
+    /// The interfaces, and how the program is attached there.
+    pub interfaces: Vec<NatInterface>,
+}
+
+/// How the program that translates is attached to an interface.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NatInterface {
+    /// Its name.
+    pub interface: String,
+    /// Whether it is, when that was last looked at.
+    pub attached: bool,
+    /// `tcx` (a link, from Linux 6.6 on) or `clsact` (a classic filter); before it ever was, empty.
+    pub how: &'static str,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The device's index.
+    #[serde(skip)]
+    pub index: u32,
+}
+
+impl NatInterface {
+    /// An interface that the program is attached to in this way.
+    #[must_use]
+    pub fn new(interface: &str, how: &'static str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            attached: true,
+            how,
+            why: String::new(),
+            index: 0,
+        }
+    }
 }

@@ -25,6 +25,7 @@ use crate::{
     object::{self, Object, errno},
     pins::{self, Pins, PinsError},
     reconcile::State,
+    stats::{NatInterface, NatStatus},
     tables,
 };
 
@@ -37,48 +38,6 @@ const SWEEP: u32 = 10;
 
 /// Seconds in which the second of a flow's translations is made.
 const HALF_MADE: u32 = 5;
-
-/// What is translated, and where.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct NatStatus {
-    /// Translations, two for each flow, when they were last counted.
-    pub translations: usize,
-    /// How many there can be. A flow that finds no room is dropped as `no_room`.
-    pub translations_limit: usize,
-    /// The interfaces, and how the program is attached there.
-    pub interfaces: Vec<NatInterface>,
-}
-
-/// How the program that translates is attached to an interface.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct NatInterface {
-    /// Its name.
-    pub interface: String,
-    /// Whether it is, when that was last looked at.
-    pub attached: bool,
-    /// `tcx` (a link, from Linux 6.6 on) or `clsact` (a classic filter); before it ever was, empty.
-    pub how: &'static str,
-    /// Why it is not.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub why: String,
-    /// The device's index.
-    #[serde(skip)]
-    index: u32,
-}
-
-impl NatInterface {
-    /// An interface that the program is attached to in this way.
-    #[must_use]
-    pub fn new(interface: &str, how: &'static str) -> Self {
-        Self {
-            interface: interface.to_owned(),
-            attached: true,
-            how,
-            why: String::new(),
-            index: 0,
-        }
-    }
-}
 
 /// Why the program was not attached.
 #[derive(Debug, thiserror::Error)]
@@ -366,14 +325,10 @@ fn tcx(program: &mut SchedClassifier, pin: &Path, interface: &str) -> Result<(),
         .attach_with_options(interface, TcAttachType::Ingress, order)
         .map_err(failed())?;
     let link = program.take_link(id).map_err(failed())?;
-    let link = match FdLink::try_from(link) {
-        Ok(link) => link,
+    let Ok(link) = FdLink::try_from(link) else {
         // Attached by netlink: a kernel without tcx.
-        Err(_) => {
-            let source = std::io::Error::from_raw_os_error(Errno::EINVAL as i32);
-            let error = ProgramError::IOError(source);
-            return Err(failed()(error));
-        }
+        let source = std::io::Error::from_raw_os_error(Errno::EINVAL as i32);
+        return Err(failed()(ProgramError::IOError(source)));
     };
     link.pin(pin)
         .map(drop)

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use tollgate_datapath::translate::NatStatus;
+use tollgate_datapath::stats::NatStatus;
 use tollgate_datapath::{Status, WarningKind};
 
 /// Reads the last status that was asked for.
@@ -216,8 +216,9 @@ mod tests {
 
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
-    use tollgate_datapath::stats::{BackendStatus, FlowsStatus, ServiceStatus, SlotsStatus};
-    use tollgate_datapath::translate::NatInterface;
+    use tollgate_datapath::stats::{
+        BackendStatus, FlowsStatus, NatInterface, ServiceStatus, SlotsStatus,
+    };
     use tollgate_datapath::{Attached, Warning, XdpMode};
 
     use super::*;

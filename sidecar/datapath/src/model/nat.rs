@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tollgate_common::nat::Stage;
 
-use super::{Backend, Unfit, Vip};
+use super::{backend::Backend, unfit::Unfit, vip::Vip};
 use crate::prefix::Prefix;
 
 /// How a service's packets are translated.
