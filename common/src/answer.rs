@@ -5,8 +5,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What became of a packet: the [`Disposition`](crate::verdict::Disposition) in bits 0-3, the [`Verdict`] in 32-35, whether the
-/// packet opens a connection in 36, the service in 37-47, the entry in 48-63.
+/// What became of a packet: the [`Disposition`](crate::verdict::Disposition) in bits 0-3, whether the packet
+/// opens a connection in 4, the [`Verdict`] in 32-36, the service in 37-47, the entry in 48-63.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Answer(pub u64);
@@ -15,11 +15,13 @@ impl Answer {
     /// The first bit of the verdict's number.
     pub const VERDICT: u32 = 32;
     /// The bit that says that it opens a connection.
-    pub const OPENS: u32 = 36;
+    pub const OPENS: u32 = 4;
     /// The first bit of the service's number.
     pub const SERVICE: u32 = 37;
     /// The first bit of the entry's number.
     pub const ENTRY: u32 = 48;
+    /// The verdict's bits, from [`VERDICT`](Self::VERDICT) on.
+    pub const VERDICT_MASK: u64 = (1 << (Self::SERVICE - Self::VERDICT)) - 1;
     const SERVICE_MASK: u64 = (1 << (Self::ENTRY - Self::SERVICE)) - 1;
 
     /// An answer of these numbers: the verdict's, the disposition's, the service's and the entry's.
@@ -47,7 +49,7 @@ impl Answer {
     #[must_use]
     pub fn verdict(self) -> Option<Verdict> {
         Verdict::ALL
-            .get((self.0 >> Self::VERDICT) as usize & 0xf)
+            .get((self.0 >> Self::VERDICT & Self::VERDICT_MASK) as usize)
             .copied()
     }
 
@@ -76,5 +78,5 @@ impl Answer {
 const _: () = {
     assert!(SERVICES < 1 << (Answer::ENTRY - Answer::SERVICE));
     assert!(BACKENDS <= 1 << (64 - Answer::ENTRY));
-    assert!(Verdict::ALL.len() <= 1 << (Answer::OPENS - Answer::VERDICT));
+    assert!(Verdict::ALL.len() as u64 <= Answer::VERDICT_MASK + 1);
 };

@@ -10,7 +10,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (bin, feature, object) in [
         ("tollgate-ebpf", of("bpf", "bpf,next"), "tollgate.bpf.o"),
         ("tollgate-decap", of("decap", "decap,next"), "decap.bpf.o"),
-        ("tollgate-capture", of("capture", "capture,next"), "capture.bpf.o"),
+        (
+            "tollgate-capture",
+            of("capture", "capture,next"),
+            "capture.bpf.o",
+        ),
         ("tollgate-check", of("check", "check,next"), "check.bpf.o"),
     ] {
         let program = Program {

@@ -14,6 +14,7 @@ use crate::shell::{Failure, Outcome};
 mod bpf_linker;
 pub(crate) mod bpffs;
 mod debian;
+pub(crate) mod guest;
 pub(crate) mod npm;
 pub(crate) mod pip;
 mod toolchain;
@@ -47,6 +48,8 @@ enum Group {
     Browser,
     /// The peers that benchmarks compare with
     Peers,
+    /// Virtual machines with other kernels
+    Vm,
 }
 
 /// One thing a verb cannot do without.
@@ -66,6 +69,8 @@ pub(crate) enum Need {
     PythonPackages,
     /// The BPF file system for pins, where we may mount it.
     BpfFs,
+    /// Kernels of Debian's for virtual machines.
+    GuestKernels,
 }
 
 /// Compile the workspace, the kernel side included.
@@ -102,6 +107,12 @@ pub(crate) const BENCH: &[Need] = &[
 ];
 /// Measure what a packet costs.
 pub(crate) const BENCH_L4: &[Need] = &[Need::Packages(debian::LINKS)];
+/// Boot other kernels.
+pub(crate) const VM: &[Need] = &[
+    Need::Packages(debian::E2E),
+    Need::Packages(debian::VM),
+    Need::GuestKernels,
+];
 /// Ask the tests what they would not notice.
 pub(crate) const MUTANTS: &[Need] = &[
     Need::Packages(debian::COMPILER),
@@ -136,6 +147,7 @@ impl Group {
             Self::Bench => [BENCH, BENCH_L4].concat(),
             Self::Browser => vec![Need::Packages(debian::BROWSER)],
             Self::Peers => vec![Need::Packages(debian::PEERS)],
+            Self::Vm => VM.to_vec(),
         }
     }
 }
@@ -159,6 +171,7 @@ impl Missing {
                 Need::NpmPackages if npm::is_ready()? => {}
                 Need::PythonPackages if pip::is_ready()? => {}
                 Need::BpfFs if bpffs::is_ready()? => {}
+                Need::GuestKernels if guest::is_ready() => {}
                 _ => missing.others.push(*need),
             }
         }
@@ -186,6 +199,7 @@ impl Missing {
                 Need::NpmPackages => npm::describe()?,
                 Need::PythonPackages => pip::describe()?,
                 Need::BpfFs => bpffs::describe(),
+                Need::GuestKernels => guest::describe()?,
             };
             let _ = writeln!(list, "  {what}");
         }
@@ -216,6 +230,7 @@ fn install(needs: &[Need], yes: bool) -> Outcome<usize> {
             Need::NpmPackages => npm::install(),
             Need::PythonPackages => pip::install(),
             Need::BpfFs => bpffs::mount(),
+            Need::GuestKernels => guest::install(),
         };
         lacking.extend(outcome.err());
     }

@@ -102,6 +102,24 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     String::from_utf8(output.stdout).map_err(|_| Failure::new(format!("`{line}` printed no UTF-8")))
 }
 
+/// Standard error of a command that must succeed, where cargo says what it did.
+pub(crate) fn errors(command: &mut Command) -> Outcome<String> {
+    let line = line(command);
+    let output = command
+        .output()
+        .map_err(|error| Failure::new(format!("`{line}` did not start: {error}")))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(Failure::new(format!(
+            "`{line}` ended with {}\n{}",
+            output.status,
+            said.trim_end()
+        )))
+    }
+}
+
 /// The file of this name on PATH, our own tools included.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -1,7 +1,9 @@
-//! What a packet costs in the datapath, in nanoseconds and in packets a second, beside programs that do less.
+//! What a packet costs in the datapath, in nanoseconds and in packets a second, beside programs that do less; and what a change
+//! of backends takes.
 //! docs/bench.md says how it is measured and how the figures are read.
 
 pub mod cases;
+pub mod change;
 pub mod driver;
 mod failure;
 pub mod frames;

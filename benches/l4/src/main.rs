@@ -11,6 +11,7 @@ use tollgate::demo::lab::missing_rights;
 use tollgate_bench_l4::{
     Failure,
     cases::{self, Case},
+    change::{self, Change},
     driver::Drivers,
     measure, plot,
     report::{self, Row},
@@ -79,11 +80,20 @@ fn run(args: &Args) -> Result<Vec<String>, Failure> {
         stream::measure(&site, &mut drivers, &mut bench, effort)?
     };
     print!("\n{}", report::rates(&rates));
+    let changes = if args.only.is_some() {
+        Vec::new()
+    } else {
+        change::measure((site.lb0, site.out0), if args.quick { 21 } else { 101 })?
+    };
+    print!("\n{}", report::changes(&changes));
 
     fs::create_dir_all(&args.out)
         .map_err(|error| Failure::new(format!("make {}", args.out.display()), error))?;
     for (name, text) in [
-        ("l4.json", format!("{:#}\n", report::json(&rows, &rates))),
+        (
+            "l4.json",
+            format!("{:#}\n", report::json(&rows, &rates, &changes)),
+        ),
         ("l4.svg", plot::svg(&rows, &rates)),
     ] {
         let path = args.out.join(name);
@@ -96,6 +106,7 @@ fn run(args: &Args) -> Result<Vec<String>, Failure> {
     }
     let mut missed: Vec<String> = rows.iter().flat_map(Row::missed).collect();
     missed.extend(rates.iter().filter_map(report::missed));
+    missed.extend(changes.iter().filter_map(Change::missed));
     Ok(missed)
 }
 

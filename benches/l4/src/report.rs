@@ -1,10 +1,12 @@
 //! What was measured, for people and for programs.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cases::{Bar, Case};
+use crate::change::{self, Change};
 use crate::measure::{Measured, Net};
 use crate::stream::{self, Rate, Way};
 
@@ -119,6 +121,30 @@ pub fn rates(rates: &[Rate]) -> String {
     text
 }
 
+/// The table of changes.
+#[must_use]
+pub fn changes(changes: &[Change]) -> String {
+    let mut text = format!(
+        "{:<34} {:>18} {:>18}\n",
+        "65 537 slots, min / median", "planned", "written"
+    );
+    let pair = |(min, median): (Duration, Duration)| {
+        format!("{} / {} us", min.as_micros(), median.as_micros())
+    };
+    for one in changes {
+        let judged = one.missed().map_or("ok", |_| "OVER");
+        let _infallible = writeln!(
+            text,
+            "{:<34} {:>18} {:>18} bar {:?}: {judged}",
+            one.name,
+            pair(one.planned),
+            pair(one.written),
+            change::BAR,
+        );
+    }
+    text
+}
+
 /// Whether a rate is below its bar, in words.
 #[must_use]
 pub fn missed(rate: &Rate) -> Option<String> {
@@ -128,7 +154,7 @@ pub fn missed(rate: &Rate) -> Option<String> {
 
 /// All of it as JSON.
 #[must_use]
-pub fn json(rows: &[Row], rates: &[Rate]) -> Value {
+pub fn json(rows: &[Row], rates: &[Rate], changes: &[Change]) -> Value {
     let net = |net: Net| json!({ "min": round(net.min), "median": round(net.median) });
     let cases = rows.iter().map(|row| {
         json!({
@@ -149,9 +175,20 @@ pub fn json(rows: &[Row], rates: &[Rate]) -> Value {
             "note": rate.note,
         })
     });
+    let micros = |time: Duration| round(time.as_secs_f64() * 1e6);
+    let pair = |(min, median)| json!({ "min": micros(min), "median": micros(median) });
+    let changes = changes.iter().map(|one| {
+        json!({
+            "change": one.name,
+            "planned": pair(one.planned),
+            "written": pair(one.written),
+            "missed": one.missed(),
+        })
+    });
     json!({
         "ns_per_packet": cases.collect::<Vec<_>>(),
         "mpps": streams.collect::<Vec<_>>(),
+        "us_per_change": changes.collect::<Vec<_>>(),
     })
 }
 

@@ -92,7 +92,9 @@ pub fn load(here: u32, elsewhere: u32) -> Bench {
     bench
 }
 
-fn model(here: u32, elsewhere: u32) -> (Model, Hops) {
+/// All services, and the next hops of their backends.
+#[must_use]
+pub fn model(here: u32, elsewhere: u32) -> (Model, Hops) {
     let mut services = Vec::new();
     let mut hops = Hops::new();
     for is_v4 in [true, false] {

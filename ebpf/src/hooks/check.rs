@@ -90,7 +90,7 @@ fn send(ctx: &TcContext, way: &Way) -> Option<()> {
             LONGEST,
             BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
         ),
-        Kind::Ipip6 | Kind::Gue6 => return None,
+        Kind::Ipip6 | Kind::Gue6 | Kind::Nat => return None,
     };
     let len = u16::from_be(ctx.load::<u16>(LENGTH).ok()?);
     let skb = ctx.skb.skb;

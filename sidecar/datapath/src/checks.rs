@@ -64,7 +64,7 @@ impl Checked {
             return None;
         };
         let kind = match deliver {
-            Deliver::Listener(_) => return None,
+            Deliver::Listener(_) | Deliver::Nat(_) => return None,
             Deliver::L2(_) => Kind::L2,
             Deliver::Ipip(_) => Kind::Ipip4,
             Deliver::Gue(_) => Kind::Gue4,

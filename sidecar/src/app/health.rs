@@ -5,7 +5,7 @@ use std::future::pending;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tollgate_datapath::model::{Backend, Model, Service, Shares as BackendShares, Vip};
+use tollgate_datapath::model::{Backend, Deliver, Model, Service, Shares as BackendShares, Vip};
 
 use crate::config::model::{Config, DatapathConfig};
 use crate::health::group::{Address, Group, Kind, Member, Name, Target};
@@ -94,6 +94,10 @@ pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&
 }
 
 fn of_service(service: &Service, settings: &Settings, known: &BackendShares) -> Group {
+    let port = |backend: &Backend| match &service.deliver {
+        Deliver::Nat(nat) => nat.ports.get(&backend.address).copied(),
+        _ => None,
+    };
     let member = |backend: &Backend| Member {
         address: Address {
             ip: backend.address,
@@ -102,7 +106,7 @@ fn of_service(service: &Service, settings: &Settings, known: &BackendShares) -> 
         counts: !backend.drain,
         target: Target {
             ip: backend.address,
-            port: service.vip.port,
+            port: port(backend).unwrap_or(service.vip.port),
             mark: None,
         },
         adopted: known

@@ -1,4 +1,4 @@
-//! `cargo xtask bench l4`: nanoseconds and packets a second of the datapath. The measuring is benches/l4's.
+//! `cargo xtask bench l4`: nanoseconds and packets a second of the datapath, and what a change takes. The measuring is benches/l4's.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, out: &Path) -> Outcome {
     require_kernel("bench l4")?;
     setup::ensure(&[BUILD, BENCH_L4])?;
-    // What is measured runs in the kernel and is always optimized; whoever starts it need not be.
+    // What runs in the kernel is always optimized, and so is what writes its tables (Cargo.toml).
     let mut command = cargo(["run", "--quiet", "--package", "tollgate-bench-l4", "--"])?;
     command.arg("--out").arg(out);
     for (flag, is_set) in [("--quick", args.quick), ("--check", args.check)] {

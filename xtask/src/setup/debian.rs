@@ -45,6 +45,16 @@ pub(crate) const BENCH: &[Package] = &[package("valgrind", Program("valgrind"))]
 /// What lays networks of namespaces.
 pub(crate) const LINKS: &[Package] = &[package("iproute2", Program("ip"))];
 
+/// What boots a kernel in a virtual machine, and what makes its file system.
+pub(crate) const VM: &[Package] = &[
+    package("qemu-system-x86", Program("qemu-system-x86_64")),
+    package("busybox-static", File("/usr/share/doc/busybox-static")),
+    package("cpio", Program("cpio")),
+    package("kmod", Program("depmod")),
+    package("xz-utils", Program("xz")),
+    package("binutils", Program("objcopy")),
+];
+
 /// libFuzzer is C++.
 pub(crate) const FUZZ: &[Package] = &[package("g++", Program("c++"))];
 

@@ -285,7 +285,7 @@ fn about(term: &str, side: Option<&str>, value: &str) -> Option<Node> {
             let verdict = Verdict::ALL.into_iter().find(|one| one.label() == value)?;
             Node::Word(Masked {
                 word: word::ANSWER,
-                mask: 0xf << Answer::VERDICT,
+                mask: Answer::VERDICT_MASK << Answer::VERDICT,
                 value: (verdict as u64) << Answer::VERDICT,
             })
         }

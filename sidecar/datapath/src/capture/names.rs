@@ -39,7 +39,7 @@ pub(super) fn services(tables: &Mapping) -> impl Iterator<Item = (u16, Vip)> + '
     tables.cells.iter().filter_map(|cell| {
         let tag = cell.tag.load();
         match Action::from_number((tag >> 32) as u32)? {
-            Action::Steer | Action::Forward => {}
+            Action::Steer | Action::Forward | Action::Translate => {}
             Action::Fragments => return None,
         }
         let key = Key {

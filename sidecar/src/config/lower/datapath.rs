@@ -106,8 +106,10 @@ fn checks(cx: &mut Context<'_>, raw: &RawService, service: &Service) -> Option<S
     }
     let members = Members {
         ports: service.vip.port != 0,
-        // Of one family, and to one address: the check's own connection is turned towards it.
-        vip: service.vip.is_one()
+        // Of one family, and to one address: the check's own connection is turned towards it. Translated packets arrive at
+        // the backend's own address, as checks do by themselves.
+        vip: !matches!(service.deliver, Deliver::Nat(_))
+            && service.vip.is_one()
             && service.vip.ip.is_ipv4()
             && (service.deliver.backends().iter()).all(|one| one.address.is_ipv4()),
     };
