@@ -63,14 +63,30 @@ macro_rules! load {
 #[inline(always)]
 #[must_use]
 pub fn near(at: usize) -> usize {
+    opaque(at) & FAR
+}
+
+/// The length of a packet, as its header says it, with all headers before: of 17 bits. What LLVM knows of it the verifiers of
+/// older kernels do not, since for them a number whose bytes were swapped may be any (seen on 6.12).
+#[inline(always)]
+#[must_use]
+pub fn length(len: u32) -> usize {
+    opaque(len as usize) & 0x1_ffff
+}
+
+/// The same number, of which LLVM knows nothing on the BPF target.
+#[inline(always)]
+fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
-    let at = {
-        let mut at = at;
+    let number = {
+        let mut number = number;
         // SAFETY: a register is copied to itself.
-        unsafe { core::arch::asm!("{0} = {0}", inout(reg) at, options(pure, nomem, nostack)) };
-        at
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack));
+        };
+        number
     };
-    at & FAR
+    number
 }
 
 /// The sum of the 16-bit words of the packet's bytes from `FROM` on, as [`checksum::sum`] has it.

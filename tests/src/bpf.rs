@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aya::{
     TestRun as _,
-    programs::{TestRunOptions, Xdp, XdpMode, links::FdLink},
+    programs::{ProgramError, TestRunOptions, Xdp, XdpMode, links::FdLink},
 };
 use tollgate::demo::lab::{UPLINK, missing_rights};
 use tollgate_common::{
@@ -119,6 +119,13 @@ impl Bench {
         state
             .apply(tables, model, hops, &mut Pins(pinned))
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Whether this kernel lets so many bytes before a frame be somebody else's: older ones 32 at most. The packet that finds
+    /// out is counted.
+    pub fn takes_metadata(&mut self, metadata: usize) -> bool {
+        let program = self.object.xdp().expect("the XDP program");
+        try_test_run(program, &[0; 64], metadata).is_ok()
     }
 
     /// Sends a frame through the XDP program, `metadata` bytes before it taken by somebody else.
@@ -252,6 +259,20 @@ impl Bench {
 
 /// A test run: the answer, and the frame afterwards.
 fn test_run(program: &Xdp, frame: &[u8], metadata: usize) -> (u32, Vec<u8>) {
+    try_test_run(program, frame, metadata).unwrap_or_else(|error| {
+        panic!(
+            "a test run of {} bytes, {metadata} before them: {}",
+            frame.len(),
+            chain(&error)
+        )
+    })
+}
+
+fn try_test_run(
+    program: &Xdp,
+    frame: &[u8],
+    metadata: usize,
+) -> Result<(u32, Vec<u8>), ProgramError> {
     let mut data = vec![0; metadata];
     data.extend_from_slice(frame);
     // struct xdp_md: where the data begins behind the metadata, and where it ends.
@@ -266,16 +287,10 @@ fn test_run(program: &Xdp, frame: &[u8], metadata: usize) -> (u32, Vec<u8>) {
         ctx_in: (metadata > 0).then_some(&context),
         ..TestRunOptions::default()
     };
-    let result = program.test_run(options).unwrap_or_else(|error| {
-        panic!(
-            "a test run of {} bytes, {metadata} before them: {}",
-            frame.len(),
-            chain(&error)
-        )
-    });
+    let result = program.test_run(options)?;
     out.truncate(result.data_size_out as usize);
     // What the kernel gives back begins with the metadata.
-    (result.return_value, out.split_off(metadata))
+    Ok((result.return_value, out.split_off(metadata)))
 }
 
 impl Default for Bench {

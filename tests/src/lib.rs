@@ -14,5 +14,7 @@ pub mod gate;
 pub mod origin;
 pub mod packet;
 pub mod patient;
+pub mod place;
 pub mod port;
 pub mod supervised;
+pub mod tunnel;

@@ -26,7 +26,7 @@ use tollgate_common::{
 };
 use tollgate_ebpf::{
     decap::{self, Decision, Frame, HEADERS, Rules, ecn},
-    packet::{near, u16_at, u32_at, u64_at},
+    packet::{length, near, u16_at, u32_at, u64_at},
 };
 
 /// The addresses inside that packets are taken out for.
@@ -153,7 +153,7 @@ impl Frame for Xdp<'_> {
 
     #[inline(always)]
     fn holds(&self, len: u32) -> bool {
-        if self.0.data() + len as usize <= self.0.data_end() {
+        if self.0.data() + length(len) <= self.0.data_end() {
             return true;
         }
         // SAFETY: the context is the one that the kernel gave.

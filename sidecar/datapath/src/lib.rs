@@ -5,7 +5,7 @@
 #![deny(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     os::fd::BorrowedFd,
     time::{Duration, UNIX_EPOCH},
 };
@@ -22,6 +22,7 @@ mod effects;
 mod error;
 pub mod explain;
 pub mod features;
+mod figures;
 pub mod flow;
 pub mod footprint;
 mod found;
@@ -60,16 +61,17 @@ use nix::sys::socket::{getsockopt, sockopt};
 use effects::{Kernel, grace};
 use explain::Known;
 use features::Feature;
+use figures::Figures;
 use found::Found;
 use maps::Mapping;
-use model::{Deliver, Model, Shares};
+use model::{Model, Shares};
 use neighbours::Ways;
 use netlink::{Device, Netlink};
 use object::Object;
 use pins::{Lock, Pins};
 use reconcile::State;
 use routes::{There, Wanted};
-use stats::{BackendStatus, FlowsStatus, ListenerStatus, ServiceStatus};
+use stats::FlowsStatus;
 use tollgate_common::{limits::PINS, service::Key};
 use translate::Translator;
 
@@ -407,12 +409,14 @@ impl Datapath {
             kernel: features::kernel(),
             features: self.features.clone(),
             interfaces: self.attached.clone(),
-            services: self
-                .model
-                .services
-                .iter()
-                .map(|service| self.service(service))
-                .collect(),
+            services: Figures {
+                counters: &self.object.counters,
+                tables: &self.object.tables,
+                state: &self.state,
+                hops: &self.ways.words,
+                registered: &self.registered,
+            }
+            .services(&self.model),
             verdicts: verdicts
                 .into_iter()
                 .map(|(verdict, n)| (verdict.label(), n))
@@ -578,79 +582,5 @@ impl Datapath {
     fn attached_of(&self, devices: &[Device]) -> Vec<Device> {
         let named = |device: &&Device| self.config.interfaces.contains(&device.name);
         devices.iter().filter(named).cloned().collect()
-    }
-
-    fn drops(&self, service: Key) -> BTreeMap<&'static str, u64> {
-        let number = self.state.number(service).unwrap_or(0);
-        let drops = self.object.counters.drops(number).unwrap_or_else(|error| {
-            tracing::warn!(%error, number, "the drops of a service were not read");
-            Default::default()
-        });
-        let labelled = drops.into_iter().map(|(verdict, n)| (verdict.label(), n));
-        labelled.collect()
-    }
-
-    fn service(&self, service: &model::Service) -> ServiceStatus {
-        let key = tables::key(service.vip);
-        let count = |owner| {
-            let id = self.state.entry(&owner).unwrap_or(0);
-            let counter = self.object.counters.entry(id).unwrap_or_else(|error| {
-                tracing::warn!(%error, id, "a counter was not read");
-                Default::default()
-            });
-            (id, counter)
-        };
-        let counters: Vec<_> = reconcile::owners(service).into_iter().map(count).collect();
-        let listener = match &service.deliver {
-            Deliver::Listener(name) => Some(ListenerStatus {
-                name: name.clone(),
-                registered: self.registered.contains(name),
-            }),
-            _ => None,
-        };
-        let backends =
-            service
-                .deliver
-                .backends()
-                .iter()
-                .zip(&counters)
-                .map(|(backend, (id, counter))| BackendStatus {
-                    address: backend.address,
-                    id: *id,
-                    weight: backend.weight,
-                    drain: backend.drain,
-                    packets: counter.packets,
-                    bytes: counter.bytes,
-                    flows: counter.flows,
-                    next_hop: self
-                        .ways
-                        .words
-                        .get(&backend.address)
-                        .cloned()
-                        .unwrap_or_default(),
-                    reachable: self.object.tables.backends[usize::from(*id)].out.load() != 0,
-                });
-        debug_assert!(
-            listener.is_none()
-                || self
-                    .state
-                    .entry(&reconcile::Owner {
-                        service: key,
-                        backend: None
-                    })
-                    .is_some()
-        );
-        ServiceStatus {
-            name: service.name.clone(),
-            vip: service.vip.to_string(),
-            deliver: service.deliver.word(),
-            packets: counters.iter().map(|(_, counter)| counter.packets).sum(),
-            bytes: counters.iter().map(|(_, counter)| counter.bytes).sum(),
-            flows: counters.iter().map(|(_, counter)| counter.flows).sum(),
-            drops: self.drops(key),
-            slots: self.state.slots(&self.object.tables, key),
-            backends: backends.collect(),
-            listener,
-        }
     }
 }

@@ -120,8 +120,9 @@ fn every_verdict_is_told_with_the_packet_before_and_after() {
                 assert_eq!(after.backend, None, "{what}");
             }
         }
-        // All that test runs can bring about.
-        assert_eq!(verdicts.len(), Verdict::ALL.len(), "{verdicts:?}");
+        // All but those of TC, where nobody watches.
+        let all = Verdict::ALL.iter().filter(|one| !one.is_of_tc()).count();
+        assert_eq!(verdicts.len(), all, "{verdicts:?}");
     });
 }
 

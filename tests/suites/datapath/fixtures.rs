@@ -66,6 +66,9 @@ pub(crate) struct Fixture {
     pub(crate) tags: Tags,
 }
 
+/// So many bytes of somebody else's before the frame leave no room for a header.
+pub(crate) const METADATA: usize = 212;
+
 impl Fixture {
     pub(crate) fn new(
         what: &'static str,

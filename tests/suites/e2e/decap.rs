@@ -1,126 +1,16 @@
 //! `tollgate decap` on a backend host, behind a balancer: client, node and backend on links of 1500 bytes.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tollgate::demo::daemon::Launch;
-use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, sysctl};
-use tollgate_tests::gate::{self, Gate, PATIENCE, tollgate};
+use tollgate::demo::lab::{BPFFS, UPLINK};
+use tollgate_tests::gate::{self, Gate};
+use tollgate_tests::tunnel::{AGAIN, MIB, PORT, Site, datagram, told_too_big, upload, ways};
 
-use crate::site::{has_xdp, listen, vip_v4, vip_v6};
-
-const PORT: u16 = 7000;
-const MIB: usize = 1 << 20;
-/// How long one datagram is waited for before it is sent again.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// Each virtual address: as what its packets are counted at the backend, and the bytes that its tunnel takes.
-fn ways() -> [(IpAddr, &'static str, u32); 8] {
-    [
-        (vip_v4(44), "ipv4_in_ipv4", 20),
-        (vip_v6(0x64), "ipv6_in_ipv4", 20),
-        (vip_v4(46), "ipv4_in_ipv6", 40),
-        (vip_v6(0x66), "ipv6_in_ipv6", 40),
-        (vip_v4(144), "gue_ipv4_in_ipv4", 32),
-        (vip_v6(0x164), "gue_ipv6_in_ipv4", 32),
-        (vip_v4(146), "gue_ipv4_in_ipv6", 52),
-        (vip_v6(0x166), "gue_ipv6_in_ipv6", 52),
-    ]
-}
-
-/// Everything but the balancer's daemon and the backend's program.
-struct Site {
-    client: Host,
-    node: Host,
-    backend: Host,
-    directory: TempDir,
-    _lab: Lab,
-}
-
-impl Site {
-    fn lay() -> Self {
-        gate::require_rights();
-        let directory = tempfile::Builder::new()
-            .prefix("tollgate-decap-")
-            .tempdir()
-            .unwrap();
-        let mut lab = Lab::new().unwrap();
-        let node = lab.node("node", Path::new(BPFFS)).unwrap();
-        let backend = lab.node("backend", Path::new(BPFFS)).unwrap();
-        let client = lab.host("client").unwrap();
-        client
-            .via(Prefix::new(vip_v4(0), 24), node.v4.into())
-            .unwrap();
-        client
-            .via(Prefix::new(vip_v6(0), 64), node.v6.into())
-            .unwrap();
-        for (vip, ..) in ways() {
-            backend.hold_vip(vip).unwrap();
-        }
-        let text = gate::configuration(
-            "decap.yaml",
-            &[
-                ("DIR", &directory.path().display()),
-                ("BACKEND_V4", &backend.v4),
-                ("BACKEND_V6", &backend.v6),
-            ],
-        );
-        std::fs::write(directory.path().join("tollgate.yaml"), text).unwrap();
-        Self {
-            client,
-            node,
-            backend,
-            directory,
-            _lab: lab,
-        }
-    }
-
-    fn open(&self) -> Gate {
-        Gate::start(Launch {
-            binary: gate::binary(),
-            config: self.directory.path().join("tollgate.yaml"),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            socket: self.directory.path().join("admin.sock"),
-            logs: self.directory.path().to_owned(),
-            place: Some(Arc::clone(&self.node.ns)),
-            env: Vec::new(),
-        })
-    }
-
-    /// `tollgate decap` on the backend: what it prints, or what it says of its failure.
-    fn decap(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = tollgate(Some(&self.backend.ns), &[&["decap"], arguments].concat());
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            Ok(text(&output.stdout))
-        } else {
-            Err(text(&output.stderr))
-        }
-    }
-
-    fn up(&self, more: &[&str]) -> Result<String, String> {
-        let vips = ["--vip", "203.0.113.0/24", "--vip", "2001:db8:113::/64"];
-        self.decap(&[&["--interface", UPLINK], &vips[..], more].concat())
-    }
-
-    fn status(&self) -> Value {
-        let text = self.decap(&["--status", "--json"]).unwrap();
-        let mut all: Value = serde_json::from_str(&text).unwrap();
-        all[0].take()
-    }
-
-    fn packets(&self, outcome: &str) -> u64 {
-        let status = self.status();
-        let count = status["packets"][outcome].as_u64();
-        count.unwrap_or_else(|| panic!("no {outcome}: {status:#}"))
-    }
-}
+use crate::site::{has_xdp, vip_v4};
 
 #[test]
 fn xdp_brings_whole_transfers_and_fragments() {
@@ -135,43 +25,6 @@ fn tc_brings_whole_transfers_and_fragments() {
 #[test]
 fn a_classic_filter_brings_whole_transfers_and_fragments() {
     transfers(&["--mode", "clsact"], "clsact");
-}
-
-/// The ends of tunnels that a backend's kernel has of its own, as docs/decap.md shows them.
-#[test]
-#[ignore = "wants a kernel with ipip, sit, ip6_tunnel, fou and fou6: cargo xtask bpf vm"]
-fn the_kernels_own_tunnels_bring_whole_transfers_and_fragments() {
-    let site = Site::lay();
-    let gate = site.open();
-    let ip = |line: &str| {
-        let words: Vec<_> = line.split(' ').collect();
-        gate::printed(&site.backend.ns, "ip", &words)
-    };
-    ip("link set tunl0 up");
-    ip("link set sit0 up");
-    ip("-6 tunnel change ip6tnl0 mode any");
-    ip("link set ip6tnl0 up");
-    ip("fou add port 6080 gue");
-    ip("-6 fou add port 6080 gue");
-    for interface in ["all", UPLINK, "tunl0"] {
-        sysctl(
-            &site.backend.ns,
-            &format!("ipv4/conf/{interface}/rp_filter"),
-            "0",
-        )
-        .unwrap();
-    }
-    for (vip, outcome, _) in ways() {
-        println!("{outcome}");
-        let to = SocketAddr::new(vip, PORT);
-        let before = told_too_big(&gate);
-        upload(&site, &gate, to);
-        assert!(
-            told_too_big(&gate) > before,
-            "{outcome}: the client never sent too much, so it learnt nothing"
-        );
-        datagram(&site, to);
-    }
 }
 
 fn transfers(mode: &[&str], attached: &str) {
@@ -217,74 +70,6 @@ fn transfers(mode: &[&str], attached: &str) {
     ] {
         assert_eq!(packets[nothing], 0, "{packets:#}");
     }
-}
-
-fn told_too_big(gate: &Gate) -> u64 {
-    gate.status()["datapath"]["verdicts"]["too_big_told"]
-        .as_u64()
-        .unwrap()
-}
-
-/// 1 MiB from the client to the backend, whose kernel hands it on unchanged or not at all; and the answer back.
-fn upload(site: &Site, gate: &Gate, to: SocketAddr) {
-    let listener: TcpListener = listen(&site.backend, to);
-    let server = thread::spawn(move || -> io::Result<Vec<u8>> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all)?;
-        stream.write_all(b"done")?;
-        Ok(all)
-    });
-    let data: Vec<u8> = (0..MIB).map(|at| (at / 251 + at % 251) as u8).collect();
-    let sent = site.client.ns.run(|| -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(&data)?;
-        stream.shutdown(std::net::Shutdown::Write)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    });
-    let answer = sent.unwrap().unwrap_or_else(|error| {
-        let verdicts = gate.status()["datapath"]["verdicts"].take();
-        panic!("{to}: {error}: {:#} {verdicts:#}", site.status())
-    });
-    assert_eq!(answer, b"done", "{to}");
-    assert!(
-        server.join().unwrap().unwrap() == data,
-        "{to}: other bytes arrived"
-    );
-}
-
-/// 4000 bytes in fragments.
-fn datagram(site: &Site, to: SocketAddr) {
-    let backend = site
-        .backend
-        .ns
-        .run(|| UdpSocket::bind(to))
-        .unwrap()
-        .unwrap();
-    backend.set_read_timeout(Some(AGAIN)).unwrap();
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let client = site
-        .client
-        .ns
-        .run(|| UdpSocket::bind(any))
-        .unwrap()
-        .unwrap();
-    let data: Vec<u8> = (0..4000_u32).map(|at| (at % 253) as u8).collect();
-    let mut buffer = [0; 8192];
-    // Datagrams may be lost, as the first one to a narrower path is.
-    for _ in 0..PATIENCE.as_millis() / AGAIN.as_millis() {
-        client.send_to(&data, to).unwrap();
-        if let Ok(length) = backend.recv(&mut buffer) {
-            assert!(buffer[..length] == data, "{to}: other bytes arrived");
-            return;
-        }
-    }
-    panic!("{to}: no datagram arrived: {:#}", site.status());
 }
 
 #[test]

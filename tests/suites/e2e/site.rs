@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
-use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 use tollgate::demo::curl::Curl;
 use tollgate::demo::daemon::Launch;
@@ -18,6 +17,7 @@ use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, sysctl};
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::Target;
 use tollgate_tests::gate::{self, Gate};
+pub(crate) use tollgate_tests::place::{listen, vip_v4, vip_v6};
 
 /// The API, by both address families; no interface owns either.
 pub(crate) const API_V4: SocketAddr = SocketAddr::new(vip_v4(10), 443);
@@ -33,14 +33,6 @@ pub(crate) const SHOP_HOST: &str = "shop.example.com";
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
 const AUDIENCE: &str = "orders-api";
-
-pub(crate) const fn vip_v4(last: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(203, 0, 113, last))
-}
-
-pub(crate) const fn vip_v6(last: u16) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, last))
-}
 
 /// Everything but the daemon.
 pub(crate) struct Site {
@@ -254,24 +246,6 @@ impl Database {
             _greeters: greeters,
         }
     }
-}
-
-/// A listener in a host's namespace, with a queue that holds a burst of connections.
-pub(crate) fn listen(host: &Host, address: SocketAddr) -> TcpListener {
-    let listener = host.ns.run(|| {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(4096)?;
-        Ok::<_, io::Error>(socket.into())
-    });
-    listener
-        .unwrap()
-        .unwrap_or_else(|error| panic!("listen on {address}: {error}"))
 }
 
 /// A line without its line feed.

@@ -1,7 +1,6 @@
 //! `cargo xtask bpf vm`: Debian's kernels in virtual machines. They load the same programs, run the packet fixtures and
 //! steering, and take packets out of tunnels by modules of their own.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::setup::{self, BUILD, VM, guest};
@@ -10,8 +9,10 @@ use crate::test::BUILD_SELECTION;
 
 mod image;
 mod machine;
+mod suite;
 
 use image::Image;
+use suite::Run;
 
 /// How long a machine may take; it is emulated, and takes a tenth of it.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -24,14 +25,6 @@ pub(crate) struct Args {
     /// Only tests whose names contain this, of all in both suites
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-}
-
-/// A suite's binary in the guest, and which of its tests are run there.
-pub(super) struct Run {
-    pub(super) name: &'static str,
-    pub(super) binary: PathBuf,
-    /// Arguments of the test harness: parts of test names, options.
-    pub(super) arguments: Vec<String>,
 }
 
 /// What each kernel is to show. What counts instructions or takes a million packets is the same on every kernel.
@@ -84,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if is_built {
         for guest in guests {
             stages.stage(guest.series, || {
-                let image = Image::make(guest, &runs)?;
+                let image = Image::make(guest, &runs, &built("tollgate")?)?;
                 machine::boot(guest, &image, &runs, LIMIT)
             });
         }
@@ -109,7 +102,7 @@ fn build(only: Option<&str>) -> Outcome<Vec<Run>> {
                 name,
                 binary: shell::root().join(binary),
                 arguments: match only {
-                    Some(only) => vec![only.to_owned(), "--include-ignored".to_owned()],
+                    Some(only) => vec![only.to_owned()],
                     None => arguments.iter().map(|&word| word.to_owned()).collect(),
                 },
             })
@@ -127,11 +120,6 @@ fn executable<'a>(said: &'a str, source: &str) -> Option<&'a str> {
                 .strip_prefix('(')?
                 .strip_suffix(')')
         })
-}
-
-/// The daemon that the suites start.
-fn daemon() -> Outcome<PathBuf> {
-    built("tollgate")
 }
 
 #[cfg(test)]

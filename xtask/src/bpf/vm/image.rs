@@ -8,12 +8,12 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Run, daemon};
+use super::suite::Run;
 use crate::setup::guest::Guest;
 use crate::shell::{self, Failure, Outcome, on_path};
 
 /// What the suites start, beside the daemon.
-const PROGRAMS: &[&str] = &["ip", "ethtool", "curl", "openssl"];
+const PROGRAMS: &[&str] = &["ip", "ethtool", "curl", "openssl", "setpriv", "tshark"];
 
 /// Modules that are loaded before the suites run: the links that they lay, and the ends of tunnels.
 const MODULES: &[&str] = &[
@@ -47,7 +47,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    pub(super) fn make(guest: &Guest, runs: &[Run]) -> Outcome<Self> {
+    pub(super) fn make(guest: &Guest, runs: &[Run], daemon: &Path) -> Outcome<Self> {
         let folder = shell::root().join("target/vm").join(guest.series);
         let archive = shell::root()
             .join("target/vm")
@@ -66,8 +66,7 @@ impl Image {
             // Found before busybox's own of the same name.
             tree.program(&path, &Path::new("/usr/local/bin").join(name))?;
         }
-        let daemon = daemon()?;
-        tree.program(&daemon, &daemon)?;
+        tree.program(daemon, daemon)?;
         for run in runs {
             tree.program(&run.binary, &run.binary)?;
         }
@@ -75,7 +74,7 @@ impl Image {
             tree.copy(&shell::root().join(name))?;
         }
         tree.modules(guest)?;
-        tree.write("/init", &init(runs, &daemon))?;
+        tree.write("/init", &init(runs, daemon))?;
         tree.pack(&archive)?;
         Ok(Self { archive })
     }

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Run;
 use super::image::{ENDED, Image};
+use super::suite::Run;
 use crate::setup::guest::Guest;
 use crate::shell::{Failure, Outcome};
 
