@@ -1,9 +1,9 @@
 //! `cargo xtask bpf`: the kernel side alone, held against its verifier budget; `bpf vm`, on other kernels.
 
+use crate::nextest::nextest;
 use crate::rights::require_kernel;
 use crate::setup::{self, BUILD, KERNEL, TEST};
 use crate::shell::{self, Outcome, Stages, cargo};
-use crate::test::nextest;
 
 pub(crate) mod vm;
 

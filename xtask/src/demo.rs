@@ -3,9 +3,9 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use crate::nextest::BUILD_SELECTION;
 use crate::setup::{self, BUILD, DEMO, KERNEL};
 use crate::shell::{self, Failure, Outcome, cargo};
-use crate::test::BUILD_SELECTION;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod mutants;
+mod nextest;
 mod rights;
 mod setup;
 mod shell;

@@ -5,13 +5,12 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
+use crate::bpf::vm;
+use crate::nextest::{BUILD_SELECTION, nextest};
 use crate::rights::require_kernel;
-use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, npm, pip};
+use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, VM, npm, pip};
 use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
 use crate::{bench, fuzz};
-
-/// One selection for every command, so that cargo settles on one set of features and builds each crate once.
-pub(crate) const BUILD_SELECTION: &[&str] = &["--workspace", "--exclude", "tollgate-benches"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         needs.push(FUZZ);
     }
     if args.full {
-        needs.extend([FUZZ, IDP, ASSERTION, BENCH]);
+        needs.extend([FUZZ, IDP, ASSERTION, BENCH, VM]);
     }
     setup::ensure(&needs)?;
 
@@ -87,29 +86,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if is_built && args.full {
         println!(
             "\n--full: beyond the core there are the fuzz target of the configuration, an identity provider, a verifier of \
-             assertions in Python, upgrades between two builds, counts of instructions and allocations, and the benchmarks in test mode; stages for peers, a \
-             virtual machine, the chart and a browser do not exist yet, so nothing of them was run"
+             assertions in Python, upgrades between two builds, other kernels in virtual machines, counts of instructions and allocations, and \
+             the benchmarks in test mode; stages for peers, the chart and a browser do not exist yet, so nothing of them was run"
         );
         stages.stage("idp", identity_provider);
         stages.stage("assertion", assertion);
         stages.stage("upgrades", upgrades);
+        stages.stage("kernels", || vm::run(&vm::Args::default()));
         stages.stage("counts", bench::counts);
         stages.stage("benches", benches);
     }
     stages.finish("test")
-}
-
-/// A nextest run of the tests that a filter selects; it fails when the filter selects none.
-pub(crate) fn nextest(filter: &str) -> Outcome<Command> {
-    let mut command = cargo(["nextest", "run", "--no-tests", "fail"])?;
-    command
-        .args(BUILD_SELECTION)
-        .args(["--bins", "--tests", "-E", filter]);
-    if env::var_os("CI").is_some() && env::var_os("NEXTEST_PROFILE").is_none() {
-        command.args(["--profile", "ci"]);
-    }
-    command.env("TOLLGATE_BIN", built("tollgate")?);
-    Ok(command)
 }
 
 /// The suite that lives with a certified provider of tokens, on loopback.

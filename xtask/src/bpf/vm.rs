@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::nextest::BUILD_SELECTION;
 use crate::setup::{self, BUILD, VM, guest};
 use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
-use crate::test::BUILD_SELECTION;
 
 mod image;
 mod machine;
@@ -17,7 +17,7 @@ use suite::Run;
 /// How long a machine may take; it is emulated, and takes a tenth of it.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Only this kernel: `--kernel 6.1`
     #[arg(long, value_name = "SERIES")]
@@ -39,6 +39,8 @@ const SUITES: &[(&str, &str, &[&str])] = &[
             "decap::",
             "routes::",
             "life::",
+            "nat::packets_are",
+            "nat::errors_are",
         ],
     ),
     (
@@ -48,10 +50,12 @@ const SUITES: &[(&str, &str, &[&str])] = &[
             "api::",
             "tunnel::",
             "decap::",
-            "balance::",
-            "--include-ignored",
+            "life::",
+            "steering::",
+            "health_vip::",
         ],
     ),
+    ("vm", "suites/vm/main.rs", &[]),
 ];
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -105,6 +109,7 @@ fn build(only: Option<&str>) -> Outcome<Vec<Run>> {
                     Some(only) => vec![only.to_owned()],
                     None => arguments.iter().map(|&word| word.to_owned()).collect(),
                 },
+                may_be_empty: only.is_some(),
             })
         })
         .collect()

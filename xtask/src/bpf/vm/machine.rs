@@ -77,7 +77,7 @@ fn judge(said: &[String], runs: &[Run]) -> Outcome {
             continue;
         };
         let (lines, after) = rest.split_at(end);
-        if !lines.iter().any(|line| ran_some(line)) {
+        if !run.may_be_empty && !lines.iter().any(|line| ran_some(line)) {
             wrong.push(format!("{} ran no test", run.name));
         }
         rest = after;
@@ -105,6 +105,7 @@ mod tests {
             name,
             binary: "/bin/true".into(),
             arguments: Vec::new(),
+            may_be_empty: false,
         };
         let said: Vec<String> = said.iter().map(|&line| line.to_owned()).collect();
         judge(&said, &[run("datapath"), run("e2e")])

@@ -8,4 +8,6 @@ pub(super) struct Run {
     pub(super) binary: PathBuf,
     /// Arguments of the test harness: parts of test names, options.
     pub(super) arguments: Vec<String>,
+    /// Whether it may run no test.
+    pub(super) may_be_empty: bool,
 }
