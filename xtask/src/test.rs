@@ -1,15 +1,12 @@
 //! `cargo xtask test`: the suites in order, each with its time.
 
-use std::env;
-use std::process::Command;
-
 use clap::ValueEnum;
 
 use crate::bpf::vm;
 use crate::nextest::{BUILD_SELECTION, nextest};
 use crate::rights::require_kernel;
 use crate::setup::{self, ASSERTION, BENCH, BUILD, E2E, FUZZ, IDP, KERNEL, TEST, VM, npm, pip};
-use crate::shell::{self, Failure, Outcome, Stages, built, cargo};
+use crate::shell::{self, Failure, Outcome, Stages, cargo};
 use crate::{bench, fuzz};
 
 #[derive(clap::Args)]
