@@ -1,7 +1,7 @@
 //! Health: who of a service's backends and an upstream's endpoints is asked again and again whether it serves, and what
 //! follows from the answers.
 //!
-//! What decides is pure ([`state`], [`share`]); what asks ([`check`]) runs on the main runtime. Nothing here knows who
+//! What decides is pure ([`state`], [`share`]); what asks (`check`) runs on the main runtime. Nothing here knows who
 //! uses the shares: a change is told through a channel that the caller made, and the caller looks.
 
 mod board;
