@@ -12,7 +12,9 @@ use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use tokio::sync::{mpsc, oneshot};
 use tollgate_datapath::model::{Model, Shares};
-use tollgate_datapath::{Config, Datapath, FlowExplanation, FlowQuestion, History, Status};
+use tollgate_datapath::{
+    Config, Datapath, FlowExplanation, FlowQuestion, History, OpenError, PinsError, Status,
+};
 
 mod checks;
 mod figures;
@@ -198,11 +200,12 @@ impl Kernel {
         answered.await.ok()?
     }
 
-    /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again.
+    /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again. Nothing, if it was
+    /// not lent.
     ///
     /// # Errors
     ///
-    /// Why not; the kernel goes on with what there is.
+    /// Why not; the kernel goes on with what there is, and it is tried again at each refresh that is due.
     pub async fn resume(&self) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         let gone = || "the datapath's thread has ended".to_owned();
@@ -259,7 +262,8 @@ async fn serve(
     // What a predecessor left is right until we know better, and that is with the first model.
     let mut refreshes = false;
     let mut current = Sockets::new();
-    let (mut applied, mut history) = (None, None);
+    let mut applied = None;
+    let mut lent: Option<Lent> = None;
     let mut ways = Ways::default();
     loop {
         tokio::select! {
@@ -274,25 +278,46 @@ async fn serve(
                         current.clear();
                     }
                     // Another daemon follows at once, or nobody knows when: then flows go on to get pins.
-                    history = datapath.remembered(may_resume);
+                    let before = lent.take().and_then(|lent| lent.history);
+                    let history = datapath.remembered(may_resume).or(before);
                     datapath.rest();
-                    let _ = answer.send(history.clone()).is_ok();
+                    if may_resume {
+                        let history = history.clone();
+                        lent = Some(Lent { history, is_asked_back: false });
+                    }
+                    let _ = answer.send(history).is_ok();
                 }
                 Some(Order::Resume(answer)) => {
-                    let again = resume(&mut datapath, config, history.take(), applied.as_ref(), &current).await;
-                    refreshes = again.is_ok();
+                    let again = match &mut lent {
+                        // It never left this thread's hands: its lock stands, and taking it again would meet ourselves.
+                        None => Ok(()),
+                        Some(lent) => {
+                            lent.is_asked_back = true;
+                            resume(&mut datapath, config, lent, applied.as_ref(), &current).await
+                        }
+                    };
+                    if again.is_ok() && lent.take().is_some() {
+                        refreshes = true;
+                    }
                     let _ = answer.send(again).is_ok();
                 }
                 Some(Order::Apply(model, sockets, answer)) => {
-                    let done = apply(&mut datapath, &model, &sockets).await;
+                    let done = match &lent {
+                        Some(lent) if lent.is_asked_back => {
+                            resume(&mut datapath, config, lent, Some(&model), &sockets).await
+                        }
+                        _ => apply(&mut datapath, &model, &sockets).await,
+                    };
                     match done {
                         Ok(()) => {
+                            lent = None;
                             refreshes = true;
                             current = sockets;
                             applied = Some(model);
                         }
                         // The kernel goes on with the model before: the sockets that served are those that are
                         // steered to.
+                        Err(_) if lent.is_some() => {}
                         Err(_) => {
                             if let Err(error) = register(&mut datapath, &current) {
                                 tracing::error!(error, "connections are no longer steered");
@@ -303,7 +328,12 @@ async fn serve(
                     let _ = answer.send(done).is_ok();
                 }
                 Some(Order::Weigh(shares, answer)) => {
-                    let done = datapath.weigh(&shares).map(drop).map_err(|error| told(&error));
+                    let done = if lent.is_some() {
+                        tracing::info!("the datapath is lent; if it comes back, it goes by the checks of now");
+                        Ok(())
+                    } else {
+                        datapath.weigh(&shares).map(drop).map_err(|error| told(&error))
+                    };
                     if done.is_ok() {
                         // What is lent and taken back comes back with the shares of now.
                         applied = applied.map(|model: Model| model.with_shares(&shares));
@@ -326,7 +356,20 @@ async fn serve(
                     let _ = answer.send(()).is_ok();
                 }
             },
-            _ = refresh.tick(), if refreshes => {
+            _ = refresh.tick(), if refreshes || lent.as_ref().is_some_and(|lent| lent.is_asked_back) => {
+                if let Some(one) = &lent {
+                    match resume(&mut datapath, config, one, applied.as_ref(), &current).await {
+                        Ok(()) => {
+                            tracing::info!("the datapath is taken back");
+                            lent = None;
+                            refreshes = true;
+                        }
+                        Err(error) => {
+                            tracing::warn!(error, "the datapath is not taken back yet; trying again");
+                            continue;
+                        }
+                    }
+                }
                 if let Err(error) = datapath.refresh().await {
                     tracing::warn!(error = told(&error), "next hops cannot be refreshed");
                 }
@@ -338,19 +381,36 @@ async fn serve(
     }
 }
 
+/// What is kept for a datapath that another daemon may have by now.
+struct Lent {
+    /// Until it is back: maps of another layout may stand there by then.
+    history: Option<History>,
+    /// The other daemon has come to nothing.
+    is_asked_back: bool,
+}
+
 async fn resume(
     datapath: &mut Datapath,
     config: &Config,
-    history: Option<History>,
+    lent: &Lent,
     model: Option<&Model>,
     sockets: &Sockets,
 ) -> Result<(), String> {
-    let Some(model) = model else { return Ok(()) };
+    // What was opened again for a model that it did not take has the lock.
+    datapath.rest();
     // Another daemon may have put other maps in their place.
-    *datapath = Datapath::open_after(config, history.as_ref())
+    *datapath = Datapath::open_after(config, lent.history.as_ref())
         .await
-        .map_err(|error| told(&error))?;
-    apply(datapath, model, sockets).await
+        .map_err(|error| match &error {
+            OpenError::Pins(PinsError::Locked(_)) => {
+                format!("another daemon has the lock: {}", told(&error))
+            }
+            _ => told(&error),
+        })?;
+    match model {
+        Some(model) => apply(datapath, model, sockets).await,
+        None => Ok(()),
+    }
 }
 
 async fn apply(datapath: &mut Datapath, model: &Model, sockets: &Sockets) -> Result<(), String> {
