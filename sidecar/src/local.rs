@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,13 @@ use tokio::net::UnixListener;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A socket's file. It is removed with the last handle, if nobody [left](Self::leave) it to another daemon.
+/// A socket's file. It is removed with the last handle, if nobody [left](Self::leave) it to another daemon, nor put another in
+/// its place.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
+    /// What stood there when the socket was bound or taken over.
+    file: Option<(u64, u64)>,
     left: AtomicBool,
 }
 
@@ -25,6 +28,7 @@ impl SocketFile {
     fn new(path: &Path) -> Arc<Self> {
         Arc::new(Self {
             path: path.to_owned(),
+            file: number(path),
             left: AtomicBool::new(false),
         })
     }
@@ -42,10 +46,17 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.left.load(Ordering::Relaxed) {
+        let is_ours = self.file.is_some() && self.file == number(&self.path);
+        if is_ours && !self.left.load(Ordering::Relaxed) {
             let _ = fs::remove_file(&self.path).is_ok();
         }
     }
+}
+
+/// What a file is, whatever its name: its device and number.
+fn number(path: &Path) -> Option<(u64, u64)> {
+    let there = fs::symlink_metadata(path).ok()?;
+    Some((there.dev(), there.ino()))
 }
 
 /// A Unix socket that listens, and its file.
@@ -115,5 +126,27 @@ impl Socket {
         let file = SocketFile::new(path);
         file.leave();
         Ok(Self { listener, file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_file_goes_with_a_socket() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let first = Socket::bind("socket", &path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Socket::bind("socket", &path).unwrap();
+        drop(first.file);
+        assert!(path.exists(), "another daemon's file is gone");
+        drop(second.file);
+        assert!(!path.exists());
+        drop(first.listener);
     }
 }
