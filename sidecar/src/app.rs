@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tollgate_auth::token::cache::VerdictCache;
 
@@ -92,6 +92,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub struct Gate {
     inner: Arc<Inner>,
     admin: Vec<JoinHandle<()>>,
+    /// Who gives way to a successor, until it is told to close.
+    handover: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     admin_address: Option<SocketAddr>,
     /// Of the Unix sockets.
     files: Vec<(Role, Arc<SocketFile>)>,
@@ -185,10 +187,12 @@ impl Gate {
             metrics.collect(kernel.collector());
         }
         health::mark(&mut groups, &config, kernel.as_ref()).await;
+        let doubles = own.named()?;
+        // From here on nothing fails but the word itself.
         let taken = before.settle();
         if let Some(taking) = before.taking.take() {
             tracing::info!(from = taking.version, to = crate::VERSION, "taking over");
-            taking.done(taken).await;
+            taking.done(taken).await?;
         }
         own.claim();
         health.watch(&groups);
@@ -209,7 +213,7 @@ impl Gate {
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             drain_asked: Notify::new(),
-            giving: Giving::new(own.place.clone(), own.named()?),
+            giving: Giving::new(own.place.clone(), doubles),
             state: Mutex::new(State {
                 config,
                 carried,
@@ -235,16 +239,21 @@ impl Gate {
         if let Some(tcp) = own.tcp {
             admin.push(tokio::spawn(admin::serve_tcp(tcp, handles)));
         }
-        if let Some(Socket { listener, file }) = own.handover {
+        let handover = own.handover.map(|Socket { listener, file }| {
             files.push((Role::HandOver, file));
+            let (close, closing) = oneshot::channel();
             let given = Arc::new(giving(&inner));
-            admin.push(tokio::spawn(handover::serve(listener, given)));
-        }
+            (
+                close,
+                tokio::spawn(handover::serve(listener, given, closing)),
+            )
+        });
         inner.keep().await;
         supervisor::ready();
         Ok(Self {
             inner,
             admin,
+            handover,
             admin_address,
             files,
             answers,
@@ -288,6 +297,8 @@ impl Gate {
             kernel.end().await;
         }
         let mut state = inner.state.lock().await;
+        // Who is well is the other's to find out.
+        inner.health.watch(&[]);
         let limit = state.config.drain;
         let listening: Vec<_> = state.listening.drain().collect();
         drop(state);
@@ -308,8 +319,18 @@ impl Gate {
 
     /// Stops accepting, lets requests in flight finish for as long as `shutdown: { drain: … }` says, and ends. The
     /// datapath stays in the kernel.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+        // A daemon that is about to take over is told before anything of this one ends.
+        if let Some((close, task)) = self.handover.take() {
+            let _ = close.send(()).is_ok();
+            let _ = task.await.is_ok();
+        }
+        if self.inner.giving.has_succeeded() {
+            self.leave().await;
+            return;
+        }
+        self.inner.giving.stop();
         let mut state = self.inner.state.lock().await;
         let limit = state.config.drain;
         let left = memory::path(&state.config.admin.socket);

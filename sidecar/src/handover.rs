@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 
 use message::{Message, OLDEST, PROTOCOL};
 pub use message::{Named, Role};
@@ -64,6 +65,17 @@ pub struct Successor {
     pub taken: Vec<Named>,
 }
 
+/// Why a hand-over came to nothing.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// In words.
+    pub why: String,
+    /// The new daemon's process, if it said.
+    pub pid: Option<u32>,
+    /// Whether the new one said so itself: then it has let go of the datapath. Else nobody knows what it still does.
+    pub own_word: bool,
+}
+
 /// What the running daemon does for a hand-over; made by the app.
 pub struct Handles {
     /// A hand-over begins: what is offered.
@@ -71,15 +83,25 @@ pub struct Handles {
     /// Leaves the datapath alone; what it remembers, if it is to be told.
     pub rest: Box<dyn Fn() -> Reply<Option<File>> + Send + Sync>,
     /// It came to nothing, and why; takes the datapath back if it was left alone.
-    pub failed: Box<dyn Fn(String) -> Reply<()> + Send + Sync>,
+    pub failed: Box<dyn Fn(Failure) -> Reply<()> + Send + Sync>,
     /// It is done: drain and end.
     pub done: Box<dyn Fn(Successor) -> Reply<()> + Send + Sync>,
 }
 
-/// Answers those who want to take over, one at a time, until one has.
-pub async fn serve(listener: UnixListener, handles: Arc<Handles>) {
+/// Answers those who want to take over, one at a time, until one has, or until `closing` is told or dropped: then whoever is
+/// about to take over is told that it will not be.
+pub async fn serve(
+    listener: UnixListener,
+    handles: Arc<Handles>,
+    mut closing: oneshot::Receiver<()>,
+) {
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut closing => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "nobody can ask for a hand-over");
@@ -94,7 +116,17 @@ pub async fn serve(listener: UnixListener, handles: Arc<Handles>) {
                 continue;
             }
         };
-        match give(&wire, &handles).await {
+        let (mut pid, mut is_closing) = (None, false);
+        let given = tokio::select! {
+            // What is done is done.
+            biased;
+            given = give(&wire, &handles, &mut pid) => given,
+            _ = &mut closing => {
+                is_closing = true;
+                Err(Stop::Silent("the daemon is draining".to_owned()))
+            }
+        };
+        match given {
             Ok(Some(successor)) => {
                 (handles.done)(successor).await;
                 let _ = wire.send(&Message::Bye {}, &[]).await.is_ok();
@@ -102,21 +134,51 @@ pub async fn serve(listener: UnixListener, handles: Arc<Handles>) {
             }
             // Who only looked whether somebody is there.
             Ok(None) => {}
-            Err(why) => {
-                let failed = Message::Failed { why: why.clone() };
-                (handles.failed)(why).await;
-                let _ = wire.send(&failed, &[]).await.is_ok();
+            Err(stop) => {
+                let own_word = matches!(stop, Stop::Said(_));
+                let (Stop::Said(why) | Stop::Silent(why)) = stop;
+                let said = Message::Failed { why: why.clone() };
+                // One that is only slow must know before the datapath is taken back. One that has let go of it waits until
+                // it is, so that whoever is started next finds everything as it was.
+                if !own_word {
+                    let _ = wire.send(&said, &[]).await.is_ok();
+                }
+                (handles.failed)(Failure { why, pid, own_word }).await;
+                if own_word {
+                    let _ = wire.send(&said, &[]).await.is_ok();
+                }
             }
+        }
+        if is_closing {
+            return;
         }
     }
 }
 
-/// The running one's part; why it came to nothing, if it did.
-async fn give(wire: &Wire, handles: &Handles) -> Result<Option<Successor>, String> {
+/// Why the running one's part ended early.
+enum Stop {
+    /// The new one said that it will not be.
+    Said(String),
+    /// It has not, and may still be at it.
+    Silent(String),
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Self::Silent(why)
+    }
+}
+
+/// The running one's part; why it came to nothing, if it did. `who` becomes the other's process once it is known.
+async fn give(
+    wire: &Wire,
+    handles: &Handles,
+    who: &mut Option<u32>,
+) -> Result<Option<Successor>, Stop> {
     let hello = match wire.receive(WORD).await {
         Ok((hello, _)) => hello,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(format!("the new daemon: {error}")),
+        Err(error) => return Err(format!("the new daemon: {error}").into()),
     };
     let Message::Hello {
         protocol,
@@ -125,12 +187,14 @@ async fn give(wire: &Wire, handles: &Handles) -> Result<Option<Successor>, Strin
         pid,
     } = hello
     else {
-        return Err("the new daemon did not say who it is".to_owned());
+        return Err("the new daemon did not say who it is".to_owned().into());
     };
+    *who = (pid != 0).then_some(pid);
     if protocol < OLDEST || oldest > PROTOCOL {
         return Err(format!(
             "tollgate {version} speaks {oldest} to {protocol} for a hand-over, this daemon {OLDEST} to {PROTOCOL}; restart it instead"
-        ));
+        )
+        .into());
     }
     let said = |error: io::Error| format!("the new daemon ({version}, process {pid}): {error}");
     let offer = (handles.offer)().await?;
@@ -150,8 +214,8 @@ async fn give(wire: &Wire, handles: &Handles) -> Result<Option<Successor>, Strin
     drop(offer.sockets);
     match wire.receive(PREPARE).await.map_err(said)?.0 {
         Message::Prepared {} => {}
-        Message::Failed { why } => return Err(why),
-        other => return Err(said(unexpected(&other))),
+        Message::Failed { why } => return Err(Stop::Said(why)),
+        other => return Err(said(unexpected(&other)).into()),
     }
     let history = (handles.rest)().await;
     let fds: Vec<BorrowedFd<'_>> = history.iter().map(|file| file.as_fd()).collect();
@@ -162,8 +226,8 @@ async fn give(wire: &Wire, handles: &Handles) -> Result<Option<Successor>, Strin
             version,
             taken,
         })),
-        Message::Failed { why } => Err(why),
-        other => Err(said(unexpected(&other))),
+        Message::Failed { why } => Err(Stop::Said(why)),
+        other => Err(said(unexpected(&other)).into()),
     }
 }
 
@@ -237,25 +301,46 @@ impl Taking {
     }
 
     /// All that can fail without the kernel has gone well: the running one is to leave the datapath alone. Gives what that one's
-    /// datapath remembers.
+    /// datapath remembers; nothing if it dies meanwhile, as after any death.
     ///
     /// # Errors
     ///
     /// It does not.
     pub async fn prepared(&self) -> io::Result<Option<File>> {
-        self.wire.send(&Message::Prepared {}, &[]).await?;
-        match self.wire.receive(WORD).await? {
-            (Message::Rested {}, fds) => Ok(fds.into_iter().next().map(File::from)),
-            (Message::Failed { why }, _) => Err(io::Error::other(why)),
-            (other, _) => Err(unexpected(&other)),
+        // Where it cannot be said, what the other has said last tells why.
+        let sent = self.wire.send(&Message::Prepared {}, &[]).await;
+        match self.wire.receive(WORD).await {
+            Ok((Message::Failed { why }, _)) => Err(io::Error::other(why)),
+            Ok((Message::Rested {}, fds)) => Ok(fds.into_iter().next().map(File::from)),
+            Ok((other, _)) => Err(unexpected(&other)),
+            Err(error) if is_gone(&error) => {
+                let from = &self.version;
+                tracing::warn!(
+                    from,
+                    "the running daemon died in the hand-over; going on as after a kill"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(sent.err().unwrap_or(error)),
         }
     }
 
     /// The datapath is ours, and so are these sockets; returns when the running one has understood, or is gone.
-    pub async fn done(self, taken: Vec<Named>) {
-        let done = Message::Done { taken };
-        if self.wire.send(&done, &[]).await.is_ok() {
-            let _ = self.wire.receive(WORD).await.is_ok();
+    ///
+    /// # Errors
+    ///
+    /// It had given up waiting, and serves on: nothing is ours.
+    pub async fn done(self, taken: Vec<Named>) -> io::Result<()> {
+        let sent = self.wire.send(&Message::Done { taken }, &[]).await;
+        match self.wire.receive(WORD).await {
+            Ok((Message::Failed { why }, _)) => {
+                let said = format!("the running daemon went on by itself: {why}");
+                Err(io::Error::other(said))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            // It has been told, and finds that when it looks.
+            Err(_) => sent,
         }
     }
 
@@ -270,6 +355,84 @@ impl Taking {
     }
 }
 
+/// Whether the other side has ended: nothing that it said is left to be read.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 fn unexpected(message: &Message) -> io::Error {
     io::Error::other(format!("an unexpected message: {message:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(work)
+    }
+
+    /// The new one's side, and the running one's end of the wire.
+    fn pair() -> (Taking, Wire) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let taking = Taking {
+            wire: Wire::new(ours).unwrap(),
+            version: "1".to_owned(),
+            ready: true,
+            sockets: Vec::new(),
+        };
+        (taking, Wire::new(theirs).unwrap())
+    }
+
+    fn failed() -> Message {
+        let why = "it said nothing for a minute".to_owned();
+        Message::Failed { why }
+    }
+
+    #[test]
+    fn who_is_done_too_late_has_nothing() {
+        block_on(async {
+            let (taking, running) = pair();
+            running.send(&failed(), &[]).await.unwrap();
+            let error = taking.done(Vec::new()).await.unwrap_err();
+            assert!(error.to_string().contains("a minute"), "{error}");
+            // And when the running one has hung up since, so that nothing can be sent.
+            let (taking, running) = pair();
+            running.send(&failed(), &[]).await.unwrap();
+            drop(running);
+            let error = taking.done(Vec::new()).await.unwrap_err();
+            assert!(error.to_string().contains("a minute"), "{error}");
+        });
+    }
+
+    #[test]
+    fn who_is_done_goes_on_when_the_running_one_knows_or_is_gone() {
+        block_on(async {
+            let (taking, running) = pair();
+            running.send(&Message::Bye {}, &[]).await.unwrap();
+            taking.done(Vec::new()).await.unwrap();
+            let (taking, running) = pair();
+            drop(running);
+            taking.done(Vec::new()).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_running_one_that_dies_is_taken_over_from_as_after_a_kill() {
+        block_on(async {
+            let (taking, running) = pair();
+            drop(running);
+            assert!(taking.prepared().await.unwrap().is_none());
+            // One that refuses lives.
+            let (taking, running) = pair();
+            running.send(&failed(), &[]).await.unwrap();
+            drop(running);
+            let error = taking.prepared().await.unwrap_err();
+            assert!(error.to_string().contains("a minute"), "{error}");
+        });
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::upgrade::Upgrades;
-use crate::handover::{Named, Offer, Role, Successor};
+use crate::handover::{Failure, Named, Offer, Role, Successor};
 use crate::{VERSION, supervisor};
 
 /// What a daemon knows of its successor.
@@ -44,6 +44,9 @@ impl Giving {
         let place = self.place.as_ref().ok_or_else(|| {
             "nobody can take over from this daemon: its hand-over socket was not bound, the log says why".to_owned()
         })?;
+        if self.is_under_way() {
+            return Err("another daemon is about to take over already".to_owned());
+        }
         let successor = self.upgrades.run(config, place).await?;
         Ok(json!({
             "upgraded": true,
@@ -79,11 +82,23 @@ impl Giving {
         })
     }
 
+    /// Ends the process that was started to take over, if it is this one.
+    pub(super) async fn end(&self, pid: Option<u32>) {
+        if let Some(pid) = pid {
+            self.upgrades.end(pid).await;
+        }
+    }
+
+    /// The daemon ends: nobody is to take over any more.
+    pub(super) fn stop(&self) {
+        self.upgrades.stop();
+    }
+
     /// It came to nothing.
-    pub(super) fn failed(&self, why: String) {
-        tracing::error!("no other daemon took over, this one goes on: {why}");
+    pub(super) fn failed(&self, failure: &Failure) {
+        tracing::error!("no other daemon took over: {}", failure.why);
         self.under_way.store(false, Ordering::Relaxed);
-        self.upgrades.failed(why);
+        self.upgrades.failed(failure);
     }
 
     /// It is done.
@@ -92,6 +107,11 @@ impl Giving {
         *lock(&self.successor) = Some(successor.clone());
         self.upgrades.done(successor);
         self.succeeded.notify_one();
+    }
+
+    /// Whether another daemon has taken over.
+    pub(super) fn has_succeeded(&self) -> bool {
+        lock(&self.successor).is_some()
     }
 
     /// Waits until it is.

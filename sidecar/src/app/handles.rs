@@ -1,5 +1,6 @@
 //! What others may ask of the daemon, as functions: the admin interfaces, and whoever takes over.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tollgate_datapath::FlowQuestion;
@@ -60,7 +61,13 @@ pub(super) fn handles(inner: &Arc<Inner>, watch: Watch) -> Handles {
             let inner = upgrade();
             Box::pin(async move {
                 let inner = inner.ok_or_else(|| "the daemon has ended".to_owned())?;
-                inner.giving.upgrade(&inner.path).await
+                if inner.draining.load(Ordering::Relaxed) {
+                    return Err("the daemon is draining".to_owned());
+                }
+                // It goes on when whoever asked has hung up.
+                let run = async move { inner.giving.upgrade(&inner.path).await };
+                let ended = |_| Err("the daemon is ending".to_owned());
+                tokio::spawn(run).await.unwrap_or_else(ended)
             })
         }),
         watch,
@@ -140,11 +147,11 @@ pub(super) fn giving(inner: &Arc<Inner>) -> handover::Handles {
                 file.ok()
             })
         }),
-        failed: Box::new(move |why| {
+        failed: Box::new(move |failure| {
             let inner = failed();
             Box::pin(async move {
                 if let Some(inner) = inner {
-                    inner.not_succeeded(why).await;
+                    inner.not_succeeded(failure).await;
                 }
             })
         }),

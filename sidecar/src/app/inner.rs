@@ -17,7 +17,7 @@ use crate::config::{self};
 use crate::downstream::settings::Live;
 use crate::downstream::{self, Listening, Workers};
 use crate::explain::{RouteQuestion, moment};
-use crate::handover::Offer;
+use crate::handover::{Failure, Offer};
 use crate::health::Health;
 use crate::kernel::Kernel;
 use crate::proxy::Shared;
@@ -167,14 +167,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Lets requests and packets go by what the checks say now. Never while a reload or a hand-over is under way.
+    /// Lets requests and packets go by what the checks say now. Never while a reload is under way. A datapath that is lent
+    /// keeps its shares until it is back; requests are ours until another daemon has taken over.
     pub(super) async fn heed(&self) -> Result<(), String> {
         let state = self.state.lock().await;
         if self.draining.load(Ordering::Relaxed) {
             return Ok(());
-        }
-        if self.giving.is_under_way() {
-            return Err("another daemon is about to take over".to_owned());
         }
         let snapshot = self.shared.snapshot.load_full();
         let datapath = state.config.datapath.as_ref();
@@ -241,16 +239,20 @@ impl Inner {
         self.giving.offer(sockets, self.unready().is_none())
     }
 
-    pub(super) async fn not_succeeded(&self, why: String) {
+    pub(super) async fn not_succeeded(&self, failure: Failure) {
+        // One that has fallen silent may still hold the datapath.
+        if !failure.own_word {
+            self.giving.end(failure.pid).await;
+        }
         if let Some(kernel) = &self.kernel
             && let Err(error) = kernel.resume().await
         {
             tracing::error!(
                 error,
-                "the datapath was not taken back; it goes on as it is"
+                "the datapath was not taken back; it goes on as it is, and that is tried again"
             );
         }
-        self.giving.failed(why);
+        self.giving.failed(&failure);
     }
 
     /// Lets the supervisor keep the listeners' sockets.

@@ -1,14 +1,14 @@
 //! An upgrade: the binary that stands where this one was started from is started beside it, takes over, and this one ends.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::handover::Successor;
+use crate::handover::{Failure, Successor};
 use crate::supervisor;
 
 /// How long all of it may take; the hand-over itself has shorter limits for each step.
@@ -20,7 +20,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 enum Outcome {
+    /// Of the process that was started.
     Failed(String),
+    /// By whoever has taken over.
     Done(Successor),
 }
 
@@ -32,7 +34,8 @@ pub(super) struct Upgrades {
     running: tokio::sync::Mutex<()>,
     outcome: watch::Sender<Option<Outcome>>,
     last_error: Mutex<Option<String>>,
-    successor: Mutex<Option<Child>>,
+    /// The process that was started; it stays here when it has taken over.
+    child: Mutex<Option<Child>>,
 }
 
 impl Upgrades {
@@ -42,11 +45,12 @@ impl Upgrades {
             running: tokio::sync::Mutex::default(),
             outcome: watch::Sender::new(None),
             last_error: Mutex::default(),
-            successor: Mutex::default(),
+            child: Mutex::default(),
         }
     }
 
-    /// Starts the binary, which is to take over by the socket `place`, and waits for what comes of it.
+    /// Starts the binary, which is to take over by the socket `place`, and waits for what comes of it. Whoever stops waiting
+    /// stops the next from being told, nothing else: to be run as a task of its own.
     pub(super) async fn run(&self, config: &Path, place: &Path) -> Result<Successor, String> {
         let Ok(_running) = self.running.try_lock() else {
             return Err("another upgrade is under way".to_owned());
@@ -68,24 +72,18 @@ impl Upgrades {
         let child = command
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
+        let pid = child.id();
+        *self.child() = Some(child);
         supervisor::reloading();
-        match self.watch(child).await {
-            Ok((successor, child)) => {
-                *self
-                    .successor
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(child);
-                Ok(successor)
-            }
-            Err(why) => {
-                supervisor::ready();
-                self.note(&why);
-                Err(why)
-            }
+        let came = self.watch(pid).await;
+        if let Err(why) = &came {
+            supervisor::ready();
+            self.note(why);
         }
+        came
     }
 
-    async fn watch(&self, mut child: Child) -> Result<(Successor, Child), String> {
+    async fn watch(&self, pid: u32) -> Result<Successor, String> {
         let mut outcome = self.outcome.subscribe();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,26 +93,31 @@ impl Upgrades {
             tokio::select! {
                 biased;
                 told = told(&mut outcome) => match told {
-                    Some(Outcome::Done(successor)) => return Ok((successor, child)),
+                    Some(Outcome::Done(successor)) if successor.pid == pid => return Ok(successor),
+                    Some(Outcome::Done(other)) => {
+                        self.end(pid).await;
+                        let Successor { pid: other, version, .. } = other;
+                        return Err(format!(
+                            "process {other} (tollgate {version}) took over, not process {pid}, which was started for it"
+                        ));
+                    }
                     Some(Outcome::Failed(why)) => {
-                        end(child).await;
+                        self.end(pid).await;
                         return Err(why);
                     }
                     None => return Err("the daemon is ending".to_owned()),
                 },
                 now = look.tick() => {
-                    if ended.is_none() && let Ok(Some(status)) = child.try_wait() {
+                    if ended.is_none() && let Some(status) = self.ended() {
                         ended = Some(status);
                         // What it said last is still on its way.
                         deadline = now + LAST_WORDS;
                     }
                     if now >= deadline {
+                        self.end(pid).await;
                         return Err(match ended {
                             Some(status) => format!("the new daemon ended with {status}; what it said stands in the log"),
-                            None => {
-                                end(child).await;
-                                format!("the new daemon did not take over within {LIMIT:?}")
-                            }
+                            None => format!("the new daemon did not take over within {LIMIT:?}"),
                         });
                     }
                 }
@@ -122,10 +125,36 @@ impl Upgrades {
         }
     }
 
-    /// A hand-over came to nothing.
-    pub(super) fn failed(&self, why: String) {
-        self.note(&why);
-        self.outcome.send_replace(Some(Outcome::Failed(why)));
+    /// Waits for the end of the process that was started, if it is this one, and makes it end if it does not.
+    pub(super) async fn end(&self, pid: u32) {
+        let child = {
+            let mut child = self.child();
+            child.take_if(|child| child.id() == pid)
+        };
+        if let Some(child) = child {
+            end(child).await;
+        }
+    }
+
+    /// Ends the process that was started, at once: the daemon ends, and leaves nothing to take over.
+    pub(super) fn stop(&self) {
+        let child = self.child().take();
+        if let Some(child) = child {
+            let why = "the daemon is ending".to_owned();
+            self.outcome.send_replace(Some(Outcome::Failed(why)));
+            kill(child);
+        }
+    }
+
+    /// A hand-over came to nothing; whose it was decides whether an upgrade has.
+    pub(super) fn failed(&self, failure: &Failure) {
+        self.note(&failure.why);
+        // One that had to be ended for it is not there any more, and nobody else takes over meanwhile.
+        let started = self.child().as_ref().map(Child::id);
+        if started.is_none() || started == failure.pid {
+            let why = failure.why.clone();
+            self.outcome.send_replace(Some(Outcome::Failed(why)));
+        }
     }
 
     /// A hand-over is done.
@@ -143,10 +172,15 @@ impl Upgrades {
 
     /// The process of the successor, if this one has started it.
     pub(super) fn successor(&self) -> Option<Child> {
-        self.successor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.child().take()
+    }
+
+    fn ended(&self) -> Option<ExitStatus> {
+        self.child().as_mut()?.try_wait().ok()?
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, why: &str) {
@@ -173,6 +207,10 @@ async fn end(mut child: Child) {
             return;
         }
     }
+    kill(child);
+}
+
+fn kill(mut child: Child) {
     if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
         tracing::warn!(%error, pid = child.id(), "the new daemon was not ended");
     }

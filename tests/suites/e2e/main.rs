@@ -16,6 +16,7 @@ mod clock;
 mod decap;
 mod demo;
 mod explain;
+mod handover;
 mod health;
 mod health_vip;
 mod host;
