@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tollgate::app::before::Before;
 use tollgate::app::{CHECKS, Gate, StartError};
 use tollgate::handover::{self, Taking};
+use tollgate::supervisor::signals::{Signals, is_end};
 use tollgate::supervisor::{self, init};
 use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
 use tollgate_datapath::footprint::Footprint;
@@ -270,16 +272,8 @@ fn say(text: &str) {
 }
 
 async fn run(path: &Path, take_over: Option<Option<PathBuf>>, kept: supervisor::Kept) -> ExitCode {
-    use tokio::signal::unix::{SignalKind, signal};
     // Before anything is promised: a SIGTERM during start must not be lost.
-    let signals = signal(SignalKind::terminate()).and_then(|terminate| {
-        Ok((
-            terminate,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ))
-    });
-    let (mut terminate, mut interrupt, mut hangup) = match signals {
+    let mut signals = match Signals::hear() {
         Ok(signals) => signals,
         Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
     };
@@ -298,32 +292,55 @@ async fn run(path: &Path, take_over: Option<Option<PathBuf>>, kept: supervisor::
     };
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
+            // Who has been succeeded has nothing left to reload, nor sockets to close.
+            biased;
+            () = gate.succeeded() => return give_way(gate, signals).await,
+            signal = signals.next() => {
+                if is_end(signal) {
+                    break;
+                }
                 // Said in log and status; what runs goes on.
                 supervisor::reloading();
                 let _ = gate.reload().await.is_ok();
                 supervisor::ready();
             }
-            () = gate.succeeded() => {
-                let ended = gate.leave().await;
-                return match ended {
-                    Some(_) if init::is_first() => match init::stay().await {
-                        Ok(code) => ExitCode::from(code),
-                        Err(error) => fail(1, &format!("cannot wait for the daemon that took over: {error}")),
-                    },
-                    _ => ExitCode::SUCCESS,
-                };
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
             () = gate.drain_asked() => break,
         }
     }
     tokio::select! {
         () = gate.drain() => ExitCode::SUCCESS,
         // Asked again: whoever asks twice does not want to wait.
-        _ = terminate.recv() => fail(1, "ended before every request was"),
-        _ = interrupt.recv() => fail(1, "ended before every request was"),
+        () = signals.end() => fail(1, "ended before every request was"),
+    }
+}
+
+/// Another daemon has taken over: this one finishes what it has. As the first process of a container it hands signals on
+/// from here on, and stays for those who come after it.
+async fn give_way(gate: Gate, mut signals: Signals) -> ExitCode {
+    let mut handed_on = None;
+    let mut leaving = pin!(gate.leave());
+    let successor = loop {
+        let signal = tokio::select! {
+            successor = &mut leaving => break successor,
+            signal = signals.next() => signal,
+        };
+        if init::is_first() && init::hand_on(signal) {
+            handed_on = is_end(signal).then_some(signal).or(handed_on);
+        } else if is_end(signal) {
+            return fail(1, "ended before every request was");
+        } else {
+            tracing::info!("nothing to reload: another daemon has taken over");
+        }
+    };
+    if successor.is_none() || !init::is_first() {
+        return ExitCode::SUCCESS;
+    }
+    match init::stay(signals, handed_on).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(
+            1,
+            &format!("cannot wait for the daemon that took over: {error}"),
+        ),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Nothing here fails a daemon: one that nobody watches runs as well.
 
 pub mod init;
+pub mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

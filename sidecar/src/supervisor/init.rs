@@ -7,6 +7,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::{Signals, is_end};
+
 /// Whether this process is the first of its container, or of the host.
 #[must_use]
 pub fn is_first() -> bool {
@@ -14,18 +16,14 @@ pub fn is_first() -> bool {
 }
 
 /// Waits until no process is left that this one has started or inherited; the exit code of the last one. SIGTERM, SIGINT and
-/// SIGHUP go to all of them.
+/// SIGHUP go to all of them. `ending`: what was [handed on](hand_on) already.
 ///
 /// # Errors
 ///
 /// The system does not let signals be heard.
-pub async fn stay() -> io::Result<u8> {
+pub async fn stay(mut signals: Signals, mut ending: Option<Signal>) -> io::Result<u8> {
     let mut child = signal(SignalKind::child())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut last = 0;
-    let mut ending = None;
     loop {
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -44,11 +42,9 @@ pub async fn stay() -> io::Result<u8> {
         }
         let signal = tokio::select! {
             _ = child.recv() => continue,
-            _ = terminate.recv() => Signal::TERM,
-            _ = interrupt.recv() => Signal::INT,
-            _ = hangup.recv() => Signal::HUP,
+            signal = signals.next() => signal,
         };
-        if signal != Signal::HUP {
+        if is_end(signal) {
             ending = Some(signal);
         }
         hand_on(signal);
@@ -65,12 +61,15 @@ fn code(status: WaitStatus) -> u8 {
     u8::try_from(code).unwrap_or(1)
 }
 
-fn hand_on(signal: Signal) {
-    for pid in children() {
+/// Sends a signal to all processes that this one has started or inherited; whether there is any.
+pub fn hand_on(signal: Signal) -> bool {
+    let children = children();
+    for &pid in &children {
         if let Err(error) = kill_process(pid, signal) {
             tracing::debug!(%error, ?pid, "a signal was not handed on");
         }
     }
+    !children.is_empty()
 }
 
 /// The processes whose parent is this one.
