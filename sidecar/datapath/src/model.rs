@@ -206,11 +206,31 @@ impl Model {
             let named = |error| ModelError::Service(service.name.clone(), error);
             service.check().map_err(named)?;
         }
+        for service in &self.services {
+            if let Some(error) = self.snat_is_vip(service) {
+                return Err(ModelError::Service(service.name.clone(), error.into()));
+            }
+        }
         Ok(())
     }
 }
 
 impl Model {
+    /// The VIP, of whichever service, that the sources of this one are of: answers would be taken for what that one's clients send.
+    #[must_use]
+    pub fn snat_is_vip(&self, service: &Service) -> Option<NatError> {
+        let Deliver::Nat(Nat {
+            snat: Some(Snat::From(from)),
+            ..
+        }) = service.deliver
+        else {
+            return None;
+        };
+        let mut vips = self.services.iter().map(|one| one.vip);
+        let shared = vips.find(|vip| vip.covers(from.address()) || from.covers(vip.ip));
+        shared.map(|vip| NatError::SnatIsVip(from, vip))
+    }
+
     /// The same services, with these shares and no others.
     #[must_use]
     pub fn with_shares(&self, shares: &Shares) -> Self {

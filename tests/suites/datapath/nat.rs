@@ -517,9 +517,9 @@ fn a_hundred_thousand_connections_come_and_go() {
         let back = frame(Proto::Tcp, backend, source, Flags::SynAck, b"");
         stage.sent(&back, Verdict::Answered);
         let now = second();
-        assert_eq!(stage.bench.sweep(&stage.model, now + 61), 2);
-        assert_eq!(stage.bench.sweep(&stage.model, now + 3600), 2);
-        assert_eq!(stage.bench.sweep(&stage.model, now + 3602), 0);
+        assert_eq!(stage.bench.sweep(&stage.model, now + 241), 2);
+        assert_eq!(stage.bench.sweep(&stage.model, now + 7440), 2);
+        assert_eq!(stage.bench.sweep(&stage.model, now + 7442), 0);
     });
 }
 

@@ -45,14 +45,17 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
+    /// Of TCP as RFC 5382, REQ-5, has them at least, and for as long as a host may remember a connection that is over
+    /// (TIME-WAIT: RFC 9293, section 3.6.1), so that its port does not come back before; of datagrams both ways as RFC 4787,
+    /// REQ-5, recommends.
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
-            tcp_established: seconds(3600),
-            tcp_transitory: seconds(60),
-            tcp_closed: seconds(10),
+            tcp_established: seconds(2 * 3600 + 4 * 60),
+            tcp_transitory: seconds(4 * 60),
+            tcp_closed: seconds(2 * 60),
             udp: seconds(30),
-            udp_stream: seconds(120),
+            udp_stream: seconds(5 * 60),
         }
     }
 }

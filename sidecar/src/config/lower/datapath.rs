@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use tollgate_datapath::model::{
-    Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, DRAIN_LIMITS, Deliver, Model, Service,
-    ServiceError, Tunnel, TunnelError, Vip,
+    Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, DRAIN_LIMITS, Deliver, Model, NatError,
+    Service, ServiceError, Tunnel, TunnelError, Vip,
 };
 use tollgate_datapath::prefix::Prefix;
 use tollgate_datapath::{Announce, Config, XdpMode};
@@ -52,6 +52,7 @@ pub(super) fn lower(
         }
     }
     let mut services: Vec<Service> = Vec::new();
+    let mut places = Vec::new();
     let mut health = HashMap::new();
     for (at, raw) in items(raw.services.as_ref()) {
         let Some(service) = service(cx, at, raw, listeners) else {
@@ -73,6 +74,19 @@ pub(super) fn lower(
             health.insert(service.name.clone(), settings);
         }
         services.push(service);
+        places.push(at);
+    }
+    let model = Model {
+        services,
+        tunnel: tunnel(cx, raw.tunnel.as_ref()),
+    };
+    for (at, service) in places.into_iter().zip(&model.services) {
+        match model.snat_is_vip(service) {
+            // Its own was told with the service.
+            Some(NatError::SnatIsVip(_, vip)) if vip == service.vip => {}
+            Some(error) => told(cx, at, Err(error.into())),
+            None => {}
+        }
     }
     Some(DatapathConfig {
         attach: Config {
@@ -89,10 +103,7 @@ pub(super) fn lower(
                 Some((_, RawAnnounce::Neighbour)) => Announce::Neighbour,
             },
         },
-        model: Model {
-            services,
-            tunnel: tunnel(cx, raw.tunnel.as_ref()),
-        },
+        model,
         health,
         health_mark: health::mark(cx, raw.health_mark.as_ref()),
     })

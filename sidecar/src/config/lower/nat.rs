@@ -195,4 +195,21 @@ datapath:
             assert!(error.contains(told), "{told} is not in:\n{error}");
         }
     }
+
+    /// Whoever answers to sources that are another service's address is taken for one of its clients.
+    #[test]
+    fn sources_are_of_no_services_address() {
+        let other = "    - { name: b, vip: '203.0.113.128/25:*/udp', deliver: l2, backends: [] }\n";
+        let nat = |snat: &str| {
+            let lines =
+                format!("      deliver: nat\n      snat: {snat}\n      backends: []\n{other}");
+            with("203.0.113.1:80/tcp", &lines)
+        };
+        assert!(nat("203.0.113.2").is_ok());
+        for snat in ["203.0.113.200", "203.0.113.128/30"] {
+            let error = nat(snat).unwrap_err();
+            let told = format!("`snat: {snat}` and the VIP 203.0.113.128/25:*/udp share addresses");
+            assert!(error.contains(&told), "{error}");
+        }
+    }
 }
