@@ -422,6 +422,10 @@ fn memory(footprint: &Footprint) -> String {
         footprint.backends,
         footprint.most_backends,
     );
+    if footprint.translations > 0 {
+        let most = mib(footprint.translations);
+        text.push_str(&format!("\n  up to {most} for translations"));
+    }
     for one in &footprint.services {
         let (slots, bytes) = (one.slots, one.bytes as f64 / 1024.0);
         text.push_str(&format!("\n  {}: {slots} slots, {bytes:.0} KiB", one.name));

@@ -4,7 +4,8 @@ use tollgate_common::{
     backend::Backend,
     counter::Counter,
     fragment::{Fragment, FragmentKey},
-    limits::{BACKENDS, FRAGMENTS, PINS, SERVICES, SLOTS},
+    limits::{BACKENDS, FRAGMENTS, PINS, SERVICES, SLOTS, TRANSLATIONS},
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
     service::Cell,
     tables::{Owner, Tables},
@@ -27,6 +28,8 @@ pub struct Footprint {
     pub fragments: usize,
     /// Bytes that pins may take at most, while slots move.
     pub pins: usize,
+    /// Bytes that translations may take at most; 0: no service is translated.
+    pub translations: usize,
     /// Slots that are used.
     pub slots: usize,
     /// Slots that there are.
@@ -60,6 +63,10 @@ impl Footprint {
         /// Bytes of the slabs that pins come in, which have 8 bytes of the allocator's (kernel/bpf/memalloc.c).
         const SLAB: usize = 96;
         const _: () = assert!(ELEMENT + size_of::<PinKey>() + size_of::<Pin>() + 8 <= SLAB);
+        /// Likewise those that translations come in.
+        const WIDE_SLAB: usize = 192;
+        const _: () =
+            assert!(ELEMENT + size_of::<Tuple>() + size_of::<Translation>() + 8 <= WIDE_SLAB);
         const SLOT: usize = 2 * size_of::<u32>();
         const BACKEND: usize = size_of::<Backend>() + size_of::<Owner>() + size_of::<u32>();
         let forwarded = |one: &&Service| !matches!(one.deliver, Deliver::Listener(_));
@@ -77,6 +84,8 @@ impl Footprint {
                 }
             })
             .collect();
+        let mut all = model.services.iter();
+        let is_translated = all.any(|one| matches!(one.deliver, Deliver::Nat(_)));
         let entries = |one: &Service| match &one.deliver {
             Deliver::Listener(_) => 1,
             other => other.backends().len(),
@@ -88,6 +97,11 @@ impl Footprint {
             fragments: FRAGMENTS
                 * (size_of::<FragmentKey>() + size_of::<Fragment>() + ELEMENT + BUCKET),
             pins: PINS * (SLAB + BUCKET),
+            translations: if is_translated {
+                TRANSLATIONS * (WIDE_SLAB + BUCKET)
+            } else {
+                0
+            },
             slots: services.iter().map(|one| one.slots).sum(),
             most_slots: SLOTS,
             backends: model.services.iter().map(entries).sum(),

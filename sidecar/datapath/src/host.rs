@@ -3,11 +3,12 @@
 use std::{fs, io, path::Path};
 
 use aya::{programs::loaded_programs, util::KernelVersion};
+use tollgate_common::nat::{FIRST_PORT, PORTS};
 
 use crate::{
     config::{Announce, Config},
     footprint::Footprint,
-    model::{Deliver, Model},
+    model::{Deliver, Model, Snat},
     netlink::{Device, Netlink, NetlinkError},
     pins::{Pins, is_bpffs},
     routes::There,
@@ -240,12 +241,39 @@ impl Findings {
                 );
             }
         }
+        self.local_ports(model);
         if (v4 || v6) && sysctl("ipv4/tcp_syncookies") == Some(0) {
             self.warning(
                 "tcp_syncookies",
                 "net.ipv4.tcp_syncookies",
                 "it is 0: a flood of SYNs fills the listeners' queues".to_owned(),
                 "run `sysctl net.ipv4.tcp_syncookies=1`",
+            );
+        }
+    }
+
+    /// Ports of the host's own connections must not be among those that translated sources get from its address.
+    fn local_ports(&mut self, model: &Model) {
+        const SETTING: &str = "ipv4/ip_local_port_range";
+        let range = fs::read_to_string(format!("/proc/sys/net/{SETTING}"));
+        let Some(first) = range.ok().and_then(|text| first_port(&text)) else {
+            return;
+        };
+        let own = model.services.iter().filter(|one| {
+            let Deliver::Nat(nat) = &one.deliver else {
+                return false;
+            };
+            nat.snat == Some(Snat::Own)
+        });
+        for service in own.filter(|_| first < u32::from(FIRST_PORT + PORTS)) {
+            self.error(
+                "local_ports",
+                &service.name,
+                format!(
+                    "net.ipv4.ip_local_port_range begins at {first}, and `snat: own` gives clients' flows ports below {}: answers to the host's own connections could be taken for theirs",
+                    FIRST_PORT + PORTS
+                ),
+                "run `sysctl net.ipv4.ip_local_port_range=\"32768 60999\"`, or let `snat` name addresses that are not the host's",
             );
         }
     }
@@ -307,8 +335,11 @@ impl Findings {
         };
         let footprint = Footprint::of(model);
         let cpus = aya::util::nr_cpus().unwrap_or(1);
-        let maps =
-            footprint.tables + footprint.fragments + footprint.counters * cpus + footprint.pins;
+        let maps = footprint.tables
+            + footprint.fragments
+            + footprint.counters * cpus
+            + footprint.pins
+            + footprint.translations;
         if limit < maps as u64 {
             const MIB: u64 = 1 << 20;
             self.warning(
@@ -344,6 +375,11 @@ fn capabilities() -> Option<u64> {
 fn sysctl(name: &str) -> Option<u64> {
     let text: io::Result<String> = fs::read_to_string(format!("/proc/sys/net/{name}"));
     text.ok()?.trim().parse().ok()
+}
+
+/// Where a range of ports begins, as the setting is read.
+fn first_port(text: &str) -> Option<u32> {
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// Addresses and ports of IPVS services, as /proc/net/ip_vs lists them.
@@ -385,6 +421,12 @@ mod tests {
         };
         assert_eq!(one, ("203.0.113.10".parse().unwrap(), 443));
         assert_eq!(other, ("2001:db8::10".parse().unwrap(), 53));
+    }
+
+    #[test]
+    fn ranges_of_ports_are_read() {
+        assert_eq!(first_port("32768\t60999\n"), Some(32_768));
+        assert_eq!(first_port(""), None);
     }
 
     #[test]
