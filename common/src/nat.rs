@@ -136,6 +136,15 @@ impl Translation {
         self.service as u16
     }
 
+    /// Whether the backend knows the client of a flow, whose packets bear this, by another address or port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hides(&self, key: &Tuple) -> bool {
+        let [hi, lo] = self.to.source;
+        let [own_hi, own_lo] = key.source;
+        hi != own_hi || lo != own_lo || (self.to.ports ^ key.ports) & 0xffff != 0
+    }
+
     /// Whether it is the direction of answers.
     #[inline(always)]
     #[must_use]

@@ -30,8 +30,10 @@ pub struct Tables {
     /// First fragments that each CPU may note in a second; a flood guard too. Beyond, they are sent on, and the later ones
     /// of their packets are lost.
     pub fragments: Word64,
+    /// Flows that each CPU may begin to translate in a second; a flood guard too, and not one of those that a handover pauses.
+    pub flows: Word64,
     /// Always 0; keeps what follows on cache lines.
-    pub reserved: [Word64; 2],
+    pub reserved: Word64,
     /// What a later version may put here: all that follows stands elsewhere.
     #[cfg(feature = "next")]
     pub next: [Word64; 8],
@@ -51,7 +53,8 @@ pub struct Tables {
     pub lives: [Word32; BACKENDS],
     /// [`Tags`] by number; number 0 is none.
     pub vlans: [Word64; VLANS],
-    /// Whose backend entry which is. Only user space reads it, to know numbers again after a restart.
+    /// Whose backend entry which is: by it user space knows numbers again after a restart, and translated flows a backend that was
+    /// down.
     pub owners: [Owner; BACKENDS],
     /// The listeners' names by number, padded with zeros. Only user space reads it.
     pub listeners: [[Word64; LISTENER_NAME / 8]; LISTENERS],
@@ -137,7 +140,8 @@ impl Tables {
             guards: Word64::zero(),
             made: Word64::zero(),
             fragments: Word64::zero(),
-            reserved: [const { Word64::zero() }; 2],
+            flows: Word64::zero(),
+            reserved: Word64::zero(),
             #[cfg(feature = "next")]
             next: [const { Word64::zero() }; 8],
             cells: [const { Cell::zero() }; CELLS],
@@ -210,6 +214,13 @@ impl Tables {
     #[must_use]
     pub fn backend(&self, number: u16) -> &Backend {
         &self.backends[number as usize & (BACKENDS - 1)]
+    }
+
+    /// Whose the backend entry of `number` is.
+    #[inline(always)]
+    #[must_use]
+    pub fn owner(&self, number: u16) -> &Owner {
+        &self.owners[number as usize & (BACKENDS - 1)]
     }
 
     /// The slot at `index` of the pool.

@@ -50,6 +50,7 @@ pub fn fill(tables: &Tables) {
     };
     tables.guards.store(guards.pack());
     tables.fragments.store(65_536);
+    tables.flows.store(65_536);
     tables.vlans[1].store(Tags::one(Tags::C, 30).0);
     let two = Tags::one(Tags::C, 31).within(Tags::one(Tags::S, 4000));
     tables.vlans[2].store(two.0);

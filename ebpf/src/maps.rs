@@ -57,8 +57,8 @@ static PINS: HashMap<PinKey, Pin> = HashMap::with_max_entries(FLOWS as u32, BPF_
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
     LruHashMap::with_max_entries(PIECES as u32, 0);
 
-/// What each CPU has done in this second: pins, ICMP messages, first fragments noted; then ICMP messages by bucket of
-/// networks.
+/// What each CPU has done in this second: pins, ICMP messages, first fragments noted, flows translated; then ICMP messages by
+/// bucket of networks.
 #[map]
 static RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(rate::BY_NETWORK + NETWORKS, 0);
 
@@ -67,7 +67,8 @@ mod rate {
     pub(super) const PINS: u32 = 0;
     pub(super) const TOLD: u32 = 1;
     pub(super) const NOTED: u32 = 2;
-    pub(super) const BY_NETWORK: u32 = 3;
+    pub(super) const BEGUN: u32 = 3;
+    pub(super) const BY_NETWORK: u32 = 4;
 }
 
 /// How often something was done in a second.
@@ -160,6 +161,11 @@ impl Memory for Maps {
     #[inline(always)]
     fn may_pin(&mut self, now: u32, limit: u32) -> bool {
         Self::within(rate::PINS, now, limit)
+    }
+
+    #[inline(always)]
+    fn may_begin(&mut self, now: u32, limit: u32) -> bool {
+        Self::within(rate::BEGUN, now, limit)
     }
 
     #[inline(always)]

@@ -33,6 +33,9 @@ pub trait Memory {
     /// Whether this CPU may make one more pin in this second, of `limit`.
     fn may_pin(&mut self, now: u32, limit: u32) -> bool;
 
+    /// Whether this CPU may begin to translate one more flow in this second, of `limit`.
+    fn may_begin(&mut self, now: u32, limit: u32) -> bool;
+
     /// Whether this CPU may note one more first fragment in this second, of `limit`.
     fn may_note(&mut self, now: u32, limit: u32) -> bool;
 
@@ -68,6 +71,7 @@ pub mod host {
         pins: HashMap<PinKey, Pin>,
         pieces: HashMap<FragmentKey, Fragment>,
         pinned: (u32, u32),
+        begun: (u32, u32),
         noted: (u32, u32),
         told: (u32, u32),
         networks: HashMap<u32, (u32, u32)>,
@@ -130,6 +134,10 @@ pub mod host {
 
         fn may_pin(&mut self, now: u32, limit: u32) -> bool {
             within(&mut self.0.borrow_mut().pinned, now, limit)
+        }
+
+        fn may_begin(&mut self, now: u32, limit: u32) -> bool {
+            within(&mut self.0.borrow_mut().begun, now, limit)
         }
 
         fn may_note(&mut self, now: u32, limit: u32) -> bool {

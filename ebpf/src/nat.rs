@@ -8,7 +8,7 @@ use tollgate_common::{
     nat::{self, Stage, TRIES, Translation, Tuple},
     pin::Told,
     service::{About, Action, Cell},
-    tables::{Guards, Tables},
+    tables::Tables,
     verdict::Verdict,
 };
 
@@ -92,13 +92,14 @@ fn decide<P: Packet, M: Memory + Copy, T: Translations>(
     room.opens = u32::from(segment.stage.opens());
     let mut memory = memory;
     let now = memory.now();
+    room.now = now;
     match tables.find(segment.key) {
         Some((cell, action)) if action == Action::Translate as u32 => {
             room.service = u32::from(About::unpack(cell.about.load()).number);
             if let Some(verdict) = unfit(&packet, room, &segment) {
                 return verdict as u32;
             }
-            let known = known(tables, translations, room, told, now);
+            let known = known(tables, translations, room, cell, told);
             if known == Known::Dead as u32 {
                 return Verdict::NoFlow as u32;
             }
@@ -177,10 +178,10 @@ fn known<T: Translations>(
     tables: &Tables,
     translations: T,
     room: &mut Room,
+    cell: &Cell,
     told: Told,
-    now: u32,
 ) -> u32 {
-    if !translations.recall(&room.key, told, now, &mut room.way) || room.way.is_answers() {
+    if !translations.recall(&room.key, told, room.now, &mut room.way) || room.way.is_answers() {
         return Known::No as u32;
     }
     let is_dead = !lives(tables, &room.way);
@@ -188,19 +189,67 @@ fn known<T: Translations>(
         return Known::Yes as u32;
     }
     room.other = room.way.to.reversed();
+    // What stands there may be another flow's by now.
+    let is_whole = translations.recall(&room.other, Told::ERROR, room.now, &mut room.back)
+        && room.back.to == room.key.reversed();
     if !is_dead {
         // A port that the client uses again, or a SYN that it repeats.
-        let is_there = translations.recall(&room.other, Told::ERROR, now, &mut room.back);
         let stage = Stage::of(room.key.proto(), room.way.flags, room.back.flags);
-        if is_there && stage != Stage::Closed {
+        if is_whole && stage != Stage::Closed {
             return Known::Yes as u32;
         }
     } else if !told.opens() && !told.is_datagram() {
-        return Known::Dead as u32;
+        if !told.goes_on() {
+            return Known::Dead as u32;
+        }
+        if room.way.hides(&room.key) {
+            // Another backend would know the connection by nothing at all.
+            return if is_whole && is_back(tables, &room.way, cell) {
+                adopt(tables, translations, room)
+            } else {
+                Known::Dead as u32
+            };
+        }
+        // Whoever is picked goes on with it, or ends it by a RST; nobody waits for a backend that is gone.
     }
     translations.remove(&room.key);
-    translations.remove(&room.other);
+    if is_whole {
+        translations.remove(&room.other);
+    }
     Known::No as u32
+}
+
+/// Whether the backend of a translation was down meanwhile, and is this service's backend with this address again.
+#[inline(always)]
+fn is_back(tables: &Tables, way: &Translation, cell: &Cell) -> bool {
+    let owner = tables.owner(way.id());
+    tables.life(way.id()) & 1 == 1
+        && owner.hi.load() == cell.hi.load()
+        && owner.lo.load() == cell.lo.load()
+        && owner.tag.load() as u32 == cell.tag.load() as u32
+        && [owner.address_hi.load(), owner.address_lo.load()] == way.to.destination
+}
+
+/// Makes the translations of a flow anew that are in the room, in the life that their backend has now. Each is taken out first, and
+/// put in last: several CPUs that do so at once leave both.
+#[inline(never)]
+fn adopt<T: Translations>(tables: &Tables, translations: T, room: &mut Room) -> u32 {
+    let id = room.way.id();
+    let backend = u32::from(id) | u32::from(tables.life(id)) << 16;
+    (room.way.backend, room.back.backend) = (backend, backend);
+    translations.remove(&room.other);
+    translations.remove(&room.key);
+    let mut added = translations.add(&room.other, &room.back);
+    if added == Added::Taken
+        && translations.recall(&room.other, Told::ERROR, room.now, &mut room.back)
+        && room.back.to == room.key.reversed()
+    {
+        added = Added::Yes;
+    }
+    if added != Added::Yes || translations.add(&room.key, &room.way) == Added::Full {
+        return Known::Dead as u32;
+    }
+    Known::Yes as u32
 }
 
 /// Picks a backend for a flow, and makes its translations.
@@ -221,7 +270,7 @@ fn begin<P: Packet, M: Memory + Copy, T: Translations>(
     }
     let segment = room.seen.segment();
     let mut memory = memory;
-    let now = memory.now();
+    let now = room.now;
     let (entry, flow) = pipeline::pick(packet, tables, memory, &segment, cell);
     if entry == 0 {
         return Err(Verdict::NoBackend);
@@ -235,7 +284,7 @@ fn begin<P: Packet, M: Memory + Copy, T: Translations>(
     if !begins && target.has_sources {
         return Err(Verdict::NoFlow);
     }
-    if !memory.may_pin(now, Guards::unpack(tables.guards.load()).pins) {
+    if !memory.may_begin(now, tables.flows.load() as u32) {
         return Err(Verdict::NoRoom);
     }
     let id = u32::from(entry) | u32::from(tables.life(entry)) << 16;
@@ -282,7 +331,7 @@ fn begin<P: Packet, M: Memory + Copy, T: Translations>(
     if translations.add(&room.key, &room.way) != Added::Yes {
         // Another CPU was faster, with a packet of the same flow; or there is no room.
         translations.remove(&room.other);
-        if !translations.recall(&room.key, told, now, &mut room.way) {
+        if !translations.recall(&room.key, told, now, &mut room.way) || room.way.is_answers() {
             return Err(Verdict::NoRoom);
         }
     }

@@ -79,6 +79,7 @@ pub fn load(here: u32, elsewhere: u32) -> Bench {
     };
     tables.guards.store(no_limit.pack());
     tables.fragments.store(u64::from(u32::MAX));
+    tables.flows.store(u64::from(u32::MAX));
     for (port, proto, every) in MOVING {
         let key = tables::key(vip(true, port, proto));
         let cell = tables.find(key).map(|(cell, _)| cell.region.load());

@@ -24,6 +24,6 @@ pub struct Room {
     pub opens: u32,
     /// Whether the stack has merged several packets to this one; as a number.
     pub is_merged: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Second of the monotonic clock at which it came.
+    pub now: u32,
 }

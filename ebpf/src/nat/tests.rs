@@ -24,8 +24,7 @@ const fn words(address: [u8; 4]) -> [u64; 2] {
 
 /// One service for TCP and UDP, of one backend; with `from`, translated sources.
 fn fill(tables: &Tables, from: Option<([u64; 2], u8)>) {
-    let guards = Guards { pins: 9, icmp: 0 };
-    tables.guards.store(guards.pack());
+    tables.flows.store(9);
     let header = Header::nat([9; 6], [1; 6], words(BACKEND), PORT, from);
     let backend = &tables.backends[usize::from(ENTRY)];
     for (word, value) in backend.header.iter().zip(header.0) {

@@ -30,6 +30,9 @@ const GUARDS: Guards = Guards {
 /// As many first fragments each CPU notes in a second; each costs half of what a pin does.
 const FRAGMENTS: u64 = 65_536;
 
+/// As many flows each CPU begins to translate in a second; each costs what two pins do.
+const FLOWS: u64 = 65_536;
+
 /// The tables in memory: the kernel's, or some of our own to try things on.
 #[derive(Debug)]
 pub struct Mapping(NonNull<Tables>);
@@ -78,7 +81,7 @@ impl Mapping {
     }
 
     /// Lets packets make no pins from here on: a flow that begins in a slot that moves goes where those from before go, which
-    /// needs none. So nobody who reads the pins misses one. [`sign`](Self::sign) lets them again.
+    /// needs none. So nobody who reads the pins misses one. [`sign`](Self::sign) lets them again. Flows are translated as before.
     pub fn pause_pins(&self) {
         let guards = Guards::unpack(self.guards.load());
         self.guards.store(Guards { pins: 0, ..guards }.pack());
@@ -88,6 +91,7 @@ impl Mapping {
     pub fn sign(&self) {
         self.guards.store(GUARDS.pack());
         self.fragments.store(FRAGMENTS);
+        self.flows.store(FLOWS);
         if !self.is_of_this_layout() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             self.made.store(now.map_or(0, |now| now.as_secs()));
@@ -349,6 +353,14 @@ impl Translated {
     /// All of them. Those that come or go meanwhile may be missed.
     pub fn iter(&self) -> impl Iterator<Item = Result<(Tuple, Translation), MapError>> + '_ {
         self.0.iter()
+    }
+
+    /// Puts in one that other maps have.
+    ///
+    /// # Errors
+    /// The map's; also that it is full.
+    pub fn put(&mut self, key: &Tuple, translation: Translation) -> Result<(), MapError> {
+        self.0.insert(key, translation, 0)
     }
 
     /// Takes one out; whether it was there.

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use tollgate_common::{
     limits::TRANSLATIONS,
     nat::{Stage, Translation, Tuple},
+    service::TCP,
     tables::Tables,
 };
 
@@ -120,6 +121,7 @@ impl Translator {
             });
         }
         self.interfaces = all;
+        leave(pins, interfaces);
     }
 
     /// Detaches it from everywhere, if no service is translated.
@@ -188,16 +190,35 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Whether a flow is over, at second `now`: its service or backend is gone, or it was silent for too long.
+    /// Whether a flow is over, at second `now`: its service or backend is gone, or it was silent for too long. One that
+    /// [waits](Self::may_come_back) for its backend may be silent for as long as one that opens.
     #[must_use]
     pub fn is_over(&self, key: &Tuple, way: &Translation, back: &Translation, now: u32) -> bool {
         let Some(timeouts) = self.timeouts.get(&way.service()) else {
             return true;
         };
-        let is_gone = self.tables.life(way.id()) != way.life() || self.overdue.contains(&way.id());
-        let stage = Stage::of(key.proto(), way.flags, back.flags);
+        let mut stage = Stage::of(key.proto(), way.flags, back.flags);
+        if self.overdue.contains(&way.id()) {
+            return true;
+        }
+        if self.tables.life(way.id()) != way.life() {
+            if !self.may_come_back(key, way) {
+                return true;
+            }
+            if stage == Stage::Established {
+                stage = Stage::Transitory;
+            }
+        }
         let silent = now.saturating_sub(way.seen.max(back.seen));
-        is_gone || u64::from(silent) > timeouts.of(stage).as_secs()
+        u64::from(silent) > timeouts.of(stage).as_secs()
+    }
+
+    /// Whether a flow whose backend is down is waited for: one that only this backend can go on with, by what it knows of the client.
+    fn may_come_back(&self, key: &Tuple, way: &Translation) -> bool {
+        let owner = self.tables.owner(way.id());
+        let address = [owner.address_hi.load(), owner.address_lo.load()];
+        let is_its = owner.tag.load() != 0 && address == way.to.destination;
+        key.proto() == TCP && way.hides(key) && is_its
     }
 }
 
@@ -211,28 +232,29 @@ pub fn sweep(
     now: u32,
     known: &Known<'_>,
 ) -> Result<usize, aya::maps::MapError> {
-    // The client's direction, as it is now; `None`: it is not over.
-    let over = |map: &Translated, key: &Tuple| -> Result<Option<Tuple>, aya::maps::MapError> {
-        let Some(way) = map.get(key)? else {
-            return Ok(None);
+    // What answers to the client's direction bear, and whether that is there, as it is now; `None`: it is not over.
+    let over =
+        |map: &Translated, key: &Tuple| -> Result<Option<(Tuple, bool)>, aya::maps::MapError> {
+            let Some(way) = map.get(key)? else {
+                return Ok(None);
+            };
+            let (other, back) = back_of(map, key, &way)?;
+            Ok(known
+                .is_over(key, &way, &back.unwrap_or_default(), now)
+                .then_some((other, back.is_some())))
         };
-        let other = way.to.reversed();
-        let back = map.get(&other)?.unwrap_or_default();
-        Ok(known.is_over(key, &way, &back, now).then_some(other))
-    };
     let (mut gone, mut left) = (Vec::new(), 0);
     for entry in map.iter() {
         let (key, way) = entry?;
         if way.is_answers() {
             // One alone is of a flow that is just being made, or was left by one that was not.
-            let is_alone = map.get(&way.to.reversed())?.is_none();
-            if is_alone && now.saturating_sub(way.seen) > HALF_MADE {
+            if is_alone(map, &key, &way)? && now.saturating_sub(way.seen) > HALF_MADE {
                 gone.push(key);
             } else {
                 left += 1;
             }
         } else {
-            let back = map.get(&way.to.reversed())?.unwrap_or_default();
+            let back = back_of(map, &key, &way)?.1.unwrap_or_default();
             if known.is_over(&key, &way, &back, now) {
                 gone.push(key);
             } else {
@@ -241,12 +263,16 @@ pub fn sweep(
         }
     }
     for key in gone {
-        let is_answers = map.get(&key)?.is_some_and(|way| way.is_answers());
-        if is_answers {
+        let way = map.get(&key)?;
+        if let Some(way) = way.filter(Translation::is_answers) {
+            if is_alone(map, &key, &way)? {
+                map.remove(&key)?;
+            } else {
+                left += 1;
+            }
+        } else if let Some((other, is_whole)) = over(map, &key)? {
             map.remove(&key)?;
-        } else if let Some(other) = over(map, &key)? {
-            map.remove(&key)?;
-            if map.remove(&other)? {
+            if is_whole && map.remove(&other)? {
                 left = usize::saturating_sub(left, 1);
             }
         } else {
@@ -254,6 +280,27 @@ pub fn sweep(
         }
     }
     Ok(left)
+}
+
+/// Whether the client's direction of what answers so is not there.
+fn is_alone(
+    map: &Translated,
+    key: &Tuple,
+    back: &Translation,
+) -> Result<bool, aya::maps::MapError> {
+    let way = map.get(&back.to.reversed())?;
+    Ok(way.is_none_or(|way| way.is_answers() || way.to.reversed() != *key))
+}
+
+/// What answers to a flow bear, and what becomes of them; `None`: nothing is there, or another flow's.
+fn back_of(
+    map: &Translated,
+    key: &Tuple,
+    way: &Translation,
+) -> Result<(Tuple, Option<Translation>), aya::maps::MapError> {
+    let other = way.to.reversed();
+    let back = map.get(&other)?;
+    Ok((other, back.filter(|back| back.to == key.reversed())))
 }
 
 /// Whether any service is translated.
@@ -381,15 +428,46 @@ fn clsact(
         .map_err(|error| TranslateError::Pin(pin.display().to_string(), error))
 }
 
+/// Detaches the program from interfaces that are not named any more.
+fn leave(pins: &Pins, interfaces: &[String]) {
+    let is_left = |interface: &str| !interfaces.iter().any(|name| name == interface);
+    match detach(&pins.links(), is_left) {
+        Ok(0) => {}
+        Ok(left) => tracing::info!(
+            left,
+            "addresses are not translated any more at interfaces that are not named"
+        ),
+        Err(error) => {
+            let error = told(&error);
+            tracing::warn!(
+                error,
+                "the program that translates addresses was not detached from interfaces that are not named"
+            );
+        }
+    }
+}
+
 /// Detaches what the pins in this folder keep attached, or say to be; how many there were.
 pub(crate) fn detach_all(links: &Path) -> Result<usize, TranslateError> {
+    detach(links, |_| true)
+}
+
+/// As [`detach_all`], of the interfaces that `is_meant` says.
+fn detach(links: &Path, is_meant: impl Fn(&str) -> bool) -> Result<usize, TranslateError> {
     let mut removed = 0;
     for pin in pins::entries(links)? {
         let Some(name) = pin.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        if let Some(interface) = name.strip_prefix("clsact_") {
-            let interface = interface.replace(':', ".");
+        let named = ["clsact_", "tcx_"].map(|kind| name.strip_prefix(kind));
+        let ([Some(interface), _] | [_, Some(interface)]) = named else {
+            continue;
+        };
+        let interface = interface.replace(':', ".");
+        if !is_meant(&interface) {
+            continue;
+        }
+        if name.starts_with("clsact_") {
             let gone =
                 tc::qdisc_detach_program(&interface, TcAttachType::Ingress, object::TRANSLATE);
             if let Err(error) = gone {
@@ -397,8 +475,6 @@ pub(crate) fn detach_all(links: &Path) -> Result<usize, TranslateError> {
                 let error = told(&error);
                 tracing::debug!(interface, error, "no filter was there");
             }
-        } else if !name.starts_with("tcx_") {
-            continue;
         }
         pins::remove(&pin)?;
         removed += 1;

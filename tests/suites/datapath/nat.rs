@@ -11,7 +11,6 @@ use etherparse::{
 use tollgate::demo::lab::Netns;
 use tollgate_common::{
     nat::{FIRST_PORT, PORTS},
-    tables::Guards,
     tag::Tags,
     verdict::Verdict,
 };
@@ -225,6 +224,36 @@ impl Stage {
         Self { bench, model, hops }
     }
 
+    /// Gives the services at a port this backend alone.
+    fn replace(&mut self, family: Family, port: u16, last: u8) {
+        let address = family.backend(last);
+        let hop = self.hops[&family.backend(21)].clone();
+        self.hops.insert(address, hop);
+        let is_meant =
+            |one: &&mut Service| one.vip.port == port && one.vip.ip.is_ipv4() == address.is_ipv4();
+        for service in self.model.services.iter_mut().filter(is_meant) {
+            let Deliver::Nat(nat) = &mut service.deliver else {
+                panic!("a translated service")
+            };
+            nat.ports = [(address, PORT)].into();
+            nat.backends[0].address = address;
+        }
+        self.bench.apply(&self.model, &self.hops);
+    }
+
+    /// Says of all backends of the services at a port how many quarters of their share they have.
+    fn share(&mut self, port: u16, quarters: u8) {
+        let services = self.model.services.iter_mut();
+        for service in services.filter(|one| one.vip.port == port) {
+            let backends = service.deliver.backends().iter();
+            service.reduced = backends.map(|one| (one.address, quarters)).collect();
+            if quarters == 4 {
+                service.reduced.clear();
+            }
+        }
+        self.bench.apply(&self.model, &self.hops);
+    }
+
     /// Sends a frame that is to be redirected.
     #[track_caller]
     fn sent(&mut self, frame: &[u8], verdict: Verdict) -> Vec<u8> {
@@ -405,8 +434,7 @@ fn what_cannot_be_translated_is_dropped_and_counted() {
         }
         // TC too, if no XDP was there.
         stage.dropped(&piece(&udp, 77, 0, 24), Verdict::Fragment);
-        let guards = Guards { pins: 0, icmp: 1 };
-        stage.bench.object.tables.guards.store(guards.pack());
+        stage.bench.object.tables.flows.store(0);
         let client = SocketAddr::new(Family::V4.client(), 50_002);
         let syn = frame(
             Proto::Tcp,
@@ -467,16 +495,89 @@ fn flows_end_with_their_backend_and_ports_are_used_again() {
             stage.sent(&tcp(Flags::FinAck), Verdict::Translated);
             stage.sent(&back(Flags::FinAck, first), Verdict::Answered);
             open(&mut stage);
-            // Its backend goes: neither direction goes on, a SYN finds who is there.
-            let mut model = stage.model.clone();
-            model.services.retain(|one| one.vip.port != 81);
-            stage.bench.apply(&model, &stage.hops);
-            let model = stage.model.clone();
-            stage.bench.apply(&model, &stage.hops);
+            // Another backend comes in its place: neither direction goes on, a SYN finds who is there.
+            stage.replace(family, 81, 23);
             stage.dropped(&tcp(Flags::Ack), Verdict::NoFlow);
             stage.dropped(&back(Flags::Ack, first), Verdict::NoFlow);
-            open(&mut stage);
+            let (_, reached, ..) = read(&stage.sent(&tcp(Flags::Syn), Verdict::Translated));
+            assert_eq!(reached, SocketAddr::new(family.backend(23), PORT));
         }
+    });
+}
+
+/// A connection from a client's own address goes on at whoever has its slot now: who does not know it ends it, and nobody waits.
+#[test]
+fn connections_of_a_backend_that_is_gone_go_where_their_slot_says() {
+    alone(|| {
+        let mut stage = Stage::set();
+        for family in FAMILIES {
+            let client = SocketAddr::new(family.client(), CLIENT_PORT);
+            let to = at(vip(family, 2, "80/tcp"));
+            let tcp = |flags| frame(Proto::Tcp, client, to, flags, b"");
+            let gone = SocketAddr::new(family.backend(21), PORT);
+            let next = SocketAddr::new(family.backend(23), PORT);
+            stage.sent(&tcp(Flags::Syn), Verdict::Translated);
+            let back = |from| frame(Proto::Tcp, from, client, Flags::Ack, b"");
+            stage.sent(&back(gone), Verdict::Answered);
+            stage.replace(family, 80, 23);
+            // What ends or answers, and what is said about it, moves nothing.
+            stage.dropped(&tcp(Flags::Rst), Verdict::NoFlow);
+            stage.dropped(&back(gone), Verdict::NoFlow);
+            let (from, reached, ..) = read(&stage.sent(&tcp(Flags::Ack), Verdict::Translated));
+            assert_eq!((from, reached), (client, next));
+            let rst = frame(Proto::Tcp, next, client, Flags::Rst, b"");
+            let (from, reached, ..) = read(&stage.sent(&rst, Verdict::Answered));
+            assert_eq!((from, reached), (to, client));
+            // Of the other backend nothing is left.
+            assert_eq!(stage.bench.translate(&back(gone)).1, None);
+        }
+    });
+}
+
+/// One whose client the backend knows by another address goes on with that backend when it is up again.
+#[test]
+fn connections_with_other_sources_go_on_when_their_backend_is_back() {
+    alone(|| {
+        let mut stage = Stage::set();
+        for family in FAMILIES {
+            let client = SocketAddr::new(family.client(), CLIENT_PORT);
+            let backend = SocketAddr::new(family.backend(21), PORT);
+            let to = at(vip(family, 2, "81/tcp"));
+            let tcp = |flags| frame(Proto::Tcp, client, to, flags, b"");
+            let (source, ..) = read(&stage.sent(&tcp(Flags::Syn), Verdict::Translated));
+            let back = frame(Proto::Tcp, backend, source, Flags::Ack, b"");
+            stage.sent(&back, Verdict::Answered);
+            stage.sent(&tcp(Flags::Ack), Verdict::Translated);
+            stage.share(81, 0);
+            let left = stage.bench.sweep(&stage.model, second());
+            stage.dropped(&tcp(Flags::Ack), Verdict::NoFlow);
+            stage.dropped(&back, Verdict::NoFlow);
+            stage.share(81, 4);
+            assert_eq!(stage.bench.sweep(&stage.model, second()), left);
+            stage.dropped(&back, Verdict::NoFlow);
+            let (from, reached, ..) = read(&stage.sent(&tcp(Flags::Ack), Verdict::Translated));
+            assert_eq!((from, reached), (source, backend));
+            stage.sent(&back, Verdict::Answered);
+        }
+    });
+}
+
+/// `tollgate upgrade` lets no pins be made while it reads them; what is translated needs none.
+#[test]
+fn flows_begin_while_no_pins_may_be_made() {
+    alone(|| {
+        let mut stage = Stage::set();
+        stage.bench.object.tables.pause_pins();
+        for family in FAMILIES {
+            let client = SocketAddr::new(family.client(), CLIENT_PORT);
+            for port in [80, 81] {
+                let to = at(vip(family, 2, &format!("{port}/tcp")));
+                let syn = frame(Proto::Tcp, client, to, Flags::Syn, b"");
+                stage.sent(&syn, Verdict::Translated);
+            }
+        }
+        stage.bench.object.tables.sign();
+        assert_ne!(stage.bench.object.tables.flows.load(), 0);
     });
 }
 
@@ -488,11 +589,7 @@ fn a_hundred_thousand_connections_come_and_go() {
     alone(|| {
         let mut stage = Stage::set();
         // No second is to be over before the guard.
-        let guards = Guards {
-            pins: u32::MAX,
-            icmp: 1,
-        };
-        stage.bench.object.tables.guards.store(guards.pack());
+        stage.bench.object.tables.flows.store(u64::from(u32::MAX));
         let to = at(vip(Family::V4, 2, "81/tcp"));
         let mut sources = HashSet::new();
         for number in 0..CONNECTIONS {
@@ -528,11 +625,7 @@ fn a_hundred_thousand_connections_come_and_go() {
 fn ports_that_are_taken_are_not_taken_twice() {
     alone(|| {
         let mut stage = Stage::set();
-        let guards = Guards {
-            pins: u32::MAX,
-            icmp: 1,
-        };
-        stage.bench.object.tables.guards.store(guards.pack());
+        stage.bench.object.tables.flows.store(u64::from(u32::MAX));
         let Deliver::Nat(nat) = &mut stage.model.services[1].deliver else {
             panic!("a translated service")
         };

@@ -91,3 +91,31 @@ fn flows_end_with_their_backend_and_their_service() {
     tables.lives[usize::from(BACKEND)].store(3);
     assert!(over(&[], NUMBER), "its number is another backend's");
 }
+
+/// A connection whose client its backend knows by another address can go on with no other: it is waited for as one that opens.
+#[test]
+fn flows_wait_for_their_backend_if_it_alone_knows_them() {
+    let tables = Mapping::private().unwrap();
+    let place = &tables.owners[usize::from(BACKEND)];
+    place.tag.store(1);
+    place.address_lo.store(9);
+    const ACK: u32 = flag::SEEN | flag::ACK;
+    let (key, mut way, back) = flow(TCP, (ACK, 50), (ACK, 50));
+    way.to.destination = [0, 9];
+    let known = Known {
+        tables: &tables,
+        overdue: BTreeSet::new(),
+        timeouts: HashMap::from([(NUMBER, timeouts())]),
+    };
+    let over = |way: &Translation, now| known.is_over(&key, way, &back, now);
+    assert!(over(&way, 50), "another backend goes on with it");
+    way.to.source = [0, 7];
+    assert_eq!((over(&way, 150), over(&way, 151)), (false, true));
+    let udp = flow(UDP, (flag::SEEN, 50), (flag::SEEN, 50)).0;
+    assert!(
+        known.is_over(&udp, &way, &back, 50),
+        "a datagram begins anew"
+    );
+    place.address_lo.store(8);
+    assert!(over(&way, 50), "the number is another backend's");
+}
