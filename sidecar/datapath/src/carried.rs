@@ -22,12 +22,17 @@ pub(crate) fn on(object: &Object, state: &State, pause: bool) -> History {
         tracing::warn!(%error, "the pins were not read; flows that have one may break if another layout follows");
         Vec::new()
     });
-    state.history(&object.tables, &pins, boot())
+    let translations: Result<Vec<_>, _> = object.translated.iter().collect();
+    let translations = translations.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the translations were not read; flows with a source of this node's end if another layout follows");
+        Vec::new()
+    });
+    state.history(&object.tables, &pins, &translations, boot())
 }
 
 /// Lays a history into new maps, or says why flows may lose what it knew.
 pub(crate) fn over(object: &mut Object, history: Option<&History>) {
-    const MEANS: &str = "flows whose slots were moving may change their backend";
+    const MEANS: &str = "flows whose slots were moving may change their backend, and those with a translated source end";
     let Some(history) = history else {
         tracing::warn!("no history came with the maps of another layout: {MEANS}");
         return;
@@ -36,12 +41,24 @@ pub(crate) fn over(object: &mut Object, history: Option<&History>) {
         tracing::warn!(%why, "the history that came with the maps of another layout is not gone on with: {MEANS}");
         return;
     }
-    let (mut pins, mut lost) = (0, 0);
-    for (key, pin) in history.lay(&object.tables) {
+    let remembered = history.lay(&object.tables);
+    let (mut pins, mut translations, mut lost) = (0, 0, 0);
+    for (key, pin) in remembered.pins {
         match object.pinned.put(&key, pin) {
             Ok(()) => pins += 1,
             Err(_) => lost += 1,
         }
     }
-    tracing::info!(pins, lost, "what was remembered of flows is carried over");
+    for (key, translation) in remembered.translations {
+        match object.translated.put(&key, translation) {
+            Ok(()) => translations += 1,
+            Err(_) => lost += 1,
+        }
+    }
+    tracing::info!(
+        pins,
+        translations,
+        lost,
+        "what was remembered of flows is carried over"
+    );
 }

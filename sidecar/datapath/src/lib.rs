@@ -255,11 +255,11 @@ impl Datapath {
             grace();
         }
 
-        // A program on the way before the first packet is left to it.
         self.ways = ways;
-        let (pins, interfaces) = (&self.pins, &self.config.interfaces);
-        self.translator
-            .attach(&mut self.object, pins, interfaces, &devices, model);
+        // A program on the way before the first packet is left to it; but the old one goes on while the new maps are empty.
+        if !self.pending {
+            self.translate(&devices, model);
+        }
         let Self {
             state,
             object,
@@ -271,8 +271,8 @@ impl Datapath {
         let applied = state.apply(tables, model, &ways.hops, &mut effects)?;
         self.registered.retain(|name| self.state.has_listener(name));
         self.model.clone_from(model);
-        self.translator.detach(&self.pins, model);
         if self.pending {
+            self.translate(&devices, model);
             let outcomes = self.attach(&devices).await?;
             self.pins.promote_next().map_err(AttachError::from)?;
             self.pending = false;
@@ -290,6 +290,7 @@ impl Datapath {
                 })
                 .collect();
         }
+        self.translator.detach(&self.pins, model);
         self.take_addresses(&netlink, &wanted, &devices).await;
         Ok(applied)
     }
@@ -379,9 +380,9 @@ impl Datapath {
         if let Some(pins) = settled.pins {
             self.flows.pins = pins;
         }
-        let (pins, interfaces) = (&self.pins, &self.config.interfaces);
-        self.translator
-            .attach(&mut self.object, pins, interfaces, &devices, &self.model);
+        let model = std::mem::take(&mut self.model);
+        self.translate(&devices, &model);
+        self.model = model;
         self.translator
             .sweep(&mut self.object, &self.state, &self.model, maps::second());
         let attached = self.attached_of(&devices);
@@ -521,6 +522,13 @@ impl Datapath {
                 }
             }
         }
+    }
+
+    /// Attaches the program that translates, as far as the model needs it.
+    fn translate(&mut self, devices: &[Device], model: &Model) {
+        let (pins, interfaces) = (&self.pins, &self.config.interfaces);
+        self.translator
+            .attach(&mut self.object, pins, interfaces, devices, model);
     }
 
     /// Attaches all interfaces; how that went, in their order.

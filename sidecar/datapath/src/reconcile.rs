@@ -10,6 +10,7 @@ use std::{
 
 use tollgate_common::{
     backend::Kind,
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
     service::{About, Action, Key, Region},
     tables::Tables,
@@ -412,9 +413,16 @@ impl State {
         all
     }
 
-    /// What the tables remember, and these pins, on a host whose boot has this name.
-    pub(crate) fn history(&self, tables: &Tables, pins: &[(PinKey, Pin)], boot: String) -> History {
-        History::of(tables, &self.services, &self.entries, pins, boot)
+    /// What the tables remember, and these pins and translations, on a host whose boot has this name.
+    pub(crate) fn history(
+        &self,
+        tables: &Tables,
+        pins: &[(PinKey, Pin)],
+        translations: &[(Tuple, Translation)],
+        boot: String,
+    ) -> History {
+        let (services, entries) = (&self.services, &self.entries);
+        History::of(tables, services, entries, pins, translations, boot)
     }
 
     /// Whether a model was applied.
@@ -474,10 +482,10 @@ impl State {
         Some(self.services.get(&service)?.about.number)
     }
 
-    /// The slots of a forwarded service.
+    /// The slots of a service that has some.
     pub(crate) fn slots(&self, tables: &Tables, service: Key) -> Option<SlotsStatus> {
         let placed = self.services.get(&service)?;
-        if placed.action != Action::Forward {
+        if !placed.action.has_slots() {
             return None;
         }
         let Region { base, len, .. } = placed.region;

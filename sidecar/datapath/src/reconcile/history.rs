@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tollgate_common::{
     backend::Kind,
-    flow::Flow,
+    flow,
+    nat::{Translation, Tuple},
     pin::{Pin, PinKey},
     service::{About, Action, Key, Region, Scope},
     slot::Slot,
@@ -22,14 +23,17 @@ use super::{
 };
 use crate::tables::{self, cuckoo};
 
+mod flows;
 mod words;
+
+use flows::{FLOW, Flow};
 
 /// What this build writes, and the most that it reads.
 const VERSION: u32 = 1;
 /// Words of a pin.
 const PIN: usize = 9;
 /// What a flow's hash must be that is told here: another one would mean other slots, and other pins.
-const PROBE: u64 = Flow::v4([192, 0, 2, 1], 4711, 443).hash(0x5eed).0;
+const PROBE: u64 = flow::Flow::v4([192, 0, 2, 1], 4711, 443).hash(0x5eed).0;
 
 /// Why a history is not gone on with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +68,20 @@ pub struct History {
     pin_words: usize,
     #[serde(default, with = "words")]
     pins: Vec<u32>,
+    /// Words of a translated flow, at least [`FLOW`], or 0 if there are none; likewise.
+    #[serde(default)]
+    flow_words: usize,
+    #[serde(default, with = "words")]
+    flows: Vec<u32>,
+}
+
+/// What packets find besides the tables.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    /// The pins.
+    pub(crate) pins: Vec<(PinKey, Pin)>,
+    /// The translations: those that answers find before those that clients' packets do.
+    pub(crate) translations: Vec<(Tuple, Translation)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +90,9 @@ struct Service {
     bits: u8,
     port: u16,
     proto: u8,
+    /// Its [`Action`]; of builds that do not say it those alone are here that are forwarded.
+    #[serde(default = "forward")]
+    action: u32,
     /// Second of the monotonic clock until which datagrams of unknown flows are taken for old.
     #[serde(default)]
     settled_udp: u32,
@@ -100,6 +121,10 @@ struct Table {
     stamps: Vec<u32>,
 }
 
+const fn forward() -> u32 {
+    Action::Forward as u32
+}
+
 impl History {
     /// Whether this build can go on with it, on a host whose boot has this name.
     ///
@@ -118,8 +143,8 @@ impl History {
         Ok(())
     }
 
-    /// Lays it into tables that nobody has used yet, and gives the pins that belong to it. A service that finds no room has none.
-    pub(crate) fn lay(&self, tables: &Tables) -> Vec<(PinKey, Pin)> {
+    /// Lays it into tables that nobody has used yet, and gives what belongs to it. A service that finds no room has nothing.
+    pub(crate) fn lay(&self, tables: &Tables) -> Remembered {
         let mut laying = Laying {
             tables,
             numbers: Numbers::new(std::iter::empty()),
@@ -133,10 +158,15 @@ impl History {
             .map(|one| laying.service(one))
             .collect();
         tables.made.store(self.made);
-        let words = self.pins.chunks_exact(self.pin_words.max(PIN));
-        words
-            .filter_map(|words| pin(tables, &laid, words))
-            .collect()
+        let pins = self.pins.chunks_exact(self.pin_words.max(PIN));
+        let flows = self.flows.chunks_exact(self.flow_words.max(FLOW));
+        Remembered {
+            pins: pins.filter_map(|words| pin(tables, &laid, words)).collect(),
+            translations: flows
+                .filter_map(|words| translations(tables, &laid, words))
+                .flatten()
+                .collect(),
+        }
     }
 }
 
@@ -144,6 +174,7 @@ impl History {
 struct Laid {
     region: Region,
     previous: Region,
+    number: u16,
     ids: Vec<u16>,
 }
 
@@ -158,6 +189,7 @@ struct Laying<'t> {
 impl Laying<'_> {
     fn service(&mut self, service: &Service) -> Option<Laid> {
         let key = key(service)?;
+        let action = Action::from_number(service.action).filter(|action| action.has_slots())?;
         let region = self.region(&service.table)?;
         let previous = match &service.previous {
             None => Region::default(),
@@ -198,7 +230,7 @@ impl Laying<'_> {
             self.tables.cells[step.from].tag.store(0);
         }
         let placed = Placed {
-            action: Action::Forward,
+            action,
             region,
             steer: 0,
             previous,
@@ -211,6 +243,7 @@ impl Laying<'_> {
         Some(Laid {
             region,
             previous,
+            number,
             ids,
         })
     }
@@ -238,12 +271,13 @@ impl Laying<'_> {
 }
 
 impl History {
-    /// What tables remember of services and of the entries in them, and these pins, on a host whose boot has this name.
+    /// What tables remember of services and of the entries in them, and these pins and translations, on a host whose boot has this name.
     pub(super) fn of(
         tables: &Tables,
         placed: &HashMap<Key, Placed>,
         entries: &HashMap<Owner, u16>,
         pins: &[(PinKey, Pin)],
+        translations: &[(Tuple, Translation)],
         boot: String,
     ) -> Self {
         let mut backends: HashMap<Key, Vec<(IpAddr, Kind, u16)>> = HashMap::new();
@@ -254,18 +288,20 @@ impl History {
             }
         }
         let (mut services, mut regions) = (Vec::new(), Vec::new());
+        let mut numbers = HashMap::new();
         for (key, placed) in placed {
             let scope = key.scope();
             let family = if scope.is_v4() { 4 } else { 6 };
             let Some(address) = tables::address(key.hi, key.lo, family) else {
                 continue;
             };
-            if placed.action != Action::Forward || placed.region.len == 0 {
+            if !placed.action.has_slots() || placed.region.len == 0 {
                 continue;
             }
             let backends = backends.remove(key).unwrap_or_default();
             let places: HashMap<u16, u16> = backends.iter().map(|one| one.2).zip(1..).collect();
             let number = services.len() as u32;
+            numbers.insert(placed.about.number, number);
             regions.push((placed.region, number << 1));
             regions.push((placed.previous, number << 1 | 1));
             services.push((
@@ -274,6 +310,7 @@ impl History {
                     bits: scope.bits(),
                     port: u16::from_be(key.tag as u16),
                     proto: key.proto(),
+                    action: placed.action as u32,
                     settled_udp: placed.about.settled_udp,
                     table: table(tables, placed.region, &places),
                     previous: (placed.previous.len > 0)
@@ -322,6 +359,11 @@ impl History {
                 pin.flags,
             ]);
         }
+        let flows = flows_of(tables, translations, |service, backend| {
+            let place = *numbers.get(&service)?;
+            let (_, places) = services.get(place as usize)?;
+            Some((place, *places.get(&backend)?))
+        });
         Self {
             version: VERSION,
             boot,
@@ -330,8 +372,51 @@ impl History {
             services: services.into_iter().map(|(service, _)| service).collect(),
             pin_words: PIN,
             pins: words,
+            flow_words: FLOW,
+            flows,
         }
     }
+}
+
+/// The rows of flows whose backend lives, of which both directions are there. `places`: those of a service and its backend.
+fn flows_of(
+    tables: &Tables,
+    translations: &[(Tuple, Translation)],
+    places: impl Fn(u16, u16) -> Option<(u32, u16)>,
+) -> Vec<u32> {
+    let (answers, ways): (Vec<_>, Vec<_>) =
+        translations.iter().partition(|(_, way)| way.is_answers());
+    let answers: HashMap<Tuple, Translation> = answers.into_iter().copied().collect();
+    let row = |&&(key, way): &&(Tuple, Translation)| {
+        let back = answers.get(&way.to.reversed());
+        let back = *back.filter(|back| back.to == key.reversed())?;
+        let (service, backend) = places(way.service(), way.id())?;
+        let lives = tables.life(way.id()) == way.life();
+        lives.then(|| {
+            Flow {
+                service,
+                backend: backend.into(),
+                key,
+                way,
+                back,
+            }
+            .words()
+        })
+    };
+    ways.iter().filter_map(row).flatten().collect()
+}
+
+fn translations(
+    tables: &Tables,
+    laid: &[Option<Laid>],
+    words: &[u32],
+) -> Option<[(Tuple, Translation); 2]> {
+    let flow = Flow::of(words)?;
+    let service = laid.get(flow.service as usize)?.as_ref()?;
+    let mut ids = service.ids.iter().skip(flow.backend as usize);
+    let id = *ids.next().filter(|id| **id != 0)?;
+    let backend = u32::from(id) | u32::from(tables.life(id)) << 16;
+    Some(flow.both(service.number, backend))
 }
 
 fn table(tables: &Tables, region: Region, places: &HashMap<u16, u16>) -> Table {

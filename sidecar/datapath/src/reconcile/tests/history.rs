@@ -1,7 +1,7 @@
 //! What tables remember goes into others and is the same there.
 
 use super::*;
-use crate::reconcile::history::HistoryError;
+use crate::{model::Nat, reconcile::history::HistoryError};
 
 const BOOT: &str = "3f1c";
 
@@ -96,7 +96,9 @@ fn old() -> (Node, Vec<Service>, Vec<(PinKey, Pin)>) {
 #[test]
 fn slots_stamps_and_pins_are_the_same_in_other_tables() {
     let (before, services, pins) = old();
-    let history = before.state.history(&before.tables, &pins, BOOT.to_owned());
+    let history = before
+        .state
+        .history(&before.tables, &pins, &[], BOOT.to_owned());
     let text = serde_json::to_vec(&history).unwrap();
     let history: History = serde_json::from_slice(&text).unwrap();
     assert_eq!(history.usable(BOOT), Ok(()));
@@ -104,7 +106,7 @@ fn slots_stamps_and_pins_are_the_same_in_other_tables() {
     let mut after = Node::new();
     after.tables.sign();
     after.effects.now = 400;
-    let laid = history.lay(&after.tables);
+    let laid = history.lay(&after.tables).pins;
     after.restart();
     let check = |after: &Node| {
         for service in &services {
@@ -147,7 +149,7 @@ fn slots_stamps_and_pins_are_the_same_in_other_tables() {
 #[test]
 fn what_this_build_does_not_understand_is_refused() {
     let (node, ..) = old();
-    let history = node.state.history(&node.tables, &[], BOOT.to_owned());
+    let history = node.state.history(&node.tables, &[], &[], BOOT.to_owned());
     assert_eq!(history.usable("other"), Err(HistoryError::OtherBoot));
     assert_eq!(history.usable(""), Err(HistoryError::OtherBoot));
     let with = |key: &str, value: serde_json::Value| {
@@ -177,15 +179,132 @@ fn what_this_build_does_not_understand_is_refused() {
 #[test]
 fn nonsense_lays_nothing_wrong() {
     let (node, _, pins) = old();
-    let history = node.state.history(&node.tables, &pins, BOOT.to_owned());
+    let history = node
+        .state
+        .history(&node.tables, &pins, &[], BOOT.to_owned());
     let mut json = serde_json::to_value(&history).unwrap();
     json["services"][0]["backends"] = serde_json::json!([{ "address": "::1", "kind": 77 }]);
     json["services"][1]["bits"] = 200.into();
     let history: History = serde_json::from_value(json).unwrap();
     let after = Node::new();
-    for (key, pin) in history.lay(&after.tables) {
+    for (key, pin) in history.lay(&after.tables).pins {
         let owner = &after.tables.owners[usize::from(pin.id())];
         assert_ne!(owner.tag.load(), 0);
         assert!((key.slot as usize) < tollgate_common::limits::SLOTS);
     }
+}
+
+/// A service that is translated keeps its slots, which is translated, and its flows.
+#[test]
+fn translated_flows_are_the_same_in_other_tables() {
+    let nat = |last| {
+        let nat = Nat {
+            backends: backends(1..=last),
+            ..Nat::default()
+        };
+        vec![
+            service("203.0.113.9:80/tcp", Deliver::L2(backends([50]))),
+            service("203.0.113.10:443/tcp", Deliver::Nat(nat)),
+        ]
+    };
+    let mut before = Node::new();
+    before.tables.sign();
+    before.effects.now = 100;
+    before.apply(&nat(7)).unwrap();
+    before.effects.now = 200;
+    before.apply(&nat(8)).unwrap();
+    let key = tables::key(nat(8)[1].vip);
+    let number = before.state.number(key).unwrap();
+    let of = |node: &Node, id: u16| {
+        let mut entries = node.state.entries.iter();
+        let owner = entries.find(|(_, known)| **known == id).unwrap().0;
+        assert_eq!(owner.service, key);
+        owner.backend.unwrap().0
+    };
+    let ids = before
+        .state
+        .entries
+        .iter()
+        .filter(|(owner, _)| owner.service == key);
+    let mut translations = Vec::new();
+    for (at, (_, &id)) in (1..).zip(ids) {
+        let way = Translation {
+            to: Tuple {
+                source: [at << 40, 7],
+                destination: [3, 4 << 33],
+                ports: 0x1234_0000 + at as u32,
+                tag: Tuple::tag(6, true),
+            },
+            backend: u32::from(id) | u32::from(before.tables.life(id)) << 16,
+            service: number.into(),
+            seen: 150,
+            flags: 3,
+            interface: 2,
+            reserved: 0,
+        };
+        let client = Tuple {
+            source: [at, 9 << 50],
+            ports: 7,
+            ..way.to
+        };
+        let back = Translation {
+            to: client.reversed(),
+            service: way.service | Translation::ANSWERS,
+            seen: 160,
+            flags: 1,
+            ..way
+        };
+        translations.extend([(client, way), (way.to.reversed(), back)]);
+    }
+    // Half a flow, and one whose backend is gone.
+    let (mut alone, mut dead) = (translations[0], translations[2]);
+    alone.0.ports = 8;
+    alone.1.to.ports = 8;
+    dead.1.backend += 2 << 16;
+    let mut all = translations.clone();
+    all[2] = dead;
+    all.push(alone);
+
+    let history = before
+        .state
+        .history(&before.tables, &[], &all, BOOT.to_owned());
+    let text = serde_json::to_vec(&history).unwrap();
+    let history: History = serde_json::from_slice(&text).unwrap();
+    let mut after = Node::new();
+    after.tables.sign();
+    after.effects.now = 400;
+    let laid = history.lay(&after.tables).translations;
+    after.restart();
+    let (_, action) = after.tables.find(key).unwrap();
+    assert_eq!(action, Action::Translate as u32);
+    for previous in [false, true] {
+        let service = &nat(8)[1];
+        assert_eq!(
+            said(&after, service, previous),
+            said(&before, service, previous)
+        );
+    }
+    let meaning = |node: &Node, (key, way): &(Tuple, Translation)| {
+        assert_eq!(way.life(), node.tables.life(way.id()));
+        let address = of(node, way.id());
+        let way = Translation {
+            backend: 0,
+            service: way.service & Translation::ANSWERS,
+            ..*way
+        };
+        (*key, address, format!("{way:?}"))
+    };
+    let mut expected: Vec<_> = [&translations[..2], &translations[4..]]
+        .concat()
+        .iter()
+        .map(|one| meaning(&before, one))
+        .collect();
+    let mut found: Vec<_> = laid.iter().map(|one| meaning(&after, one)).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    let number = after.state.number(key);
+    assert!(laid.iter().all(|(_, way)| Some(way.service()) == number));
+    let applied = after.apply(&nat(8)).unwrap();
+    assert_eq!((applied.moved, applied.left, applied.added), (0, 0, 0));
 }
