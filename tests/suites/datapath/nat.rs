@@ -31,6 +31,8 @@ use crate::fixtures::{
     errors, vip,
 };
 
+mod ends;
+
 /// What the TC program answers (linux/pkt_cls.h).
 const UNSPEC: i32 = -1;
 const SHOT: i32 = 2;
@@ -468,116 +470,6 @@ fn one_client_port_to_two_services_of_one_backend_stays_two_flows() {
                 assert_eq!((said, reached), (*to, client));
             }
         }
-    });
-}
-
-#[test]
-fn flows_end_with_their_backend_and_ports_are_used_again() {
-    alone(|| {
-        let mut stage = Stage::set();
-        for family in FAMILIES {
-            let client = SocketAddr::new(family.client(), CLIENT_PORT);
-            let backend = SocketAddr::new(family.backend(21), PORT);
-            let to = at(vip(family, 2, "81/tcp"));
-            let tcp = |flags| frame(Proto::Tcp, client, to, flags, b"");
-            let open = |stage: &mut Stage| {
-                let (source, ..) = read(&stage.sent(&tcp(Flags::Syn), Verdict::Translated));
-                source
-            };
-            let first = open(&mut stage);
-            // A SYN that is repeated, or forged while the connection lives, begins nothing.
-            assert_eq!(open(&mut stage), first);
-            let back = |flags, to| frame(Proto::Tcp, backend, to, flags, b"");
-            stage.sent(&back(Flags::SynAck, first), Verdict::Answered);
-            stage.sent(&tcp(Flags::Ack), Verdict::Translated);
-            assert_eq!(open(&mut stage), first);
-            // Both sides have ended it: the same port opens another one.
-            stage.sent(&tcp(Flags::FinAck), Verdict::Translated);
-            stage.sent(&back(Flags::FinAck, first), Verdict::Answered);
-            open(&mut stage);
-            // Another backend comes in its place: neither direction goes on, a SYN finds who is there.
-            stage.replace(family, 81, 23);
-            stage.dropped(&tcp(Flags::Ack), Verdict::NoFlow);
-            stage.dropped(&back(Flags::Ack, first), Verdict::NoFlow);
-            let (_, reached, ..) = read(&stage.sent(&tcp(Flags::Syn), Verdict::Translated));
-            assert_eq!(reached, SocketAddr::new(family.backend(23), PORT));
-        }
-    });
-}
-
-/// A connection from a client's own address goes on at whoever has its slot now: who does not know it ends it, and nobody waits.
-#[test]
-fn connections_of_a_backend_that_is_gone_go_where_their_slot_says() {
-    alone(|| {
-        let mut stage = Stage::set();
-        for family in FAMILIES {
-            let client = SocketAddr::new(family.client(), CLIENT_PORT);
-            let to = at(vip(family, 2, "80/tcp"));
-            let tcp = |flags| frame(Proto::Tcp, client, to, flags, b"");
-            let gone = SocketAddr::new(family.backend(21), PORT);
-            let next = SocketAddr::new(family.backend(23), PORT);
-            stage.sent(&tcp(Flags::Syn), Verdict::Translated);
-            let back = |from| frame(Proto::Tcp, from, client, Flags::Ack, b"");
-            stage.sent(&back(gone), Verdict::Answered);
-            stage.replace(family, 80, 23);
-            // What ends or answers, and what is said about it, moves nothing.
-            stage.dropped(&tcp(Flags::Rst), Verdict::NoFlow);
-            stage.dropped(&back(gone), Verdict::NoFlow);
-            let (from, reached, ..) = read(&stage.sent(&tcp(Flags::Ack), Verdict::Translated));
-            assert_eq!((from, reached), (client, next));
-            let rst = frame(Proto::Tcp, next, client, Flags::Rst, b"");
-            let (from, reached, ..) = read(&stage.sent(&rst, Verdict::Answered));
-            assert_eq!((from, reached), (to, client));
-            // Of the other backend nothing is left.
-            assert_eq!(stage.bench.translate(&back(gone)).1, None);
-        }
-    });
-}
-
-/// One whose client the backend knows by another address goes on with that backend when it is up again.
-#[test]
-fn connections_with_other_sources_go_on_when_their_backend_is_back() {
-    alone(|| {
-        let mut stage = Stage::set();
-        for family in FAMILIES {
-            let client = SocketAddr::new(family.client(), CLIENT_PORT);
-            let backend = SocketAddr::new(family.backend(21), PORT);
-            let to = at(vip(family, 2, "81/tcp"));
-            let tcp = |flags| frame(Proto::Tcp, client, to, flags, b"");
-            let (source, ..) = read(&stage.sent(&tcp(Flags::Syn), Verdict::Translated));
-            let back = frame(Proto::Tcp, backend, source, Flags::Ack, b"");
-            stage.sent(&back, Verdict::Answered);
-            stage.sent(&tcp(Flags::Ack), Verdict::Translated);
-            stage.share(81, 0);
-            let left = stage.bench.sweep(&stage.model, second());
-            stage.dropped(&tcp(Flags::Ack), Verdict::NoFlow);
-            stage.dropped(&back, Verdict::NoFlow);
-            stage.share(81, 4);
-            assert_eq!(stage.bench.sweep(&stage.model, second()), left);
-            stage.dropped(&back, Verdict::NoFlow);
-            let (from, reached, ..) = read(&stage.sent(&tcp(Flags::Ack), Verdict::Translated));
-            assert_eq!((from, reached), (source, backend));
-            stage.sent(&back, Verdict::Answered);
-        }
-    });
-}
-
-/// `tollgate upgrade` lets no pins be made while it reads them; what is translated needs none.
-#[test]
-fn flows_begin_while_no_pins_may_be_made() {
-    alone(|| {
-        let mut stage = Stage::set();
-        stage.bench.object.tables.pause_pins();
-        for family in FAMILIES {
-            let client = SocketAddr::new(family.client(), CLIENT_PORT);
-            for port in [80, 81] {
-                let to = at(vip(family, 2, &format!("{port}/tcp")));
-                let syn = frame(Proto::Tcp, client, to, Flags::Syn, b"");
-                stage.sent(&syn, Verdict::Translated);
-            }
-        }
-        stage.bench.object.tables.sign();
-        assert_ne!(stage.bench.object.tables.flows.load(), 0);
     });
 }
 
