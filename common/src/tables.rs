@@ -97,7 +97,8 @@ pub struct Owner {
     pub lo: Word64,
     /// [`Key::tag`] of the service in the low half; the entry's kind in bits 32-39 (0: it counts a steered service);
     /// the family of the backend's address (4 or 6) in bits 40-47; in bits 48-55 how many quarters of its share its checks
-    /// take from it (4: it is down; user space alone reads that). 0: the entry is free.
+    /// take from it, and in bit 55 whether they find it down, whatever it has (user space alone reads both). 0: the entry is
+    /// free.
     pub tag: Word64,
     /// First half of the backend's IPv6 address, as loaded.
     pub address_hi: Word64,

@@ -62,7 +62,7 @@ mod tests {
     fn way(inner: u8, port: u16) -> Way {
         let header = Header::ipip4([1; 6], [2; 6], SOURCE_V4, [10, 0, 0, 7], inner);
         let words = if port > 0 { header.gue(port) } else { header };
-        let mut way = [0; 9];
+        let mut way = [0; 10];
         way[..7].copy_from_slice(&words.0);
         way
     }

@@ -25,17 +25,18 @@ use prometheus_client::collector::Collector;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::board::{Board, Runs};
-use self::check::Check;
+use self::check::{Check, Secured};
 use self::group::{Address, Group, Member, Name};
 use self::pace::Pace;
 use self::report::GroupReport;
 use self::settings::Settings;
+use self::state::Share;
 
 /// Checks under way at once; more wait for one to end.
 const AT_ONCE: usize = 256;
 
-/// The quarters of its share that each member of a group has.
-pub type Shares = HashMap<Name, HashMap<Address, u8>>;
+/// What each member of a group is left.
+pub type Shares = HashMap<Name, HashMap<Address, Share>>;
 
 /// A handle to all checks. They end with the last of its clones.
 #[derive(Clone)]
@@ -67,8 +68,9 @@ impl Health {
     /// changed of its checks. Must be called on the runtime that shall check.
     pub fn watch(&self, groups: &[Group]) {
         let weak = Arc::downgrade(&self.0);
+        let secured = Secured::of(groups);
         let start = |number, name: &Name, member: &Member, settings: &Settings| {
-            start(&weak, number, name, member, settings)
+            start(&weak, number, (name, member), settings, &secured)
         };
         let now = Instant::now();
         let mut board = self.board();
@@ -121,11 +123,11 @@ impl Inner {
 fn start(
     inner: &Weak<Inner>,
     number: u64,
-    name: &Name,
-    member: &Member,
+    (name, member): (&Name, &Member),
     settings: &Settings,
+    secured: &Secured,
 ) -> Runs {
-    match Check::new(settings, member.target) {
+    match Check::new(settings, &member.target, secured) {
         Ok(check) => {
             let run = keep(
                 Weak::clone(inner),

@@ -19,7 +19,7 @@ use tollgate_datapath::{
 mod checks;
 mod figures;
 
-pub use checks::{ByVip, Marks};
+pub use checks::{ByVip, Count, Marks};
 
 use checks::Ways;
 
@@ -54,7 +54,7 @@ enum Order {
     Status(oneshot::Sender<()>),
     Weigh(Shares, oneshot::Sender<Result<(), String>>),
     Shares(Model, oneshot::Sender<Shares>),
-    Marks(ByVip, oneshot::Sender<Result<Marks, String>>),
+    Marks(ByVip, oneshot::Sender<Marks>),
     Explain(
         FlowQuestion,
         oneshot::Sender<Result<FlowExplanation, String>>,
@@ -168,19 +168,12 @@ impl Kernel {
         answered.await.unwrap_or_default()
     }
 
-    /// Lets checks take the way of clients' packets, and says by which marks. Whoever is not asked for has none any more.
-    ///
-    /// # Errors
-    ///
-    /// Why they cannot.
-    pub async fn marks(&self, asked: ByVip) -> Result<Marks, String> {
+    /// Lets checks take the way of clients' packets, and says by which marks; `None`: the datapath's thread has ended. Whoever is not
+    /// asked for has none any more.
+    pub async fn marks(&self, asked: ByVip) -> Option<Marks> {
         let (answer, answered) = oneshot::channel();
-        let gone = || "the datapath's thread has ended".to_owned();
-        self.orders
-            .send(Order::Marks(asked, answer))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        self.orders.send(Order::Marks(asked, answer)).await.ok()?;
+        answered.await.ok()
     }
 
     /// Leaves the kernel as it is from here on: another daemon may be about to take over. Gives what flows are remembered by.
@@ -342,7 +335,7 @@ async fn serve(
                     let _ = answer.send(done).is_ok();
                 }
                 Some(Order::Marks(asked, answer)) => {
-                    let made = ways.make(&datapath, asked).await.map_err(|error| told(&error));
+                    let made = ways.make(&datapath, asked).await;
                     let _ = answer.send(made).is_ok();
                 }
                 Some(Order::Shares(model, answer)) => {
@@ -373,9 +366,7 @@ async fn serve(
                 if let Err(error) = datapath.refresh().await {
                     tracing::warn!(error = told(&error), "next hops cannot be refreshed");
                 }
-                if let Err(error) = ways.refresh(&datapath).await {
-                    tracing::warn!(error = told(&error), "checks cannot go by the VIP everywhere");
-                }
+                ways.refresh(&datapath).await;
             }
         }
     }

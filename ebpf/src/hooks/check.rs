@@ -11,14 +11,17 @@ use aya_ebpf::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_NO_PREALLOC,
         BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
-    helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_store_bytes},
+    helpers::{
+        bpf_ktime_get_coarse_ns, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_adjust_room,
+        bpf_skb_store_bytes,
+    },
     macros::{classifier, map},
     maps::{HashMap, LruHashMap},
     programs::TcContext,
 };
 use tollgate_common::{
     backend::{ETHERNET, IPV4, Kind},
-    check::{ADDRESSES, CONNECTIONS, Connection, KIND, WAYS, Way},
+    check::{ADDRESSES, CONNECTIONS, Connection, Flow, KIND, TURNED, WAYS, Way},
     service::TCP,
 };
 use tollgate_ebpf::check::{BEFORE, LONGEST, outer};
@@ -27,9 +30,9 @@ use tollgate_ebpf::check::{BEFORE, LONGEST, outer};
 #[map]
 static CHECKS: HashMap<u32, Way> = HashMap::with_max_entries(WAYS, BPF_F_NO_PREALLOC);
 
-/// The backend's address, by the connection as its answers have it.
+/// A [`Flow`], by the connection as its answers have it.
 #[map]
-static FLOWS: LruHashMap<Connection, u32> = LruHashMap::with_max_entries(CONNECTIONS, 0);
+static FLOWS: LruHashMap<Connection, u64> = LruHashMap::with_max_entries(CONNECTIONS, 0);
 
 /// What is left to the other programs of the interface; with none it goes on.
 const UNSPEC: i32 = -1;
@@ -42,6 +45,10 @@ const IP_CHECKSUM: usize = ETHERNET + 10;
 const SOURCE: usize = ETHERNET + 12;
 const DESTINATION: usize = ETHERNET + 16;
 const PORTS: usize = ETHERNET + IPV4;
+const FLAGS: usize = ETHERNET + IPV4 + 13;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 const TCP_CHECKSUM: usize = ETHERNET + IPV4 + 16;
 
 /// Every packet that leaves by an interface: those of checks go to the VIP, by the way of clients' packets.
@@ -52,12 +59,22 @@ fn tollgate_check_out(ctx: TcContext) -> i32 {
     if mark == 0 {
         return UNSPEC;
     }
-    // SAFETY: the value is copied where it is used, and an entry is replaced as a whole.
-    let Some(way) = (unsafe { CHECKS.get(&mark) }) else {
+    let Some(way) = CHECKS.get_ptr_mut(&mark) else {
         return UNSPEC;
     };
-    match send(&ctx, way) {
-        Some(()) => UNSPEC,
+    // SAFETY: the words before the last one are copied where they are used, and an entry is replaced as a whole.
+    match send(&ctx, unsafe { &*way }) {
+        Some(()) => {
+            // SAFETY: the last word is inside the value. A check sends from one CPU at a time; what is asked is whether it grew.
+            unsafe {
+                let turned = way.cast::<u64>().add(TURNED);
+                turned.write_volatile(turned.read_volatile() + 1);
+            }
+            // Once is enough: the device below (of a VLAN) may have the program too, as may another daemon.
+            // SAFETY: a field of the context that the kernel gave; programs at TC may write it.
+            unsafe { (&raw mut (*ctx.skb.skb).mark).write_volatile(0) };
+            UNSPEC
+        }
         // Half of a way would tell nothing of the backend.
         None => SHOT,
     }
@@ -80,7 +97,7 @@ fn send(ctx: &TcContext, way: &Way) -> Option<()> {
     let source = ctx.load::<u32>(SOURCE).ok()?;
     let ports = ctx.load::<u32>(PORTS).ok()?;
     let connection = [vip, source, ports.rotate_left(16)];
-    FLOWS.insert(&connection, &backend, 0).ok()?;
+    remember(&connection, backend, ctx.load::<u8>(FLAGS).ok()?)?;
     replace(ctx, DESTINATION, backend, vip)?;
     let (is_gue, room, flags) = match Kind::from_number(way[KIND] as u8)? {
         Kind::L2 => return Some(()),
@@ -118,8 +135,37 @@ fn receive(ctx: &TcContext) -> Option<()> {
         ctx.load::<u32>(PORTS).ok()?,
     ];
     // SAFETY: the value is copied at once.
-    let backend = unsafe { FLOWS.get(&connection) }.copied()?;
-    replace(ctx, SOURCE, vip, backend)
+    let flow = Flow::unpack(unsafe { FLOWS.get(&connection) }.copied()?);
+    if flow.until < now() {
+        // It may be another connection of the node's by now, to the VIP itself.
+        return None;
+    }
+    if ctx.load::<u8>(FLAGS).ok()? & RST != 0 {
+        let _ = FLOWS.remove(&connection).is_ok();
+    }
+    replace(ctx, SOURCE, vip, flow.backend)
+}
+
+/// Lets answers of a connection be known, by the flags of what leaves.
+#[inline(always)]
+fn remember(connection: &Connection, backend: u32, flags: u8) -> Option<()> {
+    if flags & RST != 0 {
+        let _ = FLOWS.remove(connection).is_ok();
+        return Some(());
+    }
+    // SAFETY: the value is copied at once.
+    let before = unsafe { FLOWS.get(connection) }.copied();
+    let before = before.map(Flow::unpack);
+    let flow = Flow::after(before, backend, now(), flags & SYN != 0, flags & FIN != 0);
+    FLOWS.insert(connection, &flow.pack(), 0).ok()
+}
+
+/// The second of the monotonic clock.
+#[inline(always)]
+fn now() -> u32 {
+    const NANOSECONDS: u64 = 1_000_000_000;
+    // SAFETY: takes nothing and returns a number.
+    (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32
 }
 
 /// Whether it is plain TCP over IPv4, without options: the node's own kernel sends no other, and answers have none either.

@@ -1,10 +1,12 @@
 //! Checks of backends by the way of clients' packets: the programs that bring marked connections to the VIP.
 //!
-//! Nothing of it is pinned. The programs go with the process that checks, and the datapath does not notice.
+//! Nothing of it is pinned. Links go with the process that checks, and the datapath does not notice; where the kernel has none
+//! for TC (before 6.6) the filters stay for the next process to replace, until nobody checks so any more or `tollgate down`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aya::{
@@ -13,13 +15,13 @@ use aya::{
     programs::{
         ProgramError, SchedClassifier, TcAttachType,
         links::LinkOrder,
-        tc::{self, NlOptions, TcAttachOptions},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
 };
 use nix::errno::Errno;
 use tollgate_common::{
     backend::{Kind, Out},
-    check::{ADDRESSES, KIND, Way, mark},
+    check::{ADDRESSES, KIND, TURNED, Way, mark},
     tables::Tables,
     tag::Tags,
 };
@@ -41,6 +43,14 @@ pub const OUT: &str = "tollgate_check_out";
 /// The program at the way in.
 pub const IN: &str = "tollgate_check_in";
 const CHECKS: &str = "CHECKS";
+
+/// In this order: who turns packets must know their answers.
+const PROGRAMS: [(&str, TcAttachType); 2] =
+    [(IN, TcAttachType::Ingress), (OUT, TcAttachType::Egress)];
+
+/// Priority and handle of the classic filters: before those that tc numbers by itself, behind that of translation.
+const PRIORITY: u16 = 139;
+const HANDLE: TcHandle = TcHandle::new(0, 139);
 
 /// A backend as a check of it must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +104,7 @@ impl Checked {
         };
         let (vip, backend) = (self.vip.into(), self.backend.into());
         let (header, _) = tables::entry(vip, self.kind, backend, Some(&hop), tunnel, 0);
-        let mut way = [0; 9];
+        let mut way = [0; 10];
         way[..7].copy_from_slice(&header);
         let loaded = |address: Ipv4Addr| u64::from(u32::from_ne_bytes(address.octets()));
         way[ADDRESSES] = loaded(self.vip) | loaded(self.backend) << 32;
@@ -120,14 +130,38 @@ pub enum ChecksError {
     Netlink(#[from] NetlinkError),
 }
 
+/// The map of ways, which the program at the way out counts in.
+#[derive(Clone, Debug)]
+pub struct Turned(Arc<Mutex<BpfMap<MapData, u32, Way>>>);
+
+impl Turned {
+    /// How many packets with a mark were turned towards the VIP; `None`: no such mark is known.
+    #[must_use]
+    pub fn count(&self, mark: u32) -> Option<u64> {
+        self.map().get(&mark, 0).ok().map(|way| way[TURNED])
+    }
+
+    fn map(&self) -> MutexGuard<'_, BpfMap<MapData, u32, Way>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Tcx,
+    Clsact,
+}
+
 /// The programs, and the ways that they know.
 #[derive(Debug)]
 pub struct Checks {
     ebpf: Ebpf,
+    map: Turned,
     ways: HashMap<u32, Way>,
     entries: Vec<u16>,
-    /// Indexes and names of the interfaces that they are attached to.
-    attached: BTreeMap<u32, String>,
+    /// Where each is attached, by the index of the interface and its own name; with the interface's name.
+    attached: BTreeMap<(u32, &'static str), (String, How)>,
 }
 
 impl Checks {
@@ -151,8 +185,12 @@ impl Checks {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(|source| refused(name, source))?;
         }
+        let map = ebpf.take_map(CHECKS).ok_or(ObjectError::Missing(CHECKS))?;
+        // It is one of this type, or the programs had not been loaded.
+        let map = BpfMap::try_from(map).map_err(|_| ObjectError::Missing(CHECKS))?;
         Ok(Self {
             ebpf,
+            map: Turned(Arc::new(Mutex::new(map))),
             ways: HashMap::new(),
             entries: Vec::new(),
             attached: BTreeMap::new(),
@@ -165,6 +203,12 @@ impl Checks {
     /// [`ObjectError::Missing`].
     pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ObjectError> {
         program(&mut self.ebpf, name)
+    }
+
+    /// Tells which packets were turned.
+    #[must_use]
+    pub fn turned(&self) -> Turned {
+        self.map.clone()
     }
 
     /// Lets checks of these backends take their packets' way, by a mark of `base` and their entry. One that is not named any
@@ -180,29 +224,28 @@ impl Checks {
     ) -> Result<(), ChecksError> {
         let wanted = backends.iter().map(|one| (one.mark(base), one.way(tunnel)));
         let wanted: HashMap<u32, Way> = wanted.collect();
-        let map = self
-            .ebpf
-            .map_mut(CHECKS)
-            .ok_or(ObjectError::Missing(CHECKS))?;
-        let mut map: BpfMap<&mut MapData, u32, Way> = BpfMap::try_from(map)?;
+        let mut map = self.map.map();
         for (mark, way) in &wanted {
             if self.ways.get(mark) != Some(way) {
                 map.insert(mark, way, 0)?;
+                self.ways.insert(*mark, *way);
             }
         }
-        for mark in self.ways.keys().filter(|mark| !wanted.contains_key(mark)) {
-            map.remove(mark)?;
+        let gone = self.ways.keys().filter(|mark| !wanted.contains_key(mark));
+        for mark in gone.copied().collect::<Vec<_>>() {
+            map.remove(&mark)?;
+            self.ways.remove(&mark);
         }
-        self.ways = wanted;
+        drop(map);
         self.entries = backends.iter().map(|one| one.entry).collect();
         Ok(())
     }
 
     /// Attaches the programs to these interfaces, and to those that the tables say the backends are behind, as far as they
-    /// are there and lack them.
+    /// are there and lack them. Each interface by itself.
     ///
     /// # Errors
-    /// [`ChecksError`]: those before are attached.
+    /// [`ChecksError`], of the last interface that has not got both; the others have.
     pub async fn attach(
         &mut self,
         interfaces: &[String],
@@ -210,7 +253,7 @@ impl Checks {
     ) -> Result<(), ChecksError> {
         let devices = Netlink::open()?.devices().await?;
         // What was made anew has another index, and lost them with the old one.
-        self.attached.retain(|index, name| {
+        self.attached.retain(|(index, _), (name, _)| {
             let mut devices = devices.iter();
             devices.any(|one| one.index == *index && one.name == *name)
         });
@@ -220,41 +263,114 @@ impl Checks {
         let named = |device: &&Device| {
             interfaces.contains(&device.name) || ways_out.contains(&device.index)
         };
+        let mut failed = None;
         for device in devices.iter().filter(named) {
-            if self.attached.contains_key(&device.index) {
-                continue;
+            for (name, at) in PROGRAMS {
+                if let Err(error) = self.put(device, name, at) {
+                    failed = Some(error);
+                    // Without the one at the way in, the one at the way out would make every backend seem silent.
+                    break;
+                }
             }
-            for (name, at) in [(OUT, TcAttachType::Egress), (IN, TcAttachType::Ingress)] {
-                put(self.program(name)?, name, &device.name, at)
-                    .map_err(|error| ChecksError::Attach(device.name.clone(), Box::new(error)))?;
-            }
-            self.attached.insert(device.index, device.name.clone());
         }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Attaches one program where it is not.
+    fn put(
+        &mut self,
+        device: &Device,
+        name: &'static str,
+        at: TcAttachType,
+    ) -> Result<(), ChecksError> {
+        let program = program::<SchedClassifier>(&mut self.ebpf, name)?;
+        let stands = self.attached.get(&(device.index, name));
+        if stands.is_some_and(|(_, how)| *how == How::Tcx) && is_on(program, &device.name, at) {
+            return Ok(());
+        }
+        self.attached.remove(&(device.index, name));
+        // A filter is put in its own place again: nobody says cheaply whether it is there.
+        let how = put(program, &device.name, at)
+            .map_err(|error| ChecksError::Attach(device.name.clone(), Box::new(error)))?;
+        self.attached
+            .insert((device.index, name), (device.name.clone(), how));
         Ok(())
+    }
+
+    /// Ends for good: filters, which no process takes with it, are detached.
+    pub fn end(self) {
+        for ((_, program), (interface, how)) in &self.attached {
+            if *how == How::Clsact {
+                detach(interface, program);
+            }
+        }
     }
 }
 
-/// By a link, which Linux has from 6.6 on, else by a filter. Both go with the program.
+/// Detaches the filters that processes left at these interfaces.
+pub(crate) fn detach_all(devices: &[Device]) {
+    for device in devices {
+        for (name, _) in PROGRAMS {
+            detach(&device.name, name);
+        }
+    }
+}
+
+fn detach(interface: &str, name: &str) {
+    for (_, at) in PROGRAMS.iter().filter(|(one, _)| *one == name) {
+        if let Err(error) = tc::qdisc_detach_program(interface, *at, name) {
+            // The filter went, or its qdisc, or the device; mostly there was none.
+            tracing::debug!(interface, name, %error, "no filter was there");
+        }
+    }
+}
+
+fn is_on(program: &SchedClassifier, interface: &str, at: TcAttachType) -> bool {
+    let number = program.info().map_or(0, |info| info.id());
+    let programs = SchedClassifier::query_tcx(interface, at);
+    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
+}
+
+/// By a link, which Linux has from 6.6 on and which goes with the process, else by a filter.
 fn put(
     program: &mut SchedClassifier,
-    name: &str,
     interface: &str,
     at: TcAttachType,
-) -> Result<(), ProgramError> {
+) -> Result<How, ProgramError> {
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
     match program.attach_with_options(interface, at, first) {
         Err(error) if errno(&error) == Some(Errno::EINVAL as i32) => {}
-        attached => return attached.map(drop),
+        attached => return attached.map(|_| How::Tcx),
     }
+    clsact(program, interface, at)?;
+    Ok(How::Clsact)
+}
+
+/// In the place of the filter that another process left or still has, at once; else anew.
+fn clsact(
+    program: &mut SchedClassifier,
+    interface: &str,
+    at: TcAttachType,
+) -> Result<(), ProgramError> {
     match tc::qdisc_add_clsact(interface) {
         // Somebody has made it before.
         Err(error) if errno(&error) == Some(Errno::EEXIST as i32) => {}
         made => made?,
     }
-    // A filter outlives a process that was killed.
-    let _stale = tc::qdisc_detach_program(interface, at, name);
-    let options = TcAttachOptions::Netlink(NlOptions::default());
-    program
-        .attach_with_options(interface, at, options)
-        .map(drop)
+    let link = SchedClassifierLink::attached(interface, at, PRIORITY, HANDLE, None)
+        .map_err(TcError::from)?;
+    let id = match program.attach_to_link(link) {
+        Ok(id) => id,
+        Err(_) => {
+            let options = TcAttachOptions::Netlink(NlOptions {
+                priority: PRIORITY,
+                handle: HANDLE,
+                classid: None,
+            });
+            program.attach_with_options(interface, at, options)?
+        }
+    };
+    // Dropped, it would take the filter with it, which may be a successor's by then.
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
+    checks,
     effects::grace,
     error::DownError,
     netlink::{Netlink, NetlinkError},
@@ -34,6 +35,7 @@ pub async fn down(bpffs: &Path) -> Result<Removed, DownError> {
     grace();
     let links = bpffs.join("link");
     let translated = translate::detach_all(&links)?;
+    checks::detach_all(&netlink.devices().await?);
     let pins = translated + Pins::remove_all(bpffs)?;
     detached(&netlink, &interfaces).await?;
     Ok(Removed { pins, routes })

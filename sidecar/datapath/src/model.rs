@@ -17,7 +17,7 @@ mod vip;
 
 pub use backend::Backend;
 pub use nat::{Nat, NatError, Snat, Timeout, Timeouts};
-pub use shares::{Shares, WHOLE};
+pub use shares::{Share, Shares, WHOLE};
 pub use tunnel::{Tunnel, TunnelError};
 pub use unfit::Unfit;
 pub use vip::{Proto, Vip, VipError};
@@ -47,10 +47,10 @@ pub struct Service {
     /// For how long a backend that drains keeps its flows at most; `None`: for as long as they are heard of. A new daemon
     /// counts from its first model on.
     pub drain_limit: Option<Duration>,
-    /// Backends that have less than their whole share: how many quarters of it, 0 to 3. With none a backend is down: it
-    /// takes no flows and keeps none. It still counts for the number of slots, or each one that falls or comes back could
+    /// Backends that have less than their whole share, or are found down. With no quarter a backend takes no flows and keeps
+    /// none, but for those that it has while it drains. It still counts for the number of slots, or each one that falls or comes back could
     /// deal all flows anew.
-    pub reduced: BTreeMap<IpAddr, u8>,
+    pub reduced: BTreeMap<IpAddr, Share>,
     /// Whether it may take addresses that are this host's own; else such a service is refused.
     pub allow_host_address: bool,
 }
@@ -236,14 +236,14 @@ impl Model {
     pub fn with_shares(&self, shares: &Shares) -> Self {
         let mut model = self.clone();
         for service in &mut model.services {
-            let is_reduced = |(address, quarters): &(&IpAddr, &u8)| {
+            let is_reduced = |(address, share): &(&IpAddr, &Share)| {
                 let mut backends = service.deliver.backends().iter();
-                **quarters < WHOLE && backends.any(|one| one.address == **address)
+                **share != Share::WHOLE && backends.any(|one| one.address == **address)
             };
             let its = shares.get(&service.vip).into_iter().flatten();
             let reduced = its
                 .filter(is_reduced)
-                .map(|(address, quarters)| (*address, *quarters));
+                .map(|(address, share)| (*address, *share));
             service.reduced = reduced.collect();
         }
         model
@@ -269,7 +269,13 @@ impl Service {
     /// The quarters of its share that a backend has.
     #[must_use]
     pub fn quarters(&self, backend: IpAddr) -> u8 {
-        self.reduced.get(&backend).copied().unwrap_or(WHOLE)
+        self.share(backend).quarters
+    }
+
+    /// What its checks leave a backend.
+    #[must_use]
+    pub fn share(&self, backend: IpAddr) -> Share {
+        self.reduced.get(&backend).copied().unwrap_or(Share::WHOLE)
     }
 
     fn check(&self) -> Result<(), ServiceError> {

@@ -45,8 +45,8 @@ pub use settle::Settled;
 use slots::{Change, STEP, UDP_MEMORY};
 pub use write::Effects;
 use write::{
-    copy_cell, free_tags, live, next_hop, quarters_of, write_cell, write_entries, write_owner,
-    write_quarters,
+    copy_cell, free_tags, live, next_hop, share_of, write_cell, write_entries, write_owner,
+    write_share,
 };
 
 /// What had to be done.
@@ -135,7 +135,7 @@ impl State {
         for (id, owner) in tables.owners.iter().enumerate().skip(1) {
             let tag = owner.tag.load();
             // A predecessor that died between the two writes left one of them out.
-            live(tables, id as u16, tag != 0 && quarters_of(tag) > 0);
+            live(tables, id as u16, tag != 0 && share_of(tag).quarters > 0);
             if tag == 0 {
                 continue;
             }
@@ -172,7 +172,7 @@ impl State {
             self.sweep(tables, effects);
         }
         let stale: BTreeSet<u16> = plan.stale.iter().map(|(_, id)| *id).collect();
-        let down = plan.shares.iter().filter(|(_, quarters)| *quarters == 0);
+        let down = plan.shares.iter().filter(|(_, share)| share.quarters == 0);
         let down: BTreeSet<u16> = down.map(|(id, _)| *id).collect();
         let dead = &stale | &down;
         let fresh = plan.fresh.iter().map(|(owner, id)| (owner, id));
@@ -182,9 +182,9 @@ impl State {
             write_owner(tables, owner, *id);
             live(tables, *id, true);
         }
-        for (id, quarters) in &plan.shares {
-            write_quarters(tables, *id, *quarters);
-            if *quarters > 0 {
+        for (id, share) in &plan.shares {
+            write_share(tables, *id, *share);
+            if share.quarters > 0 {
                 // One that was down begins anew: what it had is over.
                 live(tables, *id, true);
             }
@@ -449,7 +449,7 @@ impl State {
         let noted = |owner: Owner| {
             let (address, _) = owner.backend?;
             let id = usize::from(*self.entries.get(&owner)?);
-            Some((address, quarters_of(tables.owners[id].tag.load())))
+            Some((address, share_of(tables.owners[id].tag.load())))
         };
         let of = |service: &Service| {
             let noted = owners(service).into_iter().filter_map(noted);

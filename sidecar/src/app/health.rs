@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tollgate_datapath::model::{Backend, Deliver, Model, Service, Shares as BackendShares, Vip};
+use tollgate_datapath::model::{
+    Backend, Deliver, Model, Service, Share as BackendShare, Shares as BackendShares, Vip,
+};
 
 use crate::config::model::{Config, DatapathConfig};
-use crate::health::group::{Address, Group, Kind, Member, Name, Target};
+use crate::health::group::{Address, Group, Kind, Member, Name, Target, Way};
 use crate::health::settings::{Settings, Via};
+use crate::health::state::Share;
 use crate::health::{Health, Shares};
-use crate::kernel::{ByVip, Kernel, Marks};
+use crate::kernel::{ByVip, Kernel};
 use crate::snapshot::Snapshot;
 
 /// When what could not be written to the kernel is tried again.
@@ -32,7 +36,7 @@ pub(super) async fn groups(config: &Config, kernel: Option<&Kernel>) -> Vec<Grou
             target: Target {
                 ip: address.ip(),
                 port: address.port(),
-                mark: None,
+                way: None,
             },
             adopted: None,
         };
@@ -79,16 +83,19 @@ pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&
         base: datapath.health_mark,
         interfaces: datapath.attach.interfaces.clone(),
     };
-    let marks = kernel.marks(asked).await.unwrap_or_else(|error| {
-        tracing::error!(error, "checks cannot go by the VIP, so nobody is checked that way; `via: direct` asks backends at their own addresses");
-        Marks::new()
-    });
+    let Some(marks) = kernel.marks(asked).await else {
+        return;
+    };
     for group in groups {
         let Some(vip) = vips.get(&group.name) else {
             continue;
         };
         for member in &mut group.members {
-            member.target.mark = marks.get(&(*vip, member.address.ip)).copied();
+            let mark = marks.by.get(&(*vip, member.address.ip));
+            member.target.way = mark.map(|mark| Way {
+                mark: *mark,
+                count: Arc::clone(&marks.count),
+            });
         }
     }
 }
@@ -107,12 +114,15 @@ fn of_service(service: &Service, settings: &Settings, known: &BackendShares) -> 
         target: Target {
             ip: backend.address,
             port: port(backend).unwrap_or(service.vip.port),
-            mark: None,
+            way: None,
         },
         adopted: known
             .get(&service.vip)
             .and_then(|its| its.get(&backend.address))
-            .copied(),
+            .map(|noted| Share {
+                quarters: noted.quarters,
+                down: noted.down,
+            }),
     };
     Group {
         name: name_of(service),
@@ -137,10 +147,14 @@ fn backends(datapath: &DatapathConfig, shares: &Shares) -> BackendShares {
     let services = datapath.model.services.iter();
     let of = |service: &Service| {
         let members = shares.get(&name_of(service))?;
-        let quarters = members
-            .iter()
-            .map(|(member, quarters)| (member.ip, *quarters));
-        Some((service.vip, quarters.collect()))
+        let shares = members.iter().map(|(member, share)| {
+            let share = BackendShare {
+                quarters: share.quarters,
+                down: share.down,
+            };
+            (member.ip, share)
+        });
+        Some((service.vip, shares.collect()))
     };
     services.filter_map(of).collect()
 }
@@ -159,8 +173,9 @@ pub(super) fn weigh(snapshot: &Snapshot, shares: &Shares) {
                 port: Some(endpoint.port()),
             };
             // One that is not checked any more has all of its share again.
-            let quarters = shares.and_then(|its| its.get(&address)).copied();
-            upstream.set_share(*endpoint, quarters.unwrap_or(crate::health::state::WHOLE));
+            let share = shares.and_then(|its| its.get(&address));
+            let quarters = share.map_or(crate::health::state::WHOLE, |share| share.quarters);
+            upstream.set_share(*endpoint, quarters);
         }
     }
 }

@@ -10,11 +10,11 @@ use super::group::{Address, Group, Member, Name};
 use super::report::{GroupReport, MemberReport};
 use super::settings::Settings;
 use super::share::{self, shares};
-use super::state::{Standing, State, Turn, WHOLE};
+use super::state::{Share, Standing, State, Turn, WHOLE};
 use crate::clock;
 
-/// The quarters of its share that each member of a group has.
-type Shares = HashMap<Name, HashMap<Address, u8>>;
+/// What each member of a group is left.
+type Shares = HashMap<Name, HashMap<Address, Share>>;
 
 /// A check that is repeated until this is dropped.
 #[derive(Debug, Default)]
@@ -309,29 +309,30 @@ impl Known {
 }
 
 fn fresh(member: &Member, now: Instant) -> State {
-    member.adopted.map_or_else(
-        || State::unproved(now),
-        |quarters| State::adopted(quarters, now),
-    )
+    member
+        .adopted
+        .map_or_else(|| State::unproved(now), |share| State::adopted(share, now))
 }
 
-/// The quarters of each member by its checks and the panic threshold, and whether that is reached.
+/// What is left each member by its checks and the panic threshold, and whether that is reached.
 fn quarters<'a>(
     group: &Group,
     states: impl Iterator<Item = &'a State>,
     now: Instant,
-) -> (HashMap<Address, u8>, bool) {
+) -> (HashMap<Address, Share>, bool) {
     let slow_start = group.settings.slow_start;
-    let members: Vec<share::Member> = group
-        .members
-        .iter()
-        .zip(states)
-        .map(|(member, state)| share::Member {
+    let of = |(member, state): (&Member, &State)| {
+        let member = share::Member {
             quarters: state.quarters(slow_start, now),
             counts: member.counts,
-        })
-        .collect();
-    let (shares, is_panic) = shares(&members, group.settings.panic);
+        };
+        (member, state.standing() == Standing::Down)
+    };
+    let (members, down): (Vec<share::Member>, Vec<bool>) =
+        group.members.iter().zip(states).map(of).unzip();
+    let (quarters, is_panic) = shares(&members, group.settings.panic);
+    let shares = quarters.into_iter().zip(down);
+    let shares = shares.map(|(quarters, down)| Share { quarters, down });
     let named = group.members.iter().map(|member| member.address);
     (named.zip(shares).collect(), is_panic)
 }

@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
-use super::group::Target;
+use super::group::{Group, Target, Way};
 use super::settings::{Probe, Settings, Tls, Trust, Via};
 use super::{grpc, http};
 use crate::client::secure::Secure;
@@ -20,7 +20,7 @@ pub(super) struct Check {
     settings: Settings,
     /// Where it connects to.
     address: SocketAddr,
-    mark: Option<u32>,
+    way: Option<Way>,
     secure: Option<(Secure, String)>,
 }
 
@@ -30,18 +30,22 @@ impl Check {
     /// # Errors
     ///
     /// What it is to trust cannot be used.
-    pub(super) fn new(settings: &Settings, target: Target) -> Result<Self, String> {
+    pub(super) fn new(
+        settings: &Settings,
+        target: &Target,
+        secured: &Secured,
+    ) -> Result<Self, String> {
         let ip = target.ip;
         let port = settings.probe.port().unwrap_or(target.port);
         let secure = match &settings.probe {
             Probe::Tcp { .. } => None,
-            Probe::Http(http) => secure(http.tls.as_ref(), http.host.as_deref(), ip, b"http/1.1")?,
-            Probe::Grpc(grpc) => secure(grpc.tls.as_ref(), grpc.host.as_deref(), ip, b"h2")?,
+            Probe::Http(http) => secured.with(http.tls.as_ref(), http.host.as_deref(), ip, HTTP)?,
+            Probe::Grpc(grpc) => secured.with(grpc.tls.as_ref(), grpc.host.as_deref(), ip, H2)?,
         };
         Ok(Self {
             settings: settings.clone(),
             address: SocketAddr::new(ip, port),
-            mark: target.mark,
+            way: target.way.clone(),
             secure,
         })
     }
@@ -53,6 +57,21 @@ impl Check {
 
     /// Asks once; takes no longer than the settings' timeout.
     pub(super) async fn run(&self) -> Result<(), Failure> {
+        let way = self.way.as_ref().filter(|_| self.settings.via == Via::Vip);
+        let count = || way.and_then(|way| (way.count)(way.mark));
+        let before = count();
+        let result = self.run_once().await;
+        let is_answer = result.as_ref().err().is_none_or(Failure::is_answer);
+        // Who answered may have been asked at its own address: the mark was taken off, or the programs are not there.
+        if way.is_some() && is_answer && count() <= before {
+            let why =
+                "the check did not go by the VIP; is its mark changed by other rules of this host?";
+            return Err(Failure::Own(io::Error::other(why)));
+        }
+        result
+    }
+
+    async fn run_once(&self) -> Result<(), Failure> {
         let limit = self.settings.timeout;
         let deadline = Instant::now() + limit;
         let stream = match timeout_at(deadline, self.connect()).await {
@@ -72,10 +91,10 @@ impl Check {
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         };
         let socket = socket.map_err(own)?;
-        match (self.settings.via, self.mark) {
+        match (self.settings.via, &self.way) {
             (Via::Direct, _) => {}
-            (Via::Vip, Some(mark)) => {
-                setsockopt(&socket, sockopt::Mark, &mark).map_err(|error| own(error.into()))?;
+            (Via::Vip, Some(way)) => {
+                setsockopt(&socket, sockopt::Mark, &way.mark).map_err(|error| own(error.into()))?;
             }
             (Via::Vip, None) => {
                 let why = "there is no way by the VIP; the log says why";
@@ -108,25 +127,60 @@ impl Check {
     }
 }
 
-/// How TLS is spoken, and with whom.
-fn secure(
-    tls: Option<&Tls>,
-    host: Option<&str>,
-    ip: IpAddr,
-    protocol: &'static [u8],
-) -> Result<Option<(Secure, String)>, String> {
-    let Some(tls) = tls else {
-        return Ok(None);
-    };
-    let secure = match &tls.trust {
-        Trust::System => Secure::by_system(protocol),
-        Trust::Authorities(pem) => Secure::by_authorities(pem, protocol),
-        Trust::Nobody => Secure::by_nobody(protocol),
-    };
-    let secure = secure.map_err(|error| error.to_string())?;
-    let of_host = || host.map(|host| without_port(host).to_owned());
-    let name = tls.name.clone().or_else(of_host);
-    Ok(Some((secure, name.unwrap_or_else(|| ip.to_string()))))
+const HTTP: &[u8] = b"http/1.1";
+const H2: &[u8] = b"h2";
+
+/// How TLS is spoken: made once for all who trust the same, since it reads files.
+#[derive(Debug, Default)]
+pub(super) struct Secured(Vec<(Trust, &'static [u8], Result<Secure, String>)>);
+
+impl Secured {
+    /// For all checks of these groups.
+    pub(super) fn of(groups: &[Group]) -> Self {
+        let mut all = Self::default();
+        for group in groups {
+            let (tls, protocol) = match &group.settings.probe {
+                Probe::Tcp { .. } => continue,
+                Probe::Http(http) => (&http.tls, HTTP),
+                Probe::Grpc(grpc) => (&grpc.tls, H2),
+            };
+            let Some(tls) = tls else { continue };
+            if all.get(&tls.trust, protocol).is_none() {
+                let secure = match &tls.trust {
+                    Trust::System => Secure::by_system(protocol),
+                    Trust::Authorities(pem) => Secure::by_authorities(pem, protocol),
+                    Trust::Nobody => Secure::by_nobody(protocol),
+                };
+                let secure = secure.map_err(|error| error.to_string());
+                all.0.push((tls.trust.clone(), protocol, secure));
+            }
+        }
+        all
+    }
+
+    fn get(&self, trust: &Trust, protocol: &[u8]) -> Option<&Result<Secure, String>> {
+        let mut all = self.0.iter();
+        let found = all.find(|(one, speaks, _)| one == trust && *speaks == protocol)?;
+        Some(&found.2)
+    }
+
+    /// How TLS is spoken, and with whom.
+    fn with(
+        &self,
+        tls: Option<&Tls>,
+        host: Option<&str>,
+        ip: IpAddr,
+        protocol: &[u8],
+    ) -> Result<Option<(Secure, String)>, String> {
+        let Some(tls) = tls else {
+            return Ok(None);
+        };
+        let secure = self.get(&tls.trust, protocol);
+        let secure = secure.ok_or("nobody is known to trust")?.clone()?;
+        let of_host = || host.map(|host| without_port(host).to_owned());
+        let name = tls.name.clone().or_else(of_host);
+        Ok(Some((secure, name.unwrap_or_else(|| ip.to_string()))))
+    }
 }
 
 /// A host as certificates name it.

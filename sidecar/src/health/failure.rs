@@ -59,6 +59,14 @@ impl Failure {
         }
     }
 
+    /// Whether somebody answered, so that packets went there and came back.
+    pub(super) const fn is_answer(&self) -> bool {
+        !matches!(
+            self,
+            Self::Own(_) | Self::Unreachable(_) | Self::ConnectTimeout(_)
+        )
+    }
+
     /// Whether it says anything of the member.
     pub(super) const fn is_own(&self) -> bool {
         matches!(self, Self::Own(_))

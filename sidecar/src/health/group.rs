@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::settings::Settings;
+use super::state::Share;
 
 /// Whose members they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,8 +55,8 @@ pub struct Member {
     pub counts: bool,
     /// Where its checks go.
     pub target: Target,
-    /// The quarters of its share that a previous daemon left it, if one did.
-    pub adopted: Option<u8>,
+    /// What a previous daemon left it, if one did.
+    pub adopted: Option<Share>,
 }
 
 /// Who a member is: an address, with a port where that is part of it.
@@ -77,12 +78,35 @@ impl fmt::Display for Address {
 }
 
 /// Where checks go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The address that is connected to.
     pub ip: IpAddr,
     /// The port, where the check names none.
     pub port: u16,
+    /// The way by the VIP, where there is one.
+    pub way: Option<Way>,
+}
+
+/// The way of checks that go by the VIP.
+#[derive(Clone)]
+pub struct Way {
     /// The mark that the connection bears (SO_MARK), by which its packets are told from others.
-    pub mark: Option<u32>,
+    pub mark: u32,
+    /// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
+    pub count: Arc<dyn Fn(u32) -> Option<u64> + Send + Sync>,
+}
+
+impl PartialEq for Way {
+    fn eq(&self, other: &Self) -> bool {
+        self.mark == other.mark && Arc::ptr_eq(&self.count, &other.count)
+    }
+}
+
+impl Eq for Way {}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Way({:#x})", self.mark)
+    }
 }

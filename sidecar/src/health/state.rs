@@ -13,6 +13,15 @@ pub const STEADY: Duration = Duration::from_secs(300);
 /// How often that doubles, at most.
 pub const DOUBLINGS: u32 = 3;
 
+/// What a member's checks leave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The quarters of its share that it has.
+    pub quarters: u8,
+    /// Whether its own checks find it down: in panic it is used for all that.
+    pub down: bool,
+}
+
 /// What is known of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -54,9 +63,11 @@ impl State {
         Self::at(Standing::Unproved, None, now)
     }
 
-    /// Of a member that a previous daemon knew, and that has so many quarters of its share: none is down, all is up.
-    pub const fn adopted(quarters: u8, now: Instant) -> Self {
-        match quarters {
+    /// Of a member that a previous daemon knew, and that has such a share: one that is down is so whatever it has, for in panic it
+    /// is used for all that.
+    pub const fn adopted(share: Share, now: Instant) -> Self {
+        match share.quarters {
+            _ if share.down => Self::at(Standing::Down, None, now),
             0 => Self::at(Standing::Down, None, now),
             WHOLE.. => Self::at(Standing::Up, None, now),
             some => Self::at(Standing::Up, Some((now, some)), now),

@@ -3,12 +3,17 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tollgate::demo::daemon::Launch;
-use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
+use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, in_path, tethered};
+use tollgate_common::backend::Kind;
+use tollgate_common::tables::Tables;
+use tollgate_datapath::checks::{Checked, Checks};
+use tollgate_datapath::model::Tunnel;
 use tollgate_tests::gate::{self, Gate, eventually, tollgate};
 use tollgate_tests::patient::Patient;
 
@@ -190,4 +195,96 @@ fn a_check_of_the_backends_own_address_does_not_see_it() {
         let more = passed(&member) - before;
         if more >= 5 { Ok(()) } else { Err(more) }
     });
+}
+
+#[test]
+fn a_check_whose_mark_was_taken_off_says_nothing_of_the_backend() {
+    let yard = Yard::lay("");
+    let gate = yard.open();
+    for (way, _) in WAYS {
+        for backend in &yard.backends {
+            let _up = yard.until(&gate, way, backend, "up");
+        }
+    }
+    // The host's own rules want marks for themselves.
+    let rules = format!(
+        "table ip marks {{ chain out {{ type filter hook output priority 0; tcp dport {PORT} meta mark set 0; }}; }}"
+    );
+    let file = yard.directory.path().join("marks.nft");
+    fs::write(&file, rules).unwrap();
+    run(&yard.node, "nft", &["-f", file.to_str().unwrap()]);
+    let broken = &yard.backends[0];
+    let own = |member: &Value| member["failed"]["own"].as_u64().unwrap_or(0);
+    for (way, _) in WAYS {
+        eventually("checks that say nothing", || {
+            let member = known(&gate, way, broken);
+            if own(&member) >= 5 {
+                Ok(())
+            } else {
+                Err(format!("{member:#}"))
+            }
+        });
+        let member = known(&gate, way, broken);
+        assert_eq!(member["state"], "up", "{member:#}");
+        assert!(
+            member.to_string().contains("did not go by the VIP"),
+            "{member:#}"
+        );
+    }
+    run(&yard.node, "nft", &["delete", "table", "ip", "marks"]);
+    let passed = |member: &Value| member["passed"].as_u64().unwrap();
+    for (way, _) in WAYS {
+        let before = passed(&known(&gate, way, broken));
+        eventually("checks that pass", || {
+            let now = passed(&known(&gate, way, broken));
+            if now >= before + 5 { Ok(()) } else { Err(now) }
+        });
+    }
+}
+
+#[test]
+fn what_was_turned_is_left_alone_by_another_daemons_programs() {
+    let yard = Yard::lay("");
+    static NONE: Tables = Tables::zero();
+    // They stand behind the daemon's, which come first, and know its marks by other ways.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let programs = yard.node.ns.run(|| {
+        runtime.block_on(async {
+            let checked: Vec<Checked> = (1..=16)
+                .map(|entry| Checked {
+                    entry,
+                    vip: Ipv4Addr::new(198, 18, 0, 1),
+                    backend: Ipv4Addr::new(198, 18, 0, 2),
+                    kind: Kind::L2,
+                })
+                .collect();
+            let mut checks = Checks::load().unwrap();
+            checks.know(&checked, 103, Tunnel::default()).unwrap();
+            checks.attach(&[UPLINK.to_owned()], &NONE).await.unwrap();
+            checks
+        })
+    });
+    let gate = yard.open();
+    for (way, _) in WAYS {
+        for backend in &yard.backends {
+            eventually("checks that pass", || {
+                let member = known(&gate, way, backend);
+                if member["passed"].as_u64() >= Some(3) {
+                    Ok(())
+                } else {
+                    Err(format!("{member:#}"))
+                }
+            });
+        }
+    }
+    drop(programs.unwrap());
+}
+
+fn run(host: &Host, program: &str, arguments: &[&str]) {
+    let path = in_path(program).unwrap_or_else(|| panic!("`{program}` is not installed"));
+    let mut command = tethered(&path);
+    command.args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = host.ns.spawn(command).unwrap().output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }

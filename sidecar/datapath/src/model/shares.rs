@@ -10,5 +10,28 @@ use super::vip::Vip;
 /// The quarters of a whole share. Each change of a share moves slots, so there are few steps.
 pub const WHOLE: u8 = 4;
 
-/// The quarters of their share that backends have, by their service and address; who is not there has all four.
-pub type Shares = HashMap<Vip, BTreeMap<IpAddr, u8>>;
+/// What checks leave a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The quarters of its share that it has.
+    pub quarters: u8,
+    /// Whether its checks find it down. It may have a share for all that, where too few others are up.
+    pub down: bool,
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Self = Self::of(WHOLE);
+
+    /// So many quarters; none: it is down.
+    #[must_use]
+    pub const fn of(quarters: u8) -> Self {
+        Self {
+            quarters,
+            down: quarters == 0,
+        }
+    }
+}
+
+/// The shares that backends have, by their service and address; who is not there has a whole one.
+pub type Shares = HashMap<Vip, BTreeMap<IpAddr, Share>>;

@@ -286,7 +286,8 @@ fn shares_reduce_backends_that_are_there_and_no_others() {
         ..Model::default()
     };
     let shares = [(1, 0), (2, WHOLE), (3, 3), (9, 0)];
-    let shares = shares.map(|(last, quarters)| (IpAddr::from([10, 0, 0, last]), quarters));
+    let shares =
+        shares.map(|(last, quarters)| (IpAddr::from([10, 0, 0, last]), Share::of(quarters)));
     let reduced = model.with_shares(&HashMap::from([(vip, shares.into())]));
     let each = [1, 2, 3].map(|last| reduced.services[0].quarters([10, 0, 0, last].into()));
     assert_eq!(

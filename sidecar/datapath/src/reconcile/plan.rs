@@ -1,6 +1,7 @@
 //! What has to become of the tables for a model, worked out before anything is written: who gets which number, slots, cells.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use tollgate_common::service::{About, Action, Key, Region, Scope};
 
@@ -11,7 +12,7 @@ use super::{
     shapes,
 };
 use crate::{
-    model::{Affinity, Deliver, Model, Service, Vip},
+    model::{Affinity, Deliver, Model, Service, Share, Vip},
     tables::{self, cuckoo, maglev},
 };
 
@@ -32,8 +33,9 @@ pub(super) struct Plan {
     pub(super) shapes: [Vec<(Scope, bool)>; 2],
     pub(super) fresh: Vec<(Owner, u16)>,
     pub(super) stale: Vec<(Owner, u16)>,
-    /// The quarters of its share that each backend has.
-    pub(super) shares: Vec<(u16, u8)>,
+    /// What each backend's checks leave it. Of one that drains no less than a quarter: it takes no flows anyway, and what it has
+    /// is not to end by a check.
+    pub(super) shares: Vec<(u16, Share)>,
     pub(super) cells: Vec<(Vec<cuckoo::Move>, Key, usize)>,
     pub(super) cuckoo: cuckoo::Cuckoo,
     pub(super) listeners: Listeners,
@@ -80,7 +82,7 @@ impl Plan {
                     }
                 };
                 if let Some((address, _)) = owner.backend {
-                    plan.shares.push((id, service.quarters(address)));
+                    plan.shares.push((id, left_to(service, address)));
                 }
                 wanted.insert(owner);
                 ids.insert(owner, id);
@@ -205,6 +207,17 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// What stands of a backend's share in the tables.
+fn left_to(service: &Service, address: IpAddr) -> Share {
+    let share = service.share(address);
+    let mut backends = service.deliver.backends().iter();
+    let drains = backends.any(|one| one.address == address && one.drain);
+    Share {
+        quarters: share.quarters.max(drains.into()),
+        ..share
     }
 }
 

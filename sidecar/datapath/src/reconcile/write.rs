@@ -12,7 +12,7 @@ use tollgate_common::{
 
 use super::record::{Hops, Owner, Placed, Said};
 use crate::{
-    model::WHOLE,
+    model::{Share, WHOLE},
     tables::{self, NextHop},
 };
 
@@ -85,23 +85,31 @@ pub(super) fn write_owner(tables: &Tables, owner: &Owner, id: u16) {
         .store(u64::from(owner.service.tag) | u64::from(kind) << 32 | u64::from(family) << 40);
 }
 
-/// Notes how many quarters of its share the owner of an entry has, for the next daemon.
-pub(super) fn write_quarters(tables: &Tables, id: u16, quarters: u8) {
+/// Notes what its checks leave the owner of an entry, for the next daemon.
+pub(super) fn write_share(tables: &Tables, id: u16, share: Share) {
     let word = &tables.owners[usize::from(id)].tag;
     let tag = word.load();
-    let noted = tag & !(0xff << QUARTERS) | u64::from(WHOLE.saturating_sub(quarters)) << QUARTERS;
+    let missing = u64::from(WHOLE.saturating_sub(share.quarters));
+    let down = if share.down { DOWN } else { 0 };
+    let noted = tag & !(0xff << SHARE) | missing << SHARE | down;
     if noted != tag {
         word.store(noted);
     }
 }
 
-/// The quarters that a tag notes.
-pub(super) const fn quarters_of(tag: u64) -> u8 {
-    WHOLE.saturating_sub((tag >> QUARTERS) as u8)
+/// The share that a tag notes.
+pub(super) const fn share_of(tag: u64) -> Share {
+    let quarters = WHOLE.saturating_sub((tag >> SHARE) as u8 & 0x7f);
+    Share {
+        quarters,
+        down: quarters == 0 || tag & DOWN != 0,
+    }
 }
 
 /// Bit of an owner's tag from which on it says how many quarters are missing: 0, where nobody noted any.
-const QUARTERS: u32 = 48;
+const SHARE: u32 = 48;
+/// Bit of an owner's tag that says that its checks find it down.
+const DOWN: u64 = 1 << 55;
 
 /// Begins a life of a number, or ends it.
 pub(super) fn live(tables: &Tables, id: u16, lives: bool) {

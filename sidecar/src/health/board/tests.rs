@@ -35,9 +35,12 @@ fn group(members: impl IntoIterator<Item = u8>) -> Group {
         target: Target {
             ip: address(last).ip,
             port: 80,
-            mark: None,
+            way: None,
         },
-        adopted: Some(WHOLE),
+        adopted: Some(Share {
+            quarters: WHOLE,
+            down: false,
+        }),
     };
     Group {
         name: Name {
@@ -80,7 +83,7 @@ impl Table {
     }
 
     fn share(&mut self, last: u8, now: Instant) -> u8 {
-        self.board.shares(now)[&group([]).name][&address(last)]
+        self.board.shares(now)[&group([]).name][&address(last)].quarters
     }
 }
 
@@ -122,7 +125,7 @@ fn what_is_known_outlives_a_reload_and_old_checks_say_nothing() {
     let mut other = group([1, 2, 4]);
     other.settings.probe = Probe::Tcp { port: Some(81) };
     assert_eq!(
-        table.board.shares_of(&[other.clone()], now)[&other.name][&address(1)],
+        table.board.shares_of(&[other.clone()], now)[&other.name][&address(1)].quarters,
         0
     );
     table.watch(&other, now);
@@ -161,4 +164,32 @@ fn panic_begins_and_ends_with_who_is_up() {
     let shares = [1, 2, 3].map(|last| table.share(last, now));
     assert_eq!(shares, [1, 0, WHOLE]);
     assert!(!table.board.report(now)[0].panic);
+}
+
+#[test]
+fn a_daemon_that_starts_in_panic_buries_nobody() {
+    let now = Instant::now();
+    let mut table = Table::default();
+    table.watch(&group(1..=4), now);
+    let fail = |table: &mut Table, last| {
+        for _ in 0..2 {
+            table.note(table.number(last), last, Err(Failure::Refused), now);
+        }
+    };
+    for last in 1..=4 {
+        fail(&mut table, last);
+    }
+    let shares = table.board.shares(now).remove(&group([]).name).unwrap();
+    // As the next one finds them.
+    let mut next = group(1..=4);
+    for member in &mut next.members {
+        member.adopted = shares.get(&member.address).copied();
+    }
+    let mut table = Table::default();
+    table.watch(&next, now);
+    for last in 1..=4 {
+        fail(&mut table, last);
+        let shares = [1, 2, 3, 4].map(|last| table.share(last, now));
+        assert_eq!(shares, [WHOLE; 4], "after {last} failed again");
+    }
 }

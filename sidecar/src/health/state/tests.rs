@@ -50,7 +50,13 @@ fn what_a_predecessor_knew_is_held_until_the_thresholds_say_otherwise() {
         (0, "+-+-", vec![]),
         (0, "++", vec![(1, Turn::Rose)]),
     ] {
-        let mut state = State::adopted(quarters, now);
+        let mut state = State::adopted(
+            Share {
+                quarters,
+                down: quarters == 0,
+            },
+            now,
+        );
         assert_eq!(state.quarters(Duration::from_secs(30), now), quarters);
         assert_eq!(turns(&mut state, results, now).0, expected, "{results}");
     }

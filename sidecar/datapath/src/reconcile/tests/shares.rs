@@ -1,6 +1,7 @@
 //! Backends that have less than their share, or none.
 
 use super::*;
+use crate::model::Share;
 
 fn vip() -> Service {
     service("203.0.113.20:80/tcp", Deliver::Ipip(backends(1..=4)))
@@ -10,7 +11,7 @@ fn with(shares: &[(u8, u8)]) -> Service {
     let mut service = vip();
     let shares = shares.iter();
     service.reduced = shares
-        .map(|(last, quarters)| (IpAddr::from([10, 0, 0, *last]), *quarters))
+        .map(|(last, quarters)| (IpAddr::from([10, 0, 0, *last]), Share::of(*quarters)))
         .collect();
     service
 }
@@ -32,7 +33,7 @@ fn a_backend_that_is_down_has_no_slot_and_keeps_its_entry_and_the_number_of_slot
     node.apply(std::slice::from_ref(&nine)).unwrap();
     let (before, ids) = (node.slots(&nine), node.ids(&nine));
     let mut eight = nine.clone();
-    eight.reduced.insert([10, 0, 0, 9].into(), 0);
+    eight.reduced.insert([10, 0, 0, 9].into(), Share::of(0));
     let applied = node.apply(std::slice::from_ref(&eight)).unwrap();
     let after = node.slots(&eight);
     assert_eq!((applied.added, applied.removed), (0, 0));
@@ -107,7 +108,7 @@ fn the_next_daemon_finds_the_shares_and_moves_nothing() {
     };
     let noted = node.state.shares(&node.tables, &model);
     let each = [1, 2, 3, 4].map(|last| noted[&vip().vip][&IpAddr::from([10, 0, 0, last])]);
-    assert_eq!(each, [0, 3, 4, 4]);
+    assert_eq!(each, [0, 3, 4, 4].map(Share::of));
     let again = model.with_shares(&noted).services.remove(0);
     let applied = node.apply(std::slice::from_ref(&again)).unwrap();
     assert_eq!((applied.moved, applied.left), (0, 0));
@@ -125,4 +126,79 @@ fn nobody_is_left() {
     let slots = node.slots(&vip()).len();
     node.apply(std::slice::from_ref(&none)).unwrap();
     assert_eq!(node.slots(&none), vec![0; slots]);
+}
+
+#[test]
+fn who_drains_keeps_its_connections_whatever_its_checks_say() {
+    let mut node = Node::new();
+    node.apply(&[vip()]).unwrap();
+    let first = node.ids(&vip())[0];
+    let before = life(&node, first);
+    let mut drains = vip();
+    let Deliver::Ipip(backends) = &mut drains.deliver else {
+        unreachable!("it is made so")
+    };
+    backends[0].drain = true;
+    node.apply(std::slice::from_ref(&drains)).unwrap();
+    let (cell, _) = node.tables.find(tables::key(vip().vip)).unwrap();
+    let Region { base, len, .. } = Region::unpack(cell.region.load());
+    let remembering = |node: &Node| {
+        let slots = base..base + len;
+        let of = slots.filter(|slot| node.tables.slot(*slot).stable() == first);
+        of.count()
+    };
+    let remembered = remembering(&node);
+    assert!(remembered > 0, "flows from before are its own");
+    let mut failing = drains.clone();
+    failing.reduced = with(&[(1, 0)]).reduced;
+    node.apply(std::slice::from_ref(&failing)).unwrap();
+    assert_eq!(
+        (life(&node, first), remembering(&node)),
+        (before, remembered)
+    );
+    // Nor does the next daemon end them, and it knows that the checks failed.
+    node.restart();
+    let model = Model {
+        services: vec![drains],
+        ..Model::default()
+    };
+    let noted = node.state.shares(&node.tables, &model);
+    let again = model.with_shares(&noted).services.remove(0);
+    assert!(again.share([10, 0, 0, 1].into()).down);
+    node.apply(std::slice::from_ref(&again)).unwrap();
+    assert_eq!(
+        (life(&node, first), remembering(&node)),
+        (before, remembered)
+    );
+    // Who is to take connections again and cannot is down as others are.
+    node.apply(&[with(&[(1, 0)])]).unwrap();
+    assert_eq!((life(&node, first), remembering(&node)), (before + 1, 0));
+}
+
+#[test]
+fn that_a_backend_is_down_is_noted_whatever_share_it_has() {
+    let mut node = Node::new();
+    let mut panic = vip();
+    for last in 1..=4 {
+        let share = Share {
+            quarters: 4,
+            down: last < 4,
+        };
+        panic.reduced.insert([10, 0, 0, last].into(), share);
+    }
+    node.apply(std::slice::from_ref(&panic)).unwrap();
+    let (slots, id) = (node.slots(&vip()), node.ids(&vip())[0]);
+    let before = life(&node, id);
+    node.restart();
+    let model = Model {
+        services: vec![vip()],
+        ..Model::default()
+    };
+    let noted = node.state.shares(&node.tables, &model);
+    let again = model.with_shares(&noted).services.remove(0);
+    let down = [1, 2, 3, 4].map(|last| again.share([10, 0, 0, last].into()).down);
+    assert_eq!(down, [true, true, true, false]);
+    let applied = node.apply(std::slice::from_ref(&again)).unwrap();
+    assert_eq!((applied.moved, applied.left), (0, 0));
+    assert_eq!((node.slots(&again), life(&node, id)), (slots, before));
 }
