@@ -116,7 +116,7 @@ pub struct Rules {
     pub sample: u32,
     /// Whether drops are told. Events only.
     pub drops: u32,
-    /// Events that each CPU tells in a second.
+    /// Packets or events that each CPU tells in a second.
     pub rate: u32,
     /// Always 0.
     pub reserved: u32,
@@ -163,7 +163,7 @@ pub mod count {
     pub const PASSED: u32 = 0;
     /// What was to be told and found no room.
     pub const LOST: u32 = 1;
-    /// Events beyond the rate.
+    /// What was to be told beyond the rate.
     pub const HELD: u32 = 2;
     /// As many there are.
     pub const ALL: u32 = 3;

@@ -31,6 +31,8 @@ use tollgate_ebpf::{
     pipeline::{self, Outcome},
 };
 
+const NANOSECONDS: u64 = 1_000_000_000;
+
 /// What is to be told.
 #[map]
 static RULES: Array<Rules> = Array::with_max_entries(1, 0);
@@ -56,8 +58,8 @@ static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(count::ALL, 0);
 struct Scratch {
     /// Whether it was copied. Not what a function answers: the verifier would follow the pipeline once for each.
     armed: Word64,
-    /// Events that were told in the second below.
-    events: u64,
+    /// What was to be told in the second below.
+    told: u64,
     second: u64,
     /// Where numbers are forgotten.
     room: Word64,
@@ -141,7 +143,19 @@ fn before(ctx: *mut xdp_md) -> u32 {
     if !accepts(&rules.early, &scratch.record.words) {
         return 0;
     }
-    let captured = bounded(len, rules.snaplen.into());
+    // SAFETY: takes nothing and returns a number.
+    let at = unsafe { bpf_ktime_get_ns() };
+    let second = at / NANOSECONDS;
+    if scratch.second != second {
+        (scratch.second, scratch.told) = (second, 0);
+    }
+    // What is beyond the rate is counted when the pipeline is through, and nothing more of it is copied.
+    let snaplen = if scratch.told < rules.rate.into() {
+        rules.snaplen
+    } else {
+        0
+    };
+    let captured = bounded(len, snaplen.into());
     if captured > first && !read(ctx, scratch, captured) {
         return 0;
     }
@@ -152,8 +166,7 @@ fn before(ctx: *mut xdp_md) -> u32 {
     record.len = len as u32;
     // SAFETY: takes nothing and returns a number.
     record.cpu = unsafe { bpf_get_smp_processor_id() };
-    // SAFETY: as above.
-    record.at = unsafe { bpf_ktime_get_ns() };
+    record.at = at;
     scratch.armed.store(1);
     0
 }
@@ -189,7 +202,9 @@ fn after(ctx: *mut xdp_md, answer: u64) -> u32 {
         event(ctx, answer, rules, scratch);
         return 0;
     }
-    tally(count::PASSED);
+    if !is_within(rules, scratch) {
+        return 0;
+    }
     scratch.record.side = side::BEFORE;
     let captured = bounded(scratch.record.captured.into(), SNAPLEN as u64);
     tell(ctx, &mut scratch.record, captured, 0);
@@ -207,26 +222,30 @@ fn after(ctx: *mut xdp_md, answer: u64) -> u32 {
 
 #[inline(always)]
 fn event(ctx: *mut xdp_md, answer: Answer, rules: &Rules, scratch: &mut Scratch) {
-    const NANOSECONDS: u64 = 1_000_000_000;
     let proto = (scratch.record.words[word::FLOW] >> flow::PROTO) as u8;
     // SAFETY: takes nothing and returns a number.
     let random = unsafe { bpf_get_prandom_u32() };
     if !is_event(rules, answer, proto, random) {
         return;
     }
-    tally(count::PASSED);
-    let second = scratch.record.at / NANOSECONDS;
-    if scratch.second != second {
-        (scratch.second, scratch.events) = (second, 0);
-    }
-    scratch.events += 1;
-    if scratch.events > rules.rate.into() {
-        tally(count::HELD);
+    if !is_within(rules, scratch) {
         return;
     }
     scratch.record.captured = 0;
     scratch.record.side = side::AFTER;
     tell(ctx, &mut scratch.record, 0, 0);
+}
+
+/// Counts what passed, and says whether it is within the rate.
+#[inline(always)]
+fn is_within(rules: &Rules, scratch: &mut Scratch) -> bool {
+    tally(count::PASSED);
+    scratch.told += 1;
+    let is_within = scratch.told <= rules.rate.into();
+    if !is_within {
+        tally(count::HELD);
+    }
+    is_within
 }
 
 #[inline(always)]

@@ -79,7 +79,7 @@ pub struct Counted {
     pub passed: u64,
     /// Of what was to be told so much found no room in the buffers.
     pub lost: u64,
-    /// Events beyond the rate.
+    /// Packets or events beyond the rate.
     pub held: u64,
 }
 

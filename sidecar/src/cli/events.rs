@@ -1,12 +1,14 @@
 //! `tollgate flow watch`.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use tollgate_datapath::capture::{Seen, What};
 
 use super::ask::Failure;
-use super::watch::{self, Clock, End};
+use super::watch::{self, Clock, End, Ended, Sink};
 
 /// Examples for `--help`.
 pub const EXAMPLE: &str = "\
@@ -48,30 +50,20 @@ pub async fn run(args: &Args) -> Result<String, Failure> {
         drops: !args.no_drops,
         rate: args.rate,
     };
-    let mut capture = watch::open(&args.watch, what).await?;
-    let clock = Clock::new();
-    let most = args.watch.count.unwrap_or(u64::MAX);
-    let mut told = 0;
-    let failed = |error: io::Error| Failure::Missing(error.to_string());
-    let ended = watch::run(&mut capture, &args.watch, |seen| {
-        let mut out = io::stdout().lock();
-        for one in seen {
-            if told == most {
-                break;
-            }
-            writeln!(out, "{}", line(&one, clock, args.json))?;
-            told += 1;
-        }
-        out.flush()?;
-        Ok(told < most)
-    });
-    let ended = match ended.await {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => End::Done,
-        other => other.map_err(failed)?,
+    let capture = watch::open(&args.watch, what).await?;
+    let told = Arc::new(AtomicU64::new(0));
+    let lines = Lines {
+        clock: Clock::new(),
+        json: args.json,
+        most: args.watch.count.unwrap_or(u64::MAX),
+        told: Arc::clone(&told),
     };
-    let counted = watch::counted(&capture);
-    if ended == End::Gone {
+    let failed = |error: io::Error| Failure::Missing(error.to_string());
+    let Ended { end, counted, .. } = watch::run(capture, &args.watch, lines)
+        .await
+        .map_err(failed)?;
+    let told = told.load(Ordering::Relaxed);
+    if end == End::Gone {
         return Err(Failure::Missing(format!(
             "{told} event(s) until the datapath was gone"
         )));
@@ -84,6 +76,42 @@ pub async fn run(args: &Args) -> Result<String, Failure> {
         text.push_str(&format!("; {} found no room", counted.lost));
     }
     Ok(text)
+}
+
+/// Standard output.
+struct Lines {
+    clock: Clock,
+    json: bool,
+    most: u64,
+    told: Arc<AtomicU64>,
+}
+
+impl Sink for Lines {
+    fn take(&mut self, seen: Vec<Seen>) -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        let written = |told: u64| -> io::Result<u64> {
+            let mut told = told;
+            for one in seen {
+                if told == self.most {
+                    break;
+                }
+                writeln!(out, "{}", line(&one, self.clock, self.json))?;
+                told += 1;
+                self.told.store(told, Ordering::Relaxed);
+            }
+            out.flush()?;
+            Ok(told)
+        };
+        match written(self.told.load(Ordering::Relaxed)) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            told => Ok(told? < self.most),
+        }
+    }
+
+    fn finish(&mut self, _lost: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An event as a line.

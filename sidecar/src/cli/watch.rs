@@ -4,13 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+mod pen;
+
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 use tollgate_datapath::capture::filter::Filter;
-use tollgate_datapath::capture::{Capture, CaptureError, Counted, Seen, ServiceNames, What};
+use tollgate_datapath::capture::{Capture, CaptureError, Counted, ServiceNames, What};
 
+use self::pen::Pen;
+pub(super) use self::pen::Sink;
 use super::ask::Failure;
 use crate::app::CHECKS;
 use crate::{admin, config, kernel};
@@ -94,18 +98,31 @@ async fn by_daemon(socket: &Path) -> ServiceNames {
     named.collect()
 }
 
-/// Hands on what is told until `each` says that it is enough, the time is over or a signal comes.
+/// What came of a watch.
+pub(super) struct Ended<S> {
+    /// How it ended.
+    pub(super) end: End,
+    /// What was counted.
+    pub(super) counted: Counted,
+    /// What it was written to; `None`: whoever reads has stalled, and what was left is lost.
+    pub(super) sink: Option<S>,
+}
+
+/// Writes what is told until the sink says that it is enough, the time is over or a signal comes. Whoever reads may stall: what
+/// finds no room meanwhile is counted as lost, and everything else goes on. The program that was there is put back before the
+/// rest is written.
 ///
 /// # Errors
 ///
-/// The system's, or that of `each`.
-pub(super) async fn run(
-    capture: &mut Capture,
+/// The system's, or the sink's.
+pub(super) async fn run<S: Sink>(
+    mut capture: Capture,
     args: &Args,
-    mut each: impl FnMut(Vec<Seen>) -> io::Result<bool>,
-) -> io::Result<End> {
+    sink: S,
+) -> io::Result<Ended<S>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut pen = Pen::new(sink)?;
     eprintln!("tollgate: watching; ends with Ctrl-C");
     let mut follow = tokio::time::interval(FOLLOW);
     follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,6 +139,7 @@ pub(super) async fn run(
     let end = loop {
         tokio::select! {
             ready = capture.ready() => ready?,
+            () = pen.enough() => break End::Done,
             _ = follow.tick() => match capture.follow() {
                 Ok(false) => continue,
                 Ok(true) => eprintln!("tollgate: another program was put in place and is watched now"),
@@ -134,18 +152,17 @@ pub(super) async fn run(
             _ = interrupt.recv() => break End::Done,
             () = &mut over => break End::Done,
         }
-        if !each(capture.take()?)? {
-            return Ok(End::Done);
-        }
+        pen.write(capture.take()?);
     };
     // What was told until now.
-    each(capture.take()?)?;
-    Ok(end)
-}
-
-/// What was counted, for the last line.
-pub(super) fn counted(capture: &Capture) -> Counted {
-    capture.counted().unwrap_or_default()
+    pen.write(capture.take()?);
+    let mut counted = capture.counted().unwrap_or_default();
+    // From here on packets come and go unseen.
+    drop(capture);
+    counted.lost += pen.lost();
+    let (sink, left) = pen.finish(counted.lost).await?;
+    counted.lost += left;
+    Ok(Ended { end, counted, sink })
 }
 
 /// Turns nanoseconds of the monotonic clock into the time of day.

@@ -79,7 +79,10 @@ pub(crate) fn program_info(room: &Room) -> ProgramInfo {
     program.info().unwrap()
 }
 
-const PACKETS: What = What::Packets { snaplen: MOST };
+const PACKETS: What = What::Packets {
+    snaplen: MOST,
+    rate: u32::MAX,
+};
 
 #[test]
 fn every_verdict_is_told_with_the_packet_before_and_after() {
@@ -201,7 +204,14 @@ fn errors_and_fragments_are_of_their_flow_and_its_service() {
 fn a_snapshot_is_cut_and_says_how_long_it_was() {
     let room = Room::new();
     room.run(|| async {
-        let mut watched = Watched::new(&room, "", What::Packets { snaplen: 70 });
+        let mut watched = Watched::new(
+            &room,
+            "",
+            What::Packets {
+                snaplen: 70,
+                rate: u32::MAX,
+            },
+        );
         let frame = frame(
             Family::V4.client(),
             40_000,
@@ -313,6 +323,38 @@ fn what_finds_no_room_is_counted() {
             counted.lost > 0 && seen + counted.lost == 2 * PACKETS_SENT,
             "{seen}, {counted:?}"
         );
+    });
+}
+
+#[test]
+fn packets_beyond_the_rate_are_counted_and_not_told() {
+    const PACKETS_SENT: u64 = 2000;
+    const RATE: u32 = 5;
+    let room = Room::new();
+    room.run(|| async {
+        let what = What::Packets {
+            snaplen: MOST,
+            rate: RATE,
+        };
+        let mut watched = Watched::new(&room, "", what);
+        let to = vip(Family::V4, 2, "80/tcp");
+        let frame = frame(Family::V4.client(), 40_000, to, &[7; 1400]);
+        let mut seen = Vec::new();
+        for _ in 0..PACKETS_SENT {
+            let options = aya::programs::TestRunOptions {
+                data_in: Some(&frame),
+                ..Default::default()
+            };
+            let program = watched.capture().program().unwrap();
+            assert_eq!(program.test_run(options).unwrap().return_value, action::TX);
+            seen.extend(watched.capture().take().unwrap());
+        }
+        let counted = watched.capture().counted().unwrap();
+        assert_eq!((counted.passed, counted.lost), (PACKETS_SENT, 0));
+        assert!(counted.held > 0, "{counted:?}");
+        let told = PACKETS_SENT - counted.held;
+        assert_eq!(seen.len() as u64, 2 * told, "each before and after");
+        assert!(seen.iter().all(|one| one.bytes.len() == one.len as usize));
     });
 }
 

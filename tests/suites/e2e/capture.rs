@@ -473,3 +473,23 @@ fn what_cannot_be_is_refused_with_its_reason() {
     assert!(!ended && said.contains("no datapath is there"), "{said}");
     drop(gate);
 }
+
+#[test]
+fn whoever_reads_may_stall_and_the_capture_still_ends() {
+    let site = Site::lay();
+    let gate = site.open();
+    let mut watch = Watch::start(&site, &["capture", "-o", "-", "udp"]);
+    // More than a pipe holds, and nobody reads it.
+    for _ in 0..400 {
+        send(&site, DATABASE_V4);
+    }
+    watch.signal(Signal::SIGINT);
+    eventually("its end", || match watch.child.try_wait() {
+        Ok(Some(status)) if status.success() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    drop(watch.child.stdout.take());
+    let (_, _, said) = watch.end();
+    assert!(said.contains("the rest is not written"), "{said}");
+    assert_eq!(gate.status()["datapath"]["watched"], false);
+}

@@ -58,6 +58,8 @@ pub enum What {
     Packets {
         /// Bytes, at most [`MOST`].
         snaplen: u32,
+        /// Packets that each CPU tells in a second.
+        rate: u32,
     },
     /// Flows that begin and drops.
     Events {
@@ -132,7 +134,9 @@ impl Watcher {
             reserved: 0,
         };
         match what {
-            What::Packets { snaplen } => rules.snaplen = snaplen.min(MOST),
+            What::Packets { snaplen, rate } => {
+                (rules.snaplen, rules.rate) = (snaplen.min(MOST), rate);
+            }
             What::Events {
                 sample,
                 drops,
