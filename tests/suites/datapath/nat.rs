@@ -16,7 +16,7 @@ use tollgate_common::{
 };
 use tollgate_datapath::{
     maps::second,
-    model::{Backend, Deliver, Model, Nat, Proto, Service, Snat, Vip},
+    model::{Backend, Deliver, Model, Nat, Proto, Service, Share, Snat, Vip},
     reconcile::Hops,
     tables::NextHop,
 };
@@ -248,7 +248,9 @@ impl Stage {
         let services = self.model.services.iter_mut();
         for service in services.filter(|one| one.vip.port == port) {
             let backends = service.deliver.backends().iter();
-            service.reduced = backends.map(|one| (one.address, quarters)).collect();
+            service.reduced = backends
+                .map(|one| (one.address, Share::of(quarters)))
+                .collect();
             if quarters == 4 {
                 service.reduced.clear();
             }
