@@ -301,7 +301,7 @@ fn what_finds_no_room_is_counted() {
     const PACKETS_SENT: u64 = 4000;
     let room = Room::new();
     room.run(|| async {
-        let mut watched = Watched::new(&room, "", PACKETS);
+        let mut watched = Watched::new(&room, "tcp", PACKETS);
         let frame = frame(
             Family::V4.client(),
             40_000,

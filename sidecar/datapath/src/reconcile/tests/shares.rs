@@ -139,7 +139,9 @@ fn who_drains_keeps_its_connections_whatever_its_checks_say() {
         unreachable!("it is made so")
     };
     backends[0].drain = true;
+    // A quarter of the slots takes two steps.
     node.apply(std::slice::from_ref(&drains)).unwrap();
+    assert_eq!(node.apply(std::slice::from_ref(&drains)).unwrap().left, 0);
     let (cell, _) = node.tables.find(tables::key(vip().vip)).unwrap();
     let Region { base, len, .. } = Region::unpack(cell.region.load());
     let remembering = |node: &Node| {
