@@ -59,7 +59,7 @@ fn tollgate_check_out(ctx: TcContext) -> i32 {
     if mark == 0 {
         return UNSPEC;
     }
-    let Some(way) = CHECKS.get_ptr_mut(&mark) else {
+    let Some(way) = CHECKS.get_ptr_mut(mark) else {
         return UNSPEC;
     };
     // SAFETY: the words before the last one are copied where they are used, and an entry is replaced as a whole.
@@ -135,13 +135,13 @@ fn receive(ctx: &TcContext) -> Option<()> {
         ctx.load::<u32>(PORTS).ok()?,
     ];
     // SAFETY: the value is copied at once.
-    let flow = Flow::unpack(unsafe { FLOWS.get(&connection) }.copied()?);
+    let flow = Flow::unpack(unsafe { FLOWS.get(connection) }.copied()?);
     if flow.until < now() {
         // It may be another connection of the node's by now, to the VIP itself.
         return None;
     }
     if ctx.load::<u8>(FLAGS).ok()? & RST != 0 {
-        let _ = FLOWS.remove(&connection).is_ok();
+        let _ = FLOWS.remove(connection).is_ok();
     }
     replace(ctx, SOURCE, vip, flow.backend)
 }
@@ -157,7 +157,7 @@ fn remember(connection: &Connection, backend: u32, flags: u8) -> Option<()> {
     let before = unsafe { FLOWS.get(connection) }.copied();
     let before = before.map(Flow::unpack);
     let flow = Flow::after(before, backend, now(), flags & SYN != 0, flags & FIN != 0);
-    FLOWS.insert(connection, &flow.pack(), 0).ok()
+    FLOWS.insert(connection, flow.pack(), 0).ok()
 }
 
 /// The second of the monotonic clock.

@@ -191,7 +191,7 @@ impl<'a> Known<'a> {
     }
 
     /// Whether a flow is over, at second `now`: its service or backend is gone, or it was silent for too long. One that
-    /// [waits](Self::may_come_back) for its backend may be silent for as long as one that opens.
+    /// waits (`may_come_back`) for its backend may be silent for as long as one that opens.
     #[must_use]
     pub fn is_over(&self, key: &Tuple, way: &Translation, back: &Translation, now: u32) -> bool {
         let Some(timeouts) = self.timeouts.get(&way.service()) else {
