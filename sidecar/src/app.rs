@@ -148,6 +148,7 @@ impl Gate {
         metrics.collect(figures::collector(Arc::clone(&shared.snapshot)));
         metrics.collect(clock::collector());
         let workers = Workers::start(config.workers, &shared)?;
+        before.release_unwanted(&config.listeners);
         let mut listening = HashMap::new();
         for listener in &config.listeners {
             let live: Live = Arc::new(ArcSwap::from_pointee(settings(listener)?));

@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use crate::config::model::ListenerConfig;
 use crate::handover::{Named, Role, Taking};
-use crate::supervisor::Kept;
+use crate::supervisor::{self, Kept};
 
 /// What there is to inherit; nothing, for a daemon that starts for the first time.
 #[derive(Debug, Default)]
@@ -36,14 +37,21 @@ impl Before {
         self.taking.is_some()
     }
 
+    /// Lets go of what a supervisor kept at addresses that no listener has any more: another may be about to be bound there.
+    pub(super) fn release_unwanted(&mut self, listeners: &[ListenerConfig]) {
+        let is_unwanted = |(name, socket): &mut (String, TcpListener)| {
+            let mut wanting = listeners.iter();
+            !wanting.any(|one| is_of(&one.name, one.address, name, socket))
+        };
+        for (name, _) in self.kept.extract_if(.., is_unwanted) {
+            supervisor::release(&name);
+        }
+    }
+
     /// The sockets that listen on an address, whatever the listener was called; where the kernel chose the port, those of the
     /// listener's name.
     pub(super) fn listener(&mut self, name: &str, address: SocketAddr) -> Vec<TcpListener> {
-        let is_it = |known: &str, socket: &TcpListener| match socket.local_addr() {
-            Ok(bound) if address.port() == 0 => known == name && bound.ip() == address.ip(),
-            Ok(bound) => bound == address,
-            Err(_) => false,
-        };
+        let is_it = |known: &str, socket: &TcpListener| is_of(name, address, known, socket);
         let mut found = Vec::new();
         for (named, fd) in self.of(&Role::Listener) {
             let socket = TcpListener::from(fd);
@@ -122,5 +130,14 @@ impl Before {
         if let Some(taking) = &mut self.taking {
             taking.sockets.push((named, fd));
         }
+    }
+}
+
+/// Whether a socket of a listener of that time is the one of this listener now.
+fn is_of(name: &str, address: SocketAddr, known: &str, socket: &TcpListener) -> bool {
+    match socket.local_addr() {
+        Ok(bound) if address.port() == 0 => known == name && bound.ip() == address.ip(),
+        Ok(bound) => bound == address,
+        Err(_) => false,
     }
 }

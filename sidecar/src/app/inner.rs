@@ -156,11 +156,13 @@ impl Inner {
             .collect();
         for name in gone {
             if let Some((listening, _)) = state.listening.remove(&name) {
+                supervisor::release(&name);
                 tokio::spawn(listening.drain());
             }
         }
-        for (listening, _) in fresh.values_mut() {
+        for (name, (listening, _)) in &mut fresh {
             listening.open();
+            supervisor::keep(name, listening.sockets());
         }
         state.listening.extend(fresh);
         state.config = config;

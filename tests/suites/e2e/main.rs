@@ -20,6 +20,7 @@ mod handover;
 mod health;
 mod health_vip;
 mod host;
+mod kept;
 mod life;
 mod nat;
 mod site;
