@@ -26,7 +26,7 @@ use crate::{
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// How an interface is attached, or why it is not.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attached {
     /// Its name.
     pub interface: String,
@@ -261,11 +261,26 @@ fn follow_renames(pins: &Pins, devices: &[Device]) -> Result<(), AttachError> {
 /// A number that the kernel tells of a pinned link, by a name: `ifindex`, 0 of a device that is gone; `netns_ino`, 0
 /// of a namespace that is gone. It stands in `/proc/PID/fdinfo` beside the link's own number.
 pub(crate) fn fdinfo(pin: &Path, name: &str) -> Result<Option<u64>, AttachError> {
-    const FDINFO: &str = "/proc/thread-self/fdinfo";
     let failed = |error| AttachError::Link(pin.display().to_string(), Box::new(error));
     let link: FdLink = PinnedLink::from_pin(pin).map_err(failed)?.into();
-    let id = u64::from(link.info().map_err(failed)?.id());
-    for entry in fs::read_dir(FDINFO).map_err(AttachError::FdInfo)? {
+    told(&link, name).map_err(|error| match error {
+        LinkTold::Link(error) => failed(error),
+        LinkTold::FdInfo(error) => AttachError::FdInfo(error),
+    })
+}
+
+/// Why the kernel does not tell of a link.
+#[derive(Debug)]
+pub(crate) enum LinkTold {
+    Link(LinkError),
+    FdInfo(io::Error),
+}
+
+/// As [`fdinfo`], of a link that is open.
+pub(crate) fn told(link: &FdLink, name: &str) -> Result<Option<u64>, LinkTold> {
+    const FDINFO: &str = "/proc/thread-self/fdinfo";
+    let id = u64::from(link.info().map_err(LinkTold::Link)?.id());
+    for entry in fs::read_dir(FDINFO).map_err(LinkTold::FdInfo)? {
         // A descriptor that another thread has closed meanwhile is none of ours.
         let text = entry.and_then(|entry| fs::read_to_string(entry.path()));
         let Ok(text) = text else { continue };

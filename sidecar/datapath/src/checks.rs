@@ -14,7 +14,7 @@ use aya::{
     maps::{HashMap as BpfMap, MapData, MapError},
     programs::{
         ProgramError, SchedClassifier, TcAttachType,
-        links::LinkOrder,
+        links::{FdLink, LinkOrder},
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
 };
@@ -27,6 +27,7 @@ use tollgate_common::{
 };
 
 use crate::{
+    attach,
     model::{Deliver, Tunnel},
     netlink::{Device, Netlink, NetlinkError},
     object::{ObjectError, errno, is_permission, program, refused},
@@ -147,9 +148,9 @@ impl Turned {
 }
 
 /// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum How {
-    Tcx,
+    Tcx(FdLink),
     Clsact,
 }
 
@@ -285,11 +286,11 @@ impl Checks {
     ) -> Result<(), ChecksError> {
         let program = program::<SchedClassifier>(&mut self.ebpf, name)?;
         let stands = self.attached.get(&(device.index, name));
-        if stands.is_some_and(|(_, how)| *how == How::Tcx) && is_on(program, &device.name, at) {
+        if stands.is_some_and(|(_, how)| how.is_on(device)) {
             return Ok(());
         }
         self.attached.remove(&(device.index, name));
-        // A filter is put in its own place again: nobody says cheaply whether it is there.
+        // A filter is put in its own place again.
         let how = put(program, &device.name, at)
             .map_err(|error| ChecksError::Attach(device.name.clone(), Box::new(error)))?;
         self.attached
@@ -300,7 +301,7 @@ impl Checks {
     /// Ends for good: filters, which no process takes with it, are detached.
     pub fn end(self) {
         for ((_, program), (interface, how)) in &self.attached {
-            if *how == How::Clsact {
+            if matches!(how, How::Clsact) {
                 detach(interface, program);
             }
         }
@@ -325,10 +326,17 @@ fn detach(interface: &str, name: &str) {
     }
 }
 
-fn is_on(program: &SchedClassifier, interface: &str, at: TcAttachType) -> bool {
-    let number = program.info().map_or(0, |info| info.id());
-    let programs = SchedClassifier::query_tcx(interface, at);
-    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
+impl How {
+    /// Whether it is known to be at a device still: a link that somebody has detached is of none. Of a filter nobody says it cheaply.
+    fn is_on(&self, device: &Device) -> bool {
+        match self {
+            Self::Tcx(link) => {
+                let index = attach::told(link, "ifindex").ok().flatten();
+                index == Some(device.index.into())
+            }
+            Self::Clsact => false,
+        }
+    }
 }
 
 /// By a link, which Linux has from 6.6 on and which goes with the process, else by a filter.
@@ -340,7 +348,11 @@ fn put(
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
     match program.attach_with_options(interface, at, first) {
         Err(error) if errno(&error) == Some(Errno::EINVAL as i32) => {}
-        attached => return attached.map(|_| How::Tcx),
+        attached => {
+            let link = program.take_link(attached?)?;
+            // By netlink where the kernel has no links for TC; then it refused above.
+            return Ok(FdLink::try_from(link).map_or(How::Clsact, How::Tcx));
+        }
     }
     clsact(program, interface, at)?;
     Ok(How::Clsact)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Where and how the datapath attaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// The interfaces that packets arrive on.
     pub interfaces: Vec<String>,
@@ -16,7 +16,7 @@ pub struct Config {
 }
 
 /// How clients' packets find their way here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Announce {
     /// By routing, which others take care of.
     None,
@@ -25,7 +25,7 @@ pub enum Announce {
 }
 
 /// How a program sees packets of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpMode {
     /// In the driver, before the kernel makes a buffer of the packet.

@@ -1,6 +1,6 @@
 //! What the running kernel has of what the datapath can use, and what each lack costs.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use aya::{
     maps::MapType,
@@ -10,14 +10,14 @@ use aya::{
 };
 
 /// One feature of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Feature {
     /// What it is called.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether it is there; `None`: that was not found out, most often for lack of rights.
     pub there: Option<bool>,
     /// What is missing without it.
-    pub without: &'static str,
+    pub without: Cow<'static, str>,
 }
 
 /// The oldest kernel that is supported.
@@ -39,9 +39,9 @@ pub fn probe() -> Vec<Feature> {
     let from =
         |(major, minor)| version.map(|version| version >= KernelVersion::new(major, minor, 0));
     let feature = |name, there, without| Feature {
-        name,
+        name: Cow::Borrowed(name),
         there,
-        without,
+        without: Cow::Borrowed(without),
     };
     let program = |kind| is_program_supported(kind).ok();
     let helper = |kind, which| is_helper_supported(kind, which).ok();

@@ -1,5 +1,6 @@
 //! What services and backends have counted, and how they stand.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
@@ -31,13 +32,15 @@ impl Figures<'_> {
         services.map(|service| self.service(service)).collect()
     }
 
-    fn drops(&self, service: Key) -> BTreeMap<&'static str, u64> {
+    fn drops(&self, service: Key) -> BTreeMap<Cow<'static, str>, u64> {
         let number = self.state.number(service).unwrap_or(0);
         let drops = self.counters.drops(number).unwrap_or_else(|error| {
             tracing::warn!(%error, number, "the drops of a service were not read");
             Default::default()
         });
-        let labelled = drops.into_iter().map(|(verdict, n)| (verdict.label(), n));
+        let labelled = drops
+            .into_iter()
+            .map(|(verdict, n)| (verdict.label().into(), n));
         labelled.collect()
     }
 
@@ -89,7 +92,7 @@ impl Figures<'_> {
         ServiceStatus {
             name: service.name.clone(),
             vip: service.vip.to_string(),
-            deliver: service.deliver.word(),
+            deliver: service.deliver.word().into(),
             packets: counters.iter().map(|(_, counter)| counter.packets).sum(),
             bytes: counters.iter().map(|(_, counter)| counter.bytes).sum(),
             flows: counters.iter().map(|(_, counter)| counter.flows).sum(),

@@ -113,7 +113,7 @@ impl Findings {
         }
         for one in crate::features::probe() {
             // What only makes something nicer is in `tollgate status`.
-            let is_needed = matches!(one.name, "xdp" | "sk_lookup" | "coarse clock");
+            let is_needed = matches!(&*one.name, "xdp" | "sk_lookup" | "coarse clock");
             if is_needed && one.there == Some(false) {
                 let value = format!("it has no {}: {}", one.name, one.without);
                 self.error(

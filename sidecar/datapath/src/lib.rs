@@ -420,7 +420,7 @@ impl Datapath {
             .services(&self.model),
             verdicts: verdicts
                 .into_iter()
-                .map(|(verdict, n)| (verdict.label(), n))
+                .map(|(verdict, n)| (verdict.label().into(), n))
                 .collect(),
             flows: FlowsStatus {
                 since: self.object.tables.made.load(),

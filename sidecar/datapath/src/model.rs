@@ -17,13 +17,13 @@ mod vip;
 
 pub use backend::Backend;
 pub use nat::{Nat, NatError, Snat, Timeout, Timeouts};
-pub use shares::{Share, Shares, WHOLE};
+pub use shares::{Share, ShareError, Shares, WHOLE};
 pub use tunnel::{Tunnel, TunnelError};
 pub use unfit::Unfit;
 pub use vip::{Proto, Vip, VipError};
 
 /// Everything that the datapath is to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Model {
     /// The services; the order means nothing.
     pub services: Vec<Service>,
@@ -32,7 +32,7 @@ pub struct Model {
 }
 
 /// One service: an address, and where its packets go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Service {
     /// What people call it; in status and metrics only.
     pub name: String,
@@ -66,7 +66,7 @@ pub const DRAIN_LIMITS: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
 
 /// Which flows go to one backend for certain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Affinity {
     /// Each flow by itself.
     #[default]
@@ -76,7 +76,7 @@ pub enum Affinity {
 }
 
 /// Where the packets of a service go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Deliver {
     /// To the local listener of this name.
     Listener(String),

@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 use tollgate_common::decap::Address;
 
 /// A network, or one address: `203.0.113.0/24`, `203.0.113.10`, `2001:db8::/64`. No bit behind its length is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct Prefix {
     address: IpAddr,
     bits: u8,
@@ -32,6 +33,14 @@ pub enum PrefixError {
     /// Not the first address.
     #[error("`{0}` is no prefix, for bits are set behind its length; write {1}")]
     Inside(String, Prefix),
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(text: String) -> Result<Self, PrefixError> {
+        text.parse()
+    }
 }
 
 impl Prefix {

@@ -1,11 +1,11 @@
 //! What the datapath is doing, for people and for metrics.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use crate::{attach::Attached, features::Feature};
 
 /// What the datapath is doing.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Status {
     /// Whether maps of a previous daemon were taken over.
     pub adopted: bool,
@@ -20,18 +20,18 @@ pub struct Status {
     /// The services.
     pub services: Vec<ServiceStatus>,
     /// Packets by what became of them, since the maps were made.
-    pub verdicts: BTreeMap<&'static str, u64>,
+    pub verdicts: BTreeMap<Cow<'static, str>, u64>,
     /// What is remembered of flows.
     pub flows: FlowsStatus,
     /// What is translated, if a service is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat: Option<NatStatus>,
     /// What is not as the services need it, each until it is mended.
     pub warnings: Vec<Warning>,
 }
 
 /// Something outside the tables that keeps packets from a service, or gives it packets that are the host's.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Warning {
     /// Which kind of thing.
     pub kind: WarningKind,
@@ -40,7 +40,7 @@ pub struct Warning {
 }
 
 /// The kinds of [`Warning`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningKind {
     /// A local route, address or proxy entry of a VIP could not be made. It is tried again every few seconds.
@@ -64,7 +64,7 @@ impl WarningKind {
 }
 
 /// What is remembered of flows.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct FlowsStatus {
     /// Second of Unix time since which changes are remembered. A flow that began before, on another node, and comes here
     /// while its slot moves there is not known: it gets the backend that new flows get.
@@ -82,16 +82,16 @@ pub struct FlowsStatus {
 }
 
 /// One service.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// Its address, port and protocol.
     pub vip: String,
     /// `listener`, `ipip`, `gue`, `l2` or `nat`.
-    pub deliver: &'static str,
+    pub deliver: Cow<'static, str>,
     /// The listener, where one is named, and whether its socket is registered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<ListenerStatus>,
     /// Packets that were handed on.
     pub packets: u64,
@@ -100,16 +100,16 @@ pub struct ServiceStatus {
     /// TCP connections that were opened: SYNs, repeated ones among them.
     pub flows: u64,
     /// Packets that went to none of its backends, by what became of them; those of which there were any.
-    pub drops: BTreeMap<&'static str, u64>,
+    pub drops: BTreeMap<Cow<'static, str>, u64>,
     /// Its slots, and how many of them move. Of a forwarded service.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<SlotsStatus>,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }
 
 /// The slots of a forwarded service.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SlotsStatus {
     /// How many there are.
     pub count: u32,
@@ -118,7 +118,7 @@ pub struct SlotsStatus {
 }
 
 /// The listener of a steered service.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
@@ -127,7 +127,7 @@ pub struct ListenerStatus {
 }
 
 /// One backend of a service.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct BackendStatus {
     /// Its address.
     pub address: IpAddr,
@@ -150,7 +150,7 @@ pub struct BackendStatus {
 }
 
 /// What is translated, and where.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NatStatus {
     /// Translations, two for each flow, when they were last counted.
     pub translations: usize,
@@ -161,16 +161,16 @@ pub struct NatStatus {
 }
 
 /// How the program that translates is attached to an interface.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NatInterface {
     /// Its name.
     pub interface: String,
     /// Whether it is, when that was last looked at.
     pub attached: bool,
     /// `tcx` (a link, from Linux 6.6 on) or `clsact` (a classic filter); before it ever was, empty.
-    pub how: &'static str,
+    pub how: Cow<'static, str>,
     /// Why it is not.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// The device's index.
     #[serde(skip)]
@@ -184,7 +184,7 @@ impl NatInterface {
         Self {
             interface: interface.to_owned(),
             attached: true,
-            how,
+            how: Cow::Borrowed(how),
             why: String::new(),
             index: 0,
         }

@@ -2,6 +2,7 @@
 //! end to flows that are over.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
@@ -20,6 +21,7 @@ use tollgate_common::{
 };
 
 use crate::{
+    attach,
     maps::Translated,
     model::{Deliver, Model, Service, Timeouts},
     netlink::Device,
@@ -98,19 +100,19 @@ impl Translator {
             let index = devices.iter().find(|device| device.name == *name);
             let index = index.map_or(0, |device| device.index);
             let stands = before.is_some_and(|one| one.attached && one.index == index)
-                && is_there(pins, name, number);
+                && is_there(pins, name, number, index);
             let attached = match (stands, before) {
-                (true, Some(before)) => Ok(before.how),
-                _ => put(program, pins, name),
+                (true, Some(before)) => Ok(before.how.clone()),
+                _ => put(program, pins, name, index).map(Cow::Borrowed),
             };
             let (how, why) = match attached {
                 Ok(how) => (how, String::new()),
-                Err(error) => ("", told(&error)),
+                Err(error) => (Cow::Borrowed(""), told(&error)),
             };
             if !why.is_empty() && before.is_none_or(|one| one.why != why) {
                 tracing::warn!(interface = name, why, "addresses are not translated here");
             } else if why.is_empty() && !stands {
-                tracing::info!(interface = name, how, "addresses are translated here");
+                tracing::info!(interface = name, %how, "addresses are translated here");
             }
             all.push(NatInterface {
                 interface: name.clone(),
@@ -322,12 +324,20 @@ fn named(kind: &str, interface: &str) -> String {
     format!("{kind}_{}", interface.replace('.', ":"))
 }
 
-fn is_there(pins: &Pins, interface: &str, number: u32) -> bool {
-    if !link_pin(pins, interface).exists() {
+/// Whether the program of this number is at the device of this index.
+fn is_there(pins: &Pins, interface: &str, number: u32, index: u32) -> bool {
+    let pin = link_pin(pins, interface);
+    if !pin.exists() {
         return filter_pin(pins, interface).exists();
     }
-    let programs = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
-    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
+    is_on(&pin, number, index)
+}
+
+/// By the link's own word, which wants no further rights: a list of a device's programs is one of numbers, and programs are shown by
+/// number to CAP_SYS_ADMIN alone. A link that is detached is of device 0.
+fn is_on(pin: &Path, number: u32, index: u32) -> bool {
+    let says = |name| attach::fdinfo(pin, name).ok().flatten();
+    says("ifindex") == Some(index.into()) && says("prog_id") == Some(number.into())
 }
 
 /// By a link, which Linux has from 6.6 on, else by a filter.
@@ -335,8 +345,9 @@ fn put(
     program: &mut SchedClassifier,
     pins: &Pins,
     interface: &str,
+    index: u32,
 ) -> Result<&'static str, TranslateError> {
-    match tcx(program, &link_pin(pins, interface), interface) {
+    match tcx(program, &link_pin(pins, interface), interface, index) {
         Err(TranslateError::Attach { source, .. })
             if errno(&*source) == Some(Errno::EINVAL as i32) =>
         {
@@ -348,7 +359,12 @@ fn put(
     }
 }
 
-fn tcx(program: &mut SchedClassifier, pin: &Path, interface: &str) -> Result<(), TranslateError> {
+fn tcx(
+    program: &mut SchedClassifier,
+    pin: &Path,
+    interface: &str,
+    index: u32,
+) -> Result<(), TranslateError> {
     let failed = || refused(interface, "tcx");
     if pin.exists() {
         // A predecessor's: the program behind the link is replaced, so no packet passes by.
@@ -359,7 +375,7 @@ fn tcx(program: &mut SchedClassifier, pin: &Path, interface: &str) -> Result<(),
         {
             // The pin alone keeps the link.
             drop(program.take_link(id));
-            if is_on(program, interface) {
+            if is_on(pin, program.info().map_or(0, |info| info.id()), index) {
                 return Ok(());
             }
         }
@@ -380,12 +396,6 @@ fn tcx(program: &mut SchedClassifier, pin: &Path, interface: &str) -> Result<(),
     link.pin(pin)
         .map(drop)
         .map_err(|error| TranslateError::Pin(pin.display().to_string(), error))
-}
-
-fn is_on(program: &SchedClassifier, interface: &str) -> bool {
-    let programs = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
-    let number = program.info().map_or(0, |info| info.id());
-    programs.is_ok_and(|(_, programs)| programs.iter().any(|one| one.id() == number))
 }
 
 /// The filter stays by itself; the pin of its program says that it is ours.

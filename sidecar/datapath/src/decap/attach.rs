@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::programs::{
-    ProgramError, SchedClassifier, TcAttachType, XdpMode as Flags,
+    ProgramError, TcAttachType, XdpMode as Flags,
     links::{FdLink, LinkOrder, PinnedLink},
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     xdp::XdpLink,
@@ -144,7 +144,8 @@ fn state(how: How, pin: &Path, device: &Device) -> Result<State, DecapError> {
     let number = program_of(pin)?;
     let is_there = match how {
         How::Xdp => device.program == Some(number),
-        _ => tcx_programs(&device.name)?.contains(&number),
+        // A link that is detached is of no device any more.
+        _ => true,
     };
     Ok(if index == u64::from(device.index) && is_there {
         State::Attached
@@ -370,15 +371,6 @@ fn detach(how: How, pin: &Path, interface: &str) -> Result<(), DecapError> {
         }
     }
     Ok(pins::remove(pin)?)
-}
-
-fn tcx_programs(interface: &str) -> Result<Vec<u32>, DecapError> {
-    let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)
-        .map_err(attach_error(interface, How::Tcx))?;
-    Ok(programs
-        .iter()
-        .map(aya::programs::ProgramInfo::id)
-        .collect())
 }
 
 fn program_of(pin: &Path) -> Result<u32, DecapError> {

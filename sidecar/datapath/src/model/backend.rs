@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// One backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Backend {
     /// Where it is. With [`Deliver::Ipip`](super::Deliver::Ipip) of either family, whatever the service's is.
     pub address: IpAddr,

@@ -8,7 +8,7 @@ use super::{backend::Backend, unfit::Unfit, vip::Vip};
 use crate::prefix::Prefix;
 
 /// How a service's packets are translated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Nat {
     /// The backends.
     pub backends: Vec<Backend>,
@@ -21,7 +21,7 @@ pub struct Nat {
 }
 
 /// Where translated packets come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Snat {
     /// From the address that this host has towards the backend.
     Own,
@@ -30,7 +30,7 @@ pub enum Snat {
 }
 
 /// For how long a translated flow may be silent, by how far it is ([`Stage`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timeouts {
     /// TCP that is open.
     pub tcp_established: Duration,

@@ -297,3 +297,60 @@ fn shares_reduce_backends_that_are_there_and_no_others() {
     // They are what the shares say and nothing that was before.
     assert_eq!(reduced.with_shares(&Shares::new()), model);
 }
+
+/// What another process says is held to what a configuration is.
+#[test]
+fn a_model_that_is_told_is_the_one_that_is_heard_and_nothing_else_gets_in() {
+    let vip = |text: &str| text.parse::<Vip>().unwrap();
+    let backend = |address: &str| Backend {
+        address: address.parse().unwrap(),
+        weight: 3,
+        drain: false,
+    };
+    let mut nat = Nat {
+        backends: vec![backend("10.0.0.1"), backend("10.0.0.2")],
+        snat: Some(Snat::From("198.51.100.0/28".parse().unwrap())),
+        ..Nat::default()
+    };
+    nat.ports.insert("10.0.0.1".parse().unwrap(), 8080);
+    let mut translated = Service::new(
+        "translated".to_owned(),
+        vip("203.0.113.10:80/tcp"),
+        Deliver::Nat(nat),
+    );
+    let down = Share {
+        quarters: 1,
+        down: true,
+    };
+    translated.reduced.insert("10.0.0.2".parse().unwrap(), down);
+    let wide = Service::new(
+        "wide".to_owned(),
+        vip("[2001:db8::/64]:*/udp"),
+        Deliver::Gue(vec![backend("2001:db8:1::1")]),
+    );
+    let model = Model {
+        services: vec![translated.clone(), wide],
+        tunnel: Tunnel::default().with_gue_port(6081).unwrap(),
+    };
+    let told = serde_json::to_string(&model).unwrap();
+    assert_eq!(serde_json::from_str::<Model>(&told).unwrap(), model);
+    let shares = Shares::from([(translated.vip, translated.reduced.clone())]);
+    let text = serde_json::to_string(&shares).unwrap();
+    assert_eq!(serde_json::from_str::<Shares>(&text).unwrap(), shares);
+
+    for (from, to) in [
+        ("203.0.113.10:80/tcp", "203.0.113.10/33:80/tcp"),
+        ("198.51.100.0/28", "198.51.100.1/28"),
+        ("\"10.0.0.2\":[1,true]", "\"10.0.0.2\":[200,true]"),
+        ("100::/64", "100::/97"),
+        ("6081", "0"),
+    ] {
+        let false_word = told.replace(from, to);
+        assert_ne!(false_word, told, "{from}: {told}");
+        let heard = serde_json::from_str::<Model>(&false_word);
+        assert!(heard.is_err(), "{to}: {heard:?}");
+    }
+    // What no type can say is said before anything is written.
+    let loopback: Model = serde_json::from_str(&told.replace("10.0.0.1", "127.0.0.1")).unwrap();
+    assert!(loopback.check().is_err());
+}

@@ -8,7 +8,8 @@ use super::unfit::Unfit;
 use crate::prefix::Prefix;
 
 /// What outer headers say of this side: where they come from, and the port that GUE goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Plain", into = "Plain")]
 pub struct Tunnel {
     /// The first address, and the length, 16 to 32.
     source_v4: (Ipv4Addr, u8),
@@ -37,6 +38,36 @@ pub enum TunnelError {
     /// Nobody listens there.
     #[error("port 0 is no port; name one from 1 to 65535, as {GUE_PORT}")]
     PortZero,
+}
+
+/// As it is told to another process.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Plain {
+    source_v4: Prefix,
+    source_v6: Prefix,
+    gue_port: u16,
+}
+
+impl TryFrom<Plain> for Tunnel {
+    type Error = TunnelError;
+
+    fn try_from(plain: Plain) -> Result<Self, TunnelError> {
+        Self::default()
+            .with_source_v4(plain.source_v4)?
+            .with_source_v6(plain.source_v6)?
+            .with_gue_port(plain.gue_port)
+    }
+}
+
+impl From<Tunnel> for Plain {
+    fn from(tunnel: Tunnel) -> Self {
+        let [source_v4, source_v6] = tunnel.sources();
+        Self {
+            source_v4,
+            source_v6,
+            gue_port: tunnel.gue_port(),
+        }
+    }
 }
 
 /// 172.16.0.0/16 and 100::/64, which katran sends from as well, and IANA's port.

@@ -8,7 +8,10 @@ use std::{
 
 /// A virtual address, or a prefix of them, with port and protocol: `203.0.113.10:443/tcp`, `[2001:db8::1]:443/tcp`,
 /// `203.0.113.0/24:443/tcp`, `[2001:db8::/64]:*/udp`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub struct Vip {
     /// The address; of a prefix its first.
     pub ip: IpAddr,
@@ -138,6 +141,20 @@ impl FromStr for Vip {
             Some(bits) if bits <= one.bits => Ok(Self { bits, ..one }),
             Some(_) => Err(wrong()),
         }
+    }
+}
+
+impl TryFrom<String> for Vip {
+    type Error = VipError;
+
+    fn try_from(text: String) -> Result<Self, VipError> {
+        text.parse()
+    }
+}
+
+impl From<Vip> for String {
+    fn from(vip: Vip) -> Self {
+        vip.to_string()
     }
 }
 
