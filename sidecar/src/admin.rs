@@ -6,7 +6,6 @@ pub mod client;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,21 +96,6 @@ pub async fn serve_tcp(listener: TcpListener, handles: Arc<Handles>) {
             Err(error) => rest(&error).await,
         }
     }
-}
-
-/// Binds the TCP address.
-///
-/// # Errors
-///
-/// It cannot be bound; named in the error.
-pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    bind()
-        .map_err(|error| io::Error::new(error.kind(), format!("admin address {address}: {error}")))
 }
 
 async fn rest(error: &io::Error) {

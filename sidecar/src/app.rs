@@ -1,6 +1,7 @@
 //! Wires all rooms together; the only one that knows every other.
 
 pub mod before;
+mod bound;
 mod giving;
 mod handles;
 mod health;
@@ -16,7 +17,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,8 +32,8 @@ use crate::clock;
 use crate::cluster::Secret;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::{self};
+use crate::downstream::Workers;
 use crate::downstream::settings::Live;
-use crate::downstream::{self, Workers};
 use crate::drain::{self, Drain};
 use crate::handover::{self, Role};
 use crate::health::Health;
@@ -49,7 +49,8 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 use before::Before;
-use giving::Giving;
+use bound::Wanted;
+use giving::{Giving, Left};
 use handles::{giving, handles};
 use inner::{Inner, State};
 use own::Own;
@@ -99,6 +100,8 @@ pub struct Gate {
     files: Vec<(Role, Arc<SocketFile>)>,
     /// The admin interfaces' connections.
     answers: Drain,
+    /// Who has taken over what.
+    left: Option<Left>,
 }
 
 impl Gate {
@@ -128,7 +131,8 @@ impl Gate {
     /// First what can fail while a predecessor serves on, then what changes the kernel.
     async fn begin(path: &Path, before: &mut Before) -> Result<Self, StartError> {
         let config = config::load(path, CHECKS)?;
-        let own = Own::take(&config, before)?;
+        parts::is_user(&config, before.privileged.as_ref())?;
+        let own = Own::take(&config, before).await?;
         let admin_address = own.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let metrics = Metrics::default();
         let access_log =
@@ -147,6 +151,9 @@ impl Gate {
         });
         metrics.collect(figures::collector(Arc::clone(&shared.snapshot)));
         metrics.collect(clock::collector());
+        if let Some(privileged) = &before.privileged {
+            metrics.collect(privileged.collector());
+        }
         let workers = Workers::start(config.workers, &shared)?;
         before.release_unwanted(&config.listeners);
         let mut listening = HashMap::new();
@@ -154,10 +161,13 @@ impl Gate {
             let live: Live = Arc::new(ArcSwap::from_pointee(settings(listener)?));
             let given = before.listener(&listener.name, listener.address);
             let inherited = given.len();
-            if given.is_empty() {
-                downstream::probe(&listener.name, listener.address)?;
-            }
-            let one = workers.listen(&listener.name, listener.address, &live, given)?;
+            let wanted = Wanted {
+                name: &listener.name,
+                address: listener.address,
+                alone: given.is_empty(),
+                given,
+            };
+            let one = bound::listen(before.privileged.as_ref(), &workers, &live, wanted).await?;
             tracing::info!(listener = %listener.name, address = %one.address, inherited, "listening");
             listening.insert(Arc::clone(&listener.name), (one, live));
         }
@@ -166,14 +176,19 @@ impl Gate {
         }
         let left = memory::path(&config.admin.socket);
         let history = match &before.taking {
-            Some(taking) => taking.prepared().await?.and_then(memory::read),
+            Some(taking) => taking.prepared().await?,
             None => memory::take(&left),
         };
-        let kernel = match &config.datapath {
-            None => None,
-            Some(datapath) => {
-                let kernel = Kernel::start(datapath.attach.clone(), history).await?;
-                Some(kernel)
+        let kernel = match (&config.datapath, &before.privileged) {
+            (None, _) => None,
+            (Some(datapath), Some(privileged)) => {
+                let attach = datapath.attach.clone();
+                let kernel = Kernel::open(privileged.datapath(), attach, history).await;
+                Some(kernel.map_err(StartError::Host)?)
+            }
+            (Some(_), None) => {
+                let why = "a datapath wants the privileged process that `tollgate run` starts";
+                return Err(StartError::Host(why.to_owned()));
             }
         };
         // One message is enough: whoever is told looks at all of it.
@@ -214,7 +229,8 @@ impl Gate {
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             drain_asked: Notify::new(),
-            giving: Giving::new(own.place.clone(), doubles),
+            giving: Giving::new(own.place.clone(), doubles, before.privileged.clone()),
+            privileged: before.privileged.take(),
             state: Mutex::new(State {
                 config,
                 carried,
@@ -258,6 +274,7 @@ impl Gate {
             admin_address,
             files,
             answers,
+            left: None,
         })
     }
 
@@ -280,10 +297,13 @@ impl Gate {
         self.inner.giving.succeeded().await;
     }
 
-    /// Lets requests in flight finish, and ends: sockets and kernel are another daemon's. Gives that one's process, if this
-    /// one has started it.
-    pub async fn leave(self) -> Option<Child> {
-        let Self { inner, admin, .. } = &self;
+    /// Leaves to the daemon that has taken over what it has: sockets, files, and what wants rights. What the privileged process has
+    /// started is a child of the first process from here on (pid_namespaces(7)).
+    pub async fn part(&mut self) {
+        if self.left.is_some() {
+            return;
+        }
+        let Self { inner, admin, .. } = &*self;
         inner.draining.store(true, Ordering::Relaxed);
         let left = inner.giving.leave();
         for (role, file) in &self.files {
@@ -294,12 +314,24 @@ impl Gate {
         for task in admin {
             task.abort();
         }
-        if let Some(kernel) = &inner.kernel {
-            kernel.end().await;
-        }
-        let mut state = inner.state.lock().await;
         // Who is well is the other's to find out.
         inner.health.watch(&[]);
+        self.close().await;
+        self.left = Some(left);
+    }
+
+    async fn close(&self) {
+        if let Some(privileged) = &self.inner.privileged {
+            privileged.close().await;
+        }
+    }
+
+    /// After [`part`](Self::part): lets requests in flight finish, and ends. Gives the other daemon's process, if this one has
+    /// started it.
+    pub async fn leave(mut self) -> Option<u32> {
+        self.part().await;
+        let left = self.left.take()?;
+        let mut state = self.inner.state.lock().await;
         let limit = state.config.drain;
         let listening: Vec<_> = state.listening.drain().collect();
         drop(state);
@@ -331,7 +363,7 @@ impl Gate {
             self.leave().await;
             return;
         }
-        self.inner.giving.stop();
+        self.inner.giving.stop().await;
         let mut state = self.inner.state.lock().await;
         let limit = state.config.drain;
         let left = memory::path(&state.config.admin.socket);
@@ -346,7 +378,7 @@ impl Gate {
         if let Some(kernel) = &self.inner.kernel
             && let Some(history) = kernel.rest().await
         {
-            memory::leave(&left, &history);
+            memory::leave(&left, history);
         }
         let drains = listening.into_iter().map(|(_, (listening, _))| {
             if kept {
@@ -358,7 +390,7 @@ impl Gate {
         self.finish(drains.collect(), limit).await;
     }
 
-    async fn finish(self, drains: Vec<JoinHandle<()>>, limit: Duration) -> Option<Child> {
+    async fn finish(self, drains: Vec<JoinHandle<()>>, limit: Duration) -> Option<u32> {
         let all = async {
             for drain in drains {
                 let _ = drain.await.is_ok();
@@ -370,9 +402,10 @@ impl Gate {
         for task in &self.admin {
             task.abort();
         }
+        self.close().await;
         let _ = tokio::time::timeout(LAST_ANSWERS, self.answers.drain()).await;
         self.inner.shared.access_log.flush(LAST_LINES);
-        self.inner.giving.child()
+        self.inner.giving.started()
     }
 
     /// Where a listener listens.

@@ -10,6 +10,7 @@ pub mod host;
 pub mod mint;
 mod paper;
 pub mod route;
+pub mod run;
 pub mod status;
 pub mod watch;
 

@@ -16,15 +16,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use self::settings::Live;
 use crate::drain::{self, Drain, Watch};
 use crate::proxy::Shared;
-
-/// Connections that may wait to be accepted, per socket; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 
 /// How often idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -65,36 +61,36 @@ impl Workers {
         Ok(Self { workers })
     }
 
-    /// Binds `address`: as many sockets as there are workers, less those that are `given`, which a predecessor had bound to it.
-    /// Nothing is accepted before [`Listening::open`]; the kernel queues what comes until then.
+    /// How many sockets a listener needs beside those that a predecessor had bound for it.
     ///
     /// All that are given are used, since the kernel has queued connections in each and goes on to do so. Every worker gets
     /// as many as every other, so that they share the load: where that does not come out even, some more are bound.
+    #[must_use]
+    pub fn missing(&self, given: usize) -> usize {
+        let workers = self.workers.len();
+        given.max(1).next_multiple_of(workers) - given
+    }
+
+    /// Deals a listener's sockets to the workers. Nothing is accepted before [`Listening::open`]; the kernel queues what comes
+    /// until then.
     ///
     /// # Errors
     ///
-    /// The address cannot be bound; named in the error.
+    /// No more files may be open; the listener is named in the error.
     pub fn listen(
         &self,
         name: &Arc<str>,
-        address: SocketAddr,
         live: &Live,
-        given: Vec<TcpListener>,
+        sockets: Vec<TcpListener>,
     ) -> io::Result<Listening> {
         let explain = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("listener `{name}` cannot listen on {address}: {error}"),
-            )
+            let said = format!("the sockets of listener `{name}`: {error}");
+            io::Error::new(error.kind(), said)
         };
-        let mut sockets = given;
-        if sockets.is_empty() {
-            sockets.push(bind(address).map_err(explain)?);
-        }
-        let address = sockets[0].local_addr().map_err(explain)?;
-        while !sockets.len().is_multiple_of(self.workers.len()) {
-            sockets.push(bind(address).map_err(explain)?);
-        }
+        let first = sockets
+            .first()
+            .ok_or_else(|| explain(io::Error::other("there are none")))?;
+        let address = first.local_addr().map_err(explain)?;
         let (drain, watch) = drain::channel();
         let mut waiting = Vec::with_capacity(sockets.len());
         for (socket, worker) in sockets.iter().zip(self.workers.iter().cycle()) {
@@ -115,33 +111,6 @@ impl Workers {
             drain,
         })
     }
-}
-
-/// Whether another process listens on `address`: SO_REUSEPORT would share it with that one without a word, and each would
-/// get a part of the connections.
-///
-/// # Errors
-///
-/// It does, or the address cannot be bound at all; named in the error.
-pub fn probe(name: &str, address: SocketAddr) -> io::Result<()> {
-    let alone = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.bind(&address.into())
-    };
-    alone().map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("listener `{name}` cannot listen on {address}: {error}"),
-        )
-    })
 }
 
 impl Listening {
@@ -224,22 +193,4 @@ async fn sweep(shared: Arc<Shared>, worker: usize) {
         every.tick().await;
         shared.sweep(worker);
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        // `[::]` takes both families, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

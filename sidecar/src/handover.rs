@@ -6,7 +6,6 @@
 //! back when the other fails, dies or falls silent.
 
 mod message;
-mod wire;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,14 +20,18 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
+use crate::wire::Wire;
 use message::{Message, OLDEST, PROTOCOL};
 pub use message::{Named, Role};
-use wire::{BATCH, Wire};
 
 /// How long each side waits for a word that the other can say at once.
 const WORD: Duration = Duration::from_secs(15);
 /// How long the new one may take to read its configuration, fetch keys and bind what is new.
 const PREPARE: Duration = Duration::from_secs(120);
+/// Sockets in one message: earlier builds take no more.
+const BATCH: usize = 64;
+/// Bytes of a message, at most.
+const MOST: usize = 1 << 20;
 /// How long the new one may take to adopt the datapath, or to fill another.
 const ADOPT: Duration = Duration::from_secs(60);
 
@@ -109,7 +112,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let wire = match Wire::new(stream) {
+        let wire = match with_same_user(stream) {
             Ok(wire) => wire,
             Err(error) => {
                 tracing::warn!(%error, "a hand-over was refused");
@@ -266,7 +269,7 @@ impl Taking {
     }
 
     async fn greet(stream: UnixStream, version: &str) -> io::Result<Self> {
-        let wire = Wire::new(stream)?;
+        let wire = with_same_user(stream)?;
         let hello = Message::Hello {
             protocol: PROTOCOL,
             oldest: OLDEST,
@@ -350,9 +353,21 @@ impl Taking {
         let failed = Message::Failed { why };
         if self.wire.send(&failed, &[]).await.is_ok() {
             // Whoever is started next finds the running one as it was.
-            let _ = self.wire.receive(ADOPT).await.is_ok();
+            let _ = self.wire.receive::<Message>(ADOPT).await.is_ok();
         }
     }
+}
+
+/// A conversation with a process of the same user, or of root.
+fn with_same_user(stream: UnixStream) -> io::Result<Wire> {
+    let (other, own) = (stream.peer_cred()?.uid(), rustix::process::geteuid());
+    if other != own.as_raw() && other != 0 {
+        let said = format!(
+            "the other process runs as user {other}, this one as {own}; sockets are handed over to the same user only"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, said));
+    }
+    Ok(Wire::new(stream, MOST))
 }
 
 /// Whether the other side has ended: nothing that it said is left to be read.
@@ -380,12 +395,12 @@ mod tests {
     fn pair() -> (Taking, Wire) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let taking = Taking {
-            wire: Wire::new(ours).unwrap(),
+            wire: with_same_user(ours).unwrap(),
             version: "1".to_owned(),
             ready: true,
             sockets: Vec::new(),
         };
-        (taking, Wire::new(theirs).unwrap())
+        (taking, with_same_user(theirs).unwrap())
     }
 
     fn failed() -> Message {

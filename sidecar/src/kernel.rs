@@ -1,127 +1,59 @@
-//! The kernel half's thread: owns the datapath, takes orders through a channel, keeps next hops fresh. The request path
-//! never meets it, and it could stand in a process of its own.
+//! The kernel half, by messages: a handle for those who want something of it, and the loop that owns it, which may stand in
+//! another process. The request path never meets either.
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use tokio::sync::{mpsc, oneshot};
-use tollgate_datapath::model::{Model, Shares};
-use tollgate_datapath::{
-    Config, Datapath, FlowExplanation, FlowQuestion, History, OpenError, PinsError, Status,
-};
+use tollgate_datapath::model::{Model, Shares, Vip};
+use tollgate_datapath::{Config, FlowExplanation, FlowQuestion, Status};
 
 mod checks;
 mod figures;
+mod history;
+mod order;
+mod serve;
 
-pub use checks::{ByVip, Count, Marks};
-
-use checks::Ways;
-
-/// How often next hops are looked at: a backend that got another MAC address is reached again within this.
-const REFRESH: Duration = Duration::from_secs(2);
+pub use order::{Answer, Asked, ByVip, Order};
+pub use serve::{serve, told};
 
 /// The sockets of the listeners, by name, that services may be delivered to.
-pub type Sockets = HashMap<Arc<str>, std::net::TcpListener>;
+pub type Sockets = HashMap<Arc<str>, TcpListener>;
 
-/// An error with everything that led to it: what the kernel said stands last, and is what an operator needs.
-pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let word = error.to_string();
-        // Transparent wrappers say the same again.
-        if !text.ends_with(&word) {
-            text.push_str(": ");
-            text.push_str(&word);
-        }
-        cause = error.source();
-    }
-    text
-}
+/// By which marks checks go by the VIP.
+pub type Marks = HashMap<(Vip, IpAddr), u32>;
 
-enum Order {
-    /// And whether it may have to go on.
-    Rest(bool, oneshot::Sender<Option<History>>),
-    Resume(oneshot::Sender<Result<(), String>>),
-    End,
-    Apply(Model, Sockets, oneshot::Sender<Result<(), String>>),
-    Status(oneshot::Sender<()>),
-    Weigh(Shares, oneshot::Sender<Result<(), String>>),
-    Shares(Model, oneshot::Sender<Shares>),
-    Marks(ByVip, oneshot::Sender<Marks>),
-    Explain(
-        FlowQuestion,
-        oneshot::Sender<Result<FlowExplanation, String>>,
-    ),
-}
-
-/// A handle to the thread. The datapath itself stays in the kernel when this is dropped: plain L4 services go on.
+/// A handle to the datapath. That one stays in the kernel when this is dropped: plain L4 services go on.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Asked>,
     status: Arc<ArcSwapOption<Status>>,
 }
 
-impl std::fmt::Debug for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Apply(..) => "Apply",
-            Self::Status(_) => "Status",
-            Self::Explain(..) => "Explain",
-            Self::Rest(..) => "Rest",
-            Self::Resume(_) => "Resume",
-            Self::End => "End",
-            Self::Weigh(..) => "Weigh",
-            Self::Shares(..) => "Shares",
-            Self::Marks(..) => "Marks",
-        })
-    }
-}
-
 impl Kernel {
-    /// Loads or adopts the datapath; answers when it is attached. `history`: what a predecessor of another layout remembered.
+    /// Loads or adopts the datapath behind `orders`; returns when it is attached. `history`: a file of what a predecessor of another
+    /// layout remembered.
     ///
     /// # Errors
     ///
-    /// The thread cannot be started, or the datapath cannot be loaded or attached: the reason and the cure.
-    pub async fn start(config: Config, history: Option<History>) -> io::Result<Self> {
-        let (orders, inbox) = mpsc::channel(16);
-        let (ready, opened) = oneshot::channel();
-        let status = Arc::new(ArcSwapOption::empty());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let shared = Arc::clone(&status);
-        thread::Builder::new()
-            .name("datapath".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let opened = Datapath::open_after(&config, history.as_ref()).await;
-                    drop(history);
-                    match opened {
-                        Ok(datapath) => {
-                            let _ = ready.send(Ok(())).is_ok();
-                            serve(datapath, &config, inbox, &shared).await;
-                        }
-                        Err(error) => {
-                            let _ = ready.send(Err(told(&error))).is_ok();
-                        }
-                    }
-                });
-            })?;
-        match opened.await {
-            Ok(Ok(())) => Ok(Self { orders, status }),
-            Ok(Err(error)) => Err(io::Error::other(error)),
-            Err(_) => Err(io::Error::other(
-                "the datapath's thread ended while loading",
-            )),
-        }
+    /// The datapath cannot be loaded or attached: the reason and the cure.
+    pub async fn open(
+        orders: mpsc::Sender<Asked>,
+        config: Config,
+        history: Option<File>,
+    ) -> Result<Self, String> {
+        let kernel = Self {
+            orders,
+            status: Arc::default(),
+        };
+        let fds = history.into_iter().map(OwnedFd::from).collect();
+        kernel.done(Order::Open(config), fds).await?;
+        Ok(kernel)
     }
 
     /// Makes the kernel do what `model` says, steering to `sockets`.
@@ -130,13 +62,14 @@ impl Kernel {
     ///
     /// Why not; the kernel then does what it did before.
     pub async fn apply(&self, model: Model, sockets: Sockets) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || "the datapath's thread has ended".to_owned();
-        self.orders
-            .send(Order::Apply(model, sockets, answer))
+        let (names, fds) = sockets
+            .into_iter()
+            .map(|(name, socket)| (name.to_string(), OwnedFd::from(socket)))
+            .unzip();
+        let sockets = names;
+        self.done(Order::Apply { model, sockets }, fds)
             .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+            .map(drop)
     }
 
     /// Gives the backends of the model that stands these shares.
@@ -145,52 +78,65 @@ impl Kernel {
     ///
     /// Why not; the shares are what they were.
     pub async fn weigh(&self, shares: Shares) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || "the datapath's thread has ended".to_owned();
-        self.orders
-            .send(Order::Weigh(shares, answer))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        self.done(Order::Weigh(shares), Vec::new()).await.map(drop)
     }
 
     /// The shares that backends of a model have in the kernel already, be it from a daemon before.
     pub async fn shares(&self, model: Model) -> Shares {
-        let (answer, answered) = oneshot::channel();
-        if self
-            .orders
-            .send(Order::Shares(model, answer))
-            .await
-            .is_err()
-        {
-            return Shares::new();
+        match self.ask(Order::Shares(model), Vec::new()).await {
+            Ok((Answer::Shares(shares), _)) => shares,
+            _ => Shares::new(),
         }
-        answered.await.unwrap_or_default()
     }
 
-    /// Lets checks take the way of clients' packets, and says by which marks; `None`: the datapath's thread has ended. Whoever is not
-    /// asked for has none any more.
+    /// Lets checks take the way of clients' packets, and says by which marks; `None`: nobody is there to make the ways. Whoever is
+    /// not asked for has none any more.
     pub async fn marks(&self, asked: ByVip) -> Option<Marks> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::Marks(asked, answer)).await.ok()?;
-        answered.await.ok()
+        match self.ask(Order::Marks(asked), Vec::new()).await {
+            Ok((Answer::Marks(marks), _)) => {
+                let of = |(vip, backend, mark)| ((vip, backend), mark);
+                Some(marks.into_iter().map(of).collect())
+            }
+            _ => None,
+        }
     }
 
-    /// Leaves the kernel as it is from here on: another daemon may be about to take over. Gives what flows are remembered by.
-    pub async fn rest(&self) -> Option<History> {
+    /// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
+    pub async fn count(&self, mark: u32) -> Option<u64> {
+        match self.ask(Order::Count(mark), Vec::new()).await {
+            Ok((Answer::Count(count), _)) => count,
+            _ => None,
+        }
+    }
+
+    /// A TCP socket, not connected yet, whose packets bear one of the [`marks`](Self::marks).
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn marked(&self, ipv6: bool, mark: u32) -> Result<TcpStream, String> {
+        let order = Order::Marked { ipv6, mark };
+        let socket = self.done(order, Vec::new()).await?;
+        let socket = socket.ok_or(
+            "no socket came with the answer; more open files must be allowed (LimitNOFILE)",
+        )?;
+        Ok(TcpStream::from(socket))
+    }
+
+    /// Leaves the kernel as it is from here on: another daemon may be about to take over. Gives a file of what flows are
+    /// remembered by.
+    pub async fn rest(&self) -> Option<File> {
         self.leave(false).await
     }
 
     /// As [`rest`](Self::rest), for a daemon that may come to nothing: [`resume`](Self::resume) takes the datapath back.
-    pub async fn lend(&self) -> Option<History> {
+    pub async fn lend(&self) -> Option<File> {
         self.leave(true).await
     }
 
-    async fn leave(&self, may_resume: bool) -> Option<History> {
-        let (answer, answered) = oneshot::channel();
-        let rest = Order::Rest(may_resume, answer);
-        self.orders.send(rest).await.ok()?;
-        answered.await.ok()?
+    async fn leave(&self, may_resume: bool) -> Option<File> {
+        let history = self.done(Order::Rest { may_resume }, Vec::new()).await;
+        history.ok()?.map(File::from)
     }
 
     /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again. Nothing, if it was
@@ -200,18 +146,7 @@ impl Kernel {
     ///
     /// Why not; the kernel goes on with what there is, and it is tried again at each refresh that is due.
     pub async fn resume(&self) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || "the datapath's thread has ended".to_owned();
-        self.orders
-            .send(Order::Resume(answer))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Ends the thread, and lets go of all that it holds; the kernel goes on.
-    pub async fn end(&self) {
-        let _ = self.orders.send(Order::End).await.is_ok();
+        self.done(Order::Resume, Vec::new()).await.map(drop)
     }
 
     /// Where a client's packets go, and why.
@@ -220,20 +155,16 @@ impl Kernel {
     ///
     /// What is asked cannot be.
     pub async fn explain(&self, question: FlowQuestion) -> Result<FlowExplanation, String> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || "the datapath's thread has ended".to_owned();
-        self.orders
-            .send(Order::Explain(question, answer))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        match self.ask(Order::Explain(question), Vec::new()).await? {
+            (Answer::Explained(explanation), _) => Ok(*explanation),
+            (answer, _) => Err(unexpected(&answer)),
+        }
     }
 
-    /// The counters and states of this moment.
+    /// The counters and states of this moment, or the last that were told.
     pub async fn status(&self) -> Option<Arc<Status>> {
-        let (answer, answered) = oneshot::channel();
-        if self.orders.send(Order::Status(answer)).await.is_ok() {
-            let _ = answered.await.is_ok();
+        if let Ok((Answer::Status(status), _)) = self.ask(Order::Status, Vec::new()).await {
+            self.status.store(Some(Arc::from(status)));
         }
         self.status.load_full()
     }
@@ -242,199 +173,48 @@ impl Kernel {
     pub fn collector(&self) -> Box<dyn Collector> {
         figures::collector(Arc::clone(&self.status))
     }
-}
 
-async fn serve(
-    mut datapath: Datapath,
-    config: &Config,
-    mut inbox: mpsc::Receiver<Order>,
-    status: &ArcSwapOption<Status>,
-) {
-    let mut refresh = tokio::time::interval(REFRESH);
-    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // What a predecessor left is right until we know better, and that is with the first model.
-    let mut refreshes = false;
-    let mut current = Sockets::new();
-    let mut applied = None;
-    let mut lent: Option<Lent> = None;
-    let mut ways = Ways::default();
-    loop {
-        tokio::select! {
-            // An order is never kept waiting by a refresh that is due.
-            biased;
-            order = inbox.recv() => match order {
-                None | Some(Order::End) => return,
-                Some(Order::Rest(may_resume, answer)) => {
-                    refreshes = false;
-                    if !may_resume {
-                        // A socket is closed when the last of its handles is: none may be kept here.
-                        current.clear();
-                    }
-                    // Another daemon follows at once, or nobody knows when: then flows go on to get pins.
-                    let before = lent.take().and_then(|lent| lent.history);
-                    let history = datapath.remembered(may_resume).or(before);
-                    datapath.rest();
-                    if may_resume {
-                        let history = history.clone();
-                        lent = Some(Lent { history, is_asked_back: false });
-                    }
-                    let _ = answer.send(history).is_ok();
-                }
-                Some(Order::Resume(answer)) => {
-                    let again = match &mut lent {
-                        // It never left this thread's hands: its lock stands, and taking it again would meet ourselves.
-                        None => Ok(()),
-                        Some(lent) => {
-                            lent.is_asked_back = true;
-                            resume(&mut datapath, config, lent, applied.as_ref(), &current).await
-                        }
-                    };
-                    if again.is_ok() && lent.take().is_some() {
-                        refreshes = true;
-                    }
-                    let _ = answer.send(again).is_ok();
-                }
-                Some(Order::Apply(model, sockets, answer)) => {
-                    let done = match &lent {
-                        Some(lent) if lent.is_asked_back => {
-                            resume(&mut datapath, config, lent, Some(&model), &sockets).await
-                        }
-                        _ => apply(&mut datapath, &model, &sockets).await,
-                    };
-                    match done {
-                        Ok(()) => {
-                            lent = None;
-                            refreshes = true;
-                            current = sockets;
-                            applied = Some(model);
-                        }
-                        // The kernel goes on with the model before: the sockets that served are those that are
-                        // steered to.
-                        Err(_) if lent.is_some() => {}
-                        Err(_) => {
-                            if let Err(error) = register(&mut datapath, &current) {
-                                tracing::error!(error, "connections are no longer steered");
-                            }
-                        }
-                    }
-                    status.store(Some(Arc::new(datapath.status())));
-                    let _ = answer.send(done).is_ok();
-                }
-                Some(Order::Weigh(shares, answer)) => {
-                    let done = if lent.is_some() {
-                        tracing::info!("the datapath is lent; if it comes back, it goes by the checks of now");
-                        Ok(())
-                    } else {
-                        datapath.weigh(&shares).map(drop).map_err(|error| told(&error))
-                    };
-                    if done.is_ok() {
-                        // What is lent and taken back comes back with the shares of now.
-                        applied = applied.map(|model: Model| model.with_shares(&shares));
-                    }
-                    status.store(Some(Arc::new(datapath.status())));
-                    let _ = answer.send(done).is_ok();
-                }
-                Some(Order::Marks(asked, answer)) => {
-                    let made = ways.make(&datapath, asked).await;
-                    let _ = answer.send(made).is_ok();
-                }
-                Some(Order::Shares(model, answer)) => {
-                    let _ = answer.send(datapath.shares(&model)).is_ok();
-                }
-                Some(Order::Explain(question, answer)) => {
-                    let _ = answer.send(datapath.explain(&question)).is_ok();
-                }
-                Some(Order::Status(answer)) => {
-                    status.store(Some(Arc::new(datapath.status())));
-                    let _ = answer.send(()).is_ok();
-                }
-            },
-            _ = refresh.tick(), if refreshes || lent.as_ref().is_some_and(|lent| lent.is_asked_back) => {
-                if let Some(one) = &lent {
-                    match resume(&mut datapath, config, one, applied.as_ref(), &current).await {
-                        Ok(()) => {
-                            tracing::info!("the datapath is taken back");
-                            lent = None;
-                            refreshes = true;
-                        }
-                        Err(error) => {
-                            tracing::warn!(error, "the datapath is not taken back yet; trying again");
-                            continue;
-                        }
-                    }
-                }
-                if let Err(error) = datapath.refresh().await {
-                    tracing::warn!(error = told(&error), "next hops cannot be refreshed");
-                }
-                ways.refresh(&datapath).await;
-            }
+    /// Of an order that is done or not; with what came with the answer.
+    async fn done(&self, order: Order, fds: Vec<OwnedFd>) -> Result<Option<OwnedFd>, String> {
+        match self.ask(order, fds).await? {
+            (Answer::Done, fds) => Ok(fds.into_iter().next()),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn ask(&self, order: Order, fds: Vec<OwnedFd>) -> Result<(Answer, Vec<OwnedFd>), String> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || {
+            "who does the kernel's part has ended; the log says why, and a restart of the daemon brings it back".to_owned()
+        };
+        let asked = Asked { order, fds, answer };
+        self.orders.send(asked).await.map_err(|_| gone())?;
+        match answered.await.map_err(|_| gone())? {
+            (Answer::Failed(why), _) => Err(why),
+            answer => Ok(answer),
         }
     }
 }
 
-/// What is kept for a datapath that another daemon may have by now.
-struct Lent {
-    /// Until it is back: maps of another layout may stand there by then.
-    history: Option<History>,
-    /// The other daemon has come to nothing.
-    is_asked_back: bool,
-}
-
-async fn resume(
-    datapath: &mut Datapath,
-    config: &Config,
-    lent: &Lent,
-    model: Option<&Model>,
-    sockets: &Sockets,
-) -> Result<(), String> {
-    // What was opened again for a model that it did not take has the lock.
-    datapath.rest();
-    // Another daemon may have put other maps in their place.
-    *datapath = Datapath::open_after(config, lent.history.as_ref())
-        .await
-        .map_err(|error| match &error {
-            OpenError::Pins(PinsError::Locked(_)) => {
-                format!("another daemon has the lock: {}", told(&error))
-            }
-            _ => told(&error),
-        })?;
-    match model {
-        Some(model) => apply(datapath, model, sockets).await,
-        None => Ok(()),
-    }
-}
-
-async fn apply(datapath: &mut Datapath, model: &Model, sockets: &Sockets) -> Result<(), String> {
-    // Nothing is touched for a model that cannot be.
-    datapath.check(model).await.map_err(|error| told(&error))?;
-    // Sockets first: a service that is steered before its socket is known would drop what arrives.
-    register(datapath, sockets)?;
-    datapath.apply(model).await.map_err(|error| told(&error))?;
-    Ok(())
-}
-
-fn register(datapath: &mut Datapath, sockets: &Sockets) -> Result<(), String> {
-    sockets.iter().try_for_each(|(name, socket)| {
-        datapath
-            .register(name, socket.as_fd())
-            .map_err(|error| told(&error))
-    })
+fn unexpected(answer: &Answer) -> String {
+    format!("an unexpected answer: {answer:?}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("the folder was not made")]
-    struct Outer(#[source] io::Error);
-
-    #[test]
-    fn an_error_is_told_with_its_cause() {
-        let error = Outer(io::Error::other("read-only file system"));
-        assert_eq!(
-            told(&error),
-            "the folder was not made: read-only file system"
-        );
+    #[tokio::test]
+    async fn who_has_ended_is_no_end_of_the_daemon() {
+        let (orders, inbox) = mpsc::channel(1);
+        drop(inbox);
+        let kernel = Kernel {
+            orders,
+            status: Arc::default(),
+        };
+        let error = kernel.weigh(Shares::new()).await.unwrap_err();
+        assert!(error.contains("restart"), "{error}");
+        assert!(kernel.status().await.is_none());
+        assert!(kernel.marks(ByVip::default()).await.is_none());
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod bind;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod health;
 pub mod jwks;
 pub mod kernel;
 pub mod local;
+pub mod privileged;
 pub mod proxy;
 pub mod reload;
 pub mod signing;
@@ -29,6 +31,7 @@ pub mod snapshot;
 pub mod supervisor;
 pub mod telemetry;
 pub mod upstream;
+pub mod wire;
 
 /// The version of this build, as status and `--version` have it.
 pub const VERSION: &str = if cfg!(feature = "next") {

@@ -3,16 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tollgate::app::before::Before;
-use tollgate::app::{CHECKS, Gate, StartError};
-use tollgate::handover::{self, Taking};
-use tollgate::supervisor::signals::{Signals, is_end};
-use tollgate::supervisor::{self, init};
-use tollgate::{admin, cli, clock, config, demo, kernel, reload, telemetry};
+use tollgate::app::CHECKS;
+use tollgate::{admin, cli, clock, config, demo, kernel, reload, supervisor, telemetry};
 use tollgate_datapath::footprint::Footprint;
 use tollgate_datapath::model::{Deliver, Model, Service};
 use tracing::Level;
@@ -41,6 +36,13 @@ enum Command {
         #[arg(long, value_name = "SOCK", num_args = 0..=1)]
         #[expect(clippy::option_option, reason = "the flag may stand alone")]
         take_over: Option<Option<PathBuf>>,
+    },
+    /// The process that does what wants rights; `run` starts it.
+    #[command(hide = true)]
+    Privileged {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Validates a configuration; every mistake at once, with its place.
     #[command(after_help = "Exit codes: 0 fine, perhaps with warnings; 2 not.\n\n\
@@ -193,7 +195,7 @@ struct Daemon {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::log::start(match cli.command {
-        Command::Run { .. } | Command::Demo { .. } => Level::INFO,
+        Command::Run { .. } | Command::Privileged { .. } | Command::Demo { .. } => Level::INFO,
         // What a command says is its output; a log beside it would only be in the way.
         _ => Level::ERROR,
     });
@@ -210,8 +212,12 @@ fn main() -> ExitCode {
         Command::Run { config, take_over } => {
             // Before there is any thread: it takes variables out of the environment.
             let kept = supervisor::kept();
-            block_on(run(&config, take_over, kept))
+            match cli::run::split(&config) {
+                Ok(process) => block_on(cli::run::run(&config, take_over, kept, process)),
+                Err(why) => fail(1, &why),
+            }
         }
+        Command::Privileged { config } => cli::run::privileged(config),
         Command::Token {
             command: TokenCommand::Explain(args),
         } => block_on(explained(cli::explain::run(&args))),
@@ -269,88 +275,6 @@ fn say(text: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush()).is_ok();
-}
-
-async fn run(path: &Path, take_over: Option<Option<PathBuf>>, kept: supervisor::Kept) -> ExitCode {
-    // Before anything is promised: a SIGTERM during start must not be lost.
-    let mut signals = match Signals::hear() {
-        Ok(signals) => signals,
-        Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
-    };
-    let taking = match take_over {
-        None => None,
-        Some(place) => match running(path, place).await {
-            Ok(taking) => taking,
-            Err(StartError::Configuration(mistakes)) => return fail(2, &mistakes.to_string()),
-            Err(error @ StartError::Host(_)) => return fail(1, &error.to_string()),
-        },
-    };
-    let gate = match Gate::start_after(path, Before::new(kept, taking)).await {
-        Ok(gate) => gate,
-        Err(StartError::Configuration(mistakes)) => return fail(2, &mistakes.to_string()),
-        Err(error @ StartError::Host(_)) => return fail(1, &error.to_string()),
-    };
-    loop {
-        tokio::select! {
-            // Who has been succeeded has nothing left to reload, nor sockets to close.
-            biased;
-            () = gate.succeeded() => return give_way(gate, signals).await,
-            signal = signals.next() => {
-                if is_end(signal) {
-                    break;
-                }
-                // Said in log and status; what runs goes on.
-                supervisor::reloading();
-                let _ = gate.reload().await.is_ok();
-                supervisor::ready();
-            }
-            () = gate.drain_asked() => break,
-        }
-    }
-    tokio::select! {
-        () = gate.drain() => ExitCode::SUCCESS,
-        // Asked again: whoever asks twice does not want to wait.
-        () = signals.end() => fail(1, "ended before every request was"),
-    }
-}
-
-/// Another daemon has taken over: this one finishes what it has. As the first process of a container it hands signals on
-/// from here on, and stays for those who come after it.
-async fn give_way(gate: Gate, mut signals: Signals) -> ExitCode {
-    let mut handed_on = None;
-    let mut leaving = pin!(gate.leave());
-    let successor = loop {
-        let signal = tokio::select! {
-            successor = &mut leaving => break successor,
-            signal = signals.next() => signal,
-        };
-        if init::is_first() && init::hand_on(signal) {
-            handed_on = is_end(signal).then_some(signal).or(handed_on);
-        } else if is_end(signal) {
-            return fail(1, "ended before every request was");
-        } else {
-            tracing::info!("nothing to reload: another daemon has taken over");
-        }
-    };
-    if successor.is_none() || !init::is_first() {
-        return ExitCode::SUCCESS;
-    }
-    match init::stay(signals, handed_on).await {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => fail(
-            1,
-            &format!("cannot wait for the daemon that took over: {error}"),
-        ),
-    }
-}
-
-/// The hand-over that the running daemon offers, if one runs.
-async fn running(path: &Path, place: Option<PathBuf>) -> Result<Option<Taking>, StartError> {
-    let place = match place {
-        Some(place) => place,
-        None => handover::path(&config::load(path, CHECKS)?.admin.socket),
-    };
-    Ok(Taking::ask(&place, tollgate::VERSION).await?)
 }
 
 fn check(path: &Path) -> ExitCode {

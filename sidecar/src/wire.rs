@@ -10,65 +10,65 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::message::Message;
-
-/// Descriptors that go with one message, at most. The kernel takes 253 (SCM_MAX_FD).
-pub(super) const BATCH: usize = 64;
-/// Bytes of a message, at most.
-const MAX_MESSAGE: usize = 1 << 20;
+/// Descriptors that go with one piece of a message, at most. The kernel takes 253 (SCM_MAX_FD).
+const BATCH: usize = 64;
 /// How long a message may take to be written: the other side reads at once, or is gone.
 const WRITE: Duration = Duration::from_secs(10);
 
 /// One side of the conversation.
 #[derive(Debug)]
-pub(super) struct Wire(UnixStream);
+pub struct Wire {
+    stream: UnixStream,
+    /// Bytes of a message, at most.
+    most: usize,
+}
 
 impl Wire {
-    /// Over a connection to a process of the same user, or of root.
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
-        let (other, own) = (stream.peer_cred()?.uid(), rustix::process::geteuid());
-        if other != own.as_raw() && other != 0 {
-            let said = format!(
-                "the other process runs as user {other}, this one as {own}; sockets are handed over to the same user only"
-            );
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, said));
-        }
-        Ok(Self(stream))
+    /// Over a connection; a message of more than `most` bytes is not read.
+    #[must_use]
+    pub const fn new(stream: UnixStream, most: usize) -> Self {
+        Self { stream, most }
     }
 
-    /// Sends a message; with its first byte go the descriptors, at most [`BATCH`].
-    pub(super) async fn send(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// Sends a message, and descriptors with it. Two at a time would be mixed up.
+    ///
+    /// # Errors
+    ///
+    /// The other side is gone, or does not read.
+    pub async fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let body = serde_json::to_vec(message)?;
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
         let mut frame = length.to_le_bytes().to_vec();
         frame.extend_from_slice(&body);
+        let mut batches: Vec<&[BorrowedFd<'_>]> = fds.chunks(BATCH).collect();
         let write = async {
             let mut written = 0;
             while let Some(rest) = frame.get(written..).filter(|rest| !rest.is_empty()) {
-                let fds = if written == 0 { fds } else { &[] };
+                let fds = batches.first().copied().unwrap_or_default();
+                // Each batch goes with a byte of its own, and what is left of the message with the last one.
+                let rest = match batches.len() {
+                    0 | 1 => rest,
+                    _ => &rest[..1],
+                };
                 written += self
-                    .0
-                    .async_io(Interest::WRITABLE, || {
-                        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
-                        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds))
-                        {
-                            return Err(io::Error::other("too many descriptors for one message"));
-                        }
-                        Ok(sendmsg(
-                            self.0.as_fd(),
-                            &[IoSlice::new(rest)],
-                            &mut ancillary,
-                            SendFlags::NOSIGNAL,
-                        )?)
-                    })
+                    .stream
+                    .async_io(Interest::WRITABLE, || self.write(rest, fds))
                     .await?;
+                if !batches.is_empty() {
+                    batches.remove(0);
+                }
             }
-            Ok(())
+            if batches.is_empty() {
+                Ok(())
+            } else {
+                Err(io::Error::other("too many descriptors for one message"))
+            }
         };
         timeout(WRITE, write).await.unwrap_or_else(|_| {
             Err(io::Error::new(
@@ -78,25 +78,65 @@ impl Wire {
         })
     }
 
-    /// The next message, with its descriptors.
-    pub(super) async fn receive(&self, patience: Duration) -> io::Result<(Message, Vec<OwnedFd>)> {
-        let mut fds = Vec::new();
-        let read = async {
-            let mut length = [0; 4];
-            self.fill(&mut length, &mut fds).await?;
-            let length = u32::from_le_bytes(length) as usize;
-            if length > MAX_MESSAGE {
-                return Err(io::Error::other(format!("a message of {length} bytes")));
-            }
-            let mut body = vec![0; length];
-            self.fill(&mut body, &mut fds).await?;
-            Ok(serde_json::from_slice(&body)?)
-        };
-        let message = timeout(patience, read).await.unwrap_or_else(|_| {
+    /// The next message, with its descriptors, if it comes within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or what comes is no message.
+    pub async fn receive<M: DeserializeOwned>(
+        &self,
+        patience: Duration,
+    ) -> io::Result<(M, Vec<OwnedFd>)> {
+        timeout(patience, self.next()).await.unwrap_or_else(|_| {
             let said = format!("it said nothing for {patience:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, said))
-        })?;
-        Ok((message, fds))
+        })
+    }
+
+    /// The next message, with its descriptors, whenever it comes. Not to be given up half way: the rest would be taken for the
+    /// next one.
+    ///
+    /// # Errors
+    ///
+    /// The other side is gone, or what comes is no message.
+    pub async fn next<M: DeserializeOwned>(&self) -> io::Result<(M, Vec<OwnedFd>)> {
+        let mut fds = Vec::new();
+        let mut length = [0; 4];
+        self.fill(&mut length, &mut fds).await?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > self.most {
+            return Err(io::Error::other(format!("a message of {length} bytes")));
+        }
+        let mut body = vec![0; length];
+        self.fill(&mut body, &mut fds).await?;
+        Ok((serde_json::from_slice(&body)?, fds))
+    }
+
+    fn write(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::Error::other("too many descriptors for one message"));
+        }
+        let bytes = [IoSlice::new(bytes)];
+        let stream = self.stream.as_fd();
+        let flags = SendFlags::NOSIGNAL;
+        Ok(sendmsg(stream, &bytes, &mut ancillary, flags)?)
+    }
+
+    fn read(&self, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut buffer = [IoSliceMut::new(buffer)];
+        let stream = self.stream.as_fd();
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(stream, &mut buffer, &mut ancillary, flags)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(more) = message {
+                fds.extend(more);
+            }
+        }
+        Ok(received.bytes)
     }
 
     async fn fill(&self, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<()> {
@@ -104,23 +144,8 @@ impl Wire {
         while filled < buffer.len() {
             let rest = &mut buffer[filled..];
             let read = self
-                .0
-                .async_io(Interest::READABLE, || {
-                    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
-                    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-                    let received = recvmsg(
-                        self.0.as_fd(),
-                        &mut [IoSliceMut::new(rest)],
-                        &mut ancillary,
-                        RecvFlags::CMSG_CLOEXEC,
-                    )?;
-                    for message in ancillary.drain() {
-                        if let RecvAncillaryMessage::ScmRights(more) = message {
-                            fds.extend(more);
-                        }
-                    }
-                    Ok(received.bytes)
-                })
+                .stream
+                .async_io(Interest::READABLE, || self.read(rest, fds))
                 .await?;
             if read == 0 {
                 let said = "it ended, or hung up";
@@ -129,5 +154,48 @@ impl Wire {
             filled += read;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn as_many_descriptors_arrive_as_were_sent() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (one, other) = UnixStream::pair().unwrap();
+            let (one, other) = (Wire::new(one, 1 << 16), Wire::new(other, 1 << 16));
+            for count in [0, 1, BATCH, BATCH + 1, 3 * BATCH] {
+                let files: Vec<File> = (0..count)
+                    .map(|_| File::open("/dev/null").unwrap())
+                    .collect();
+                let fds: Vec<BorrowedFd<'_>> = files.iter().map(File::as_fd).collect();
+                let (sent, next) = (format!("{count} of them"), "the next".to_owned());
+                one.send(&sent, &fds).await.unwrap();
+                one.send(&next, &[]).await.unwrap();
+                let (came, fds) = other.next::<String>().await.unwrap();
+                assert_eq!((came, fds.len()), (sent, count));
+                let (came, fds) = other.next::<String>().await.unwrap();
+                assert_eq!((came, fds.len()), (next, 0));
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (one, other) = UnixStream::pair().unwrap();
+            let (one, other) = (Wire::new(one, 8), Wire::new(other, 8));
+            one.send(&"much too long", &[]).await.unwrap();
+            let error = other.next::<String>().await.unwrap_err();
+            assert!(error.to_string().contains("15 bytes"), "{error}");
+        });
     }
 }

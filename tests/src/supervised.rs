@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -51,7 +52,10 @@ impl Supervisor {
     /// One for the daemon of a configuration; its logs go to `folder`. `keeps`: sockets, for the next start.
     #[must_use]
     pub fn new(folder: &Path, config: &Path, place: Option<Arc<Netns>>, keeps: bool) -> Self {
-        let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
+        let place_to_tell = folder.join("notify");
+        let socket = UnixDatagram::bind(&place_to_tell).unwrap();
+        // As systemd's: whoever the daemon runs as may tell.
+        fs::set_permissions(&place_to_tell, fs::Permissions::from_mode(0o777)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(100)))
             .unwrap();

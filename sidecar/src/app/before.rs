@@ -5,29 +5,34 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::model::ListenerConfig;
 use crate::handover::{Named, Role, Taking};
+use crate::privileged::Privileged;
 use crate::supervisor::{self, Kept};
 
-/// What there is to inherit; nothing, for a daemon that starts for the first time.
+/// What there is to begin with; nothing, for a daemon that starts for the first time within another program.
 #[derive(Debug, Default)]
 pub struct Before {
     /// Sockets that a supervisor kept.
     pub kept: Kept,
     /// The hand-over under way.
     pub taking: Option<Taking>,
+    /// Who does what wants rights; `None`: this process itself, as far as it can.
+    pub privileged: Option<Arc<Privileged>>,
     /// Which of the running daemon's sockets are used.
     taken: Vec<Named>,
 }
 
 impl Before {
-    /// What a supervisor kept, and what a running daemon gives.
+    /// What a supervisor kept, and what a running daemon gives; and who does what wants rights.
     #[must_use]
-    pub fn new(kept: Kept, taking: Option<Taking>) -> Self {
+    pub fn new(kept: Kept, taking: Option<Taking>, privileged: Arc<Privileged>) -> Self {
         Self {
             kept,
             taking,
+            privileged: Some(privileged),
             taken: Vec::new(),
         }
     }

@@ -2,16 +2,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::upgrade::Upgrades;
 use crate::handover::{Failure, Named, Offer, Role, Successor};
+use crate::privileged::Privileged;
 use crate::{VERSION, supervisor};
 
 /// What a daemon knows of its successor.
@@ -28,9 +28,13 @@ pub(super) struct Giving {
 }
 
 impl Giving {
-    pub(super) fn new(place: Option<PathBuf>, own: Vec<(Named, OwnedFd)>) -> Self {
+    pub(super) fn new(
+        place: Option<PathBuf>,
+        own: Vec<(Named, OwnedFd)>,
+        privileged: Option<Arc<Privileged>>,
+    ) -> Self {
         Self {
-            upgrades: Upgrades::new(supervisor::own_binary()),
+            upgrades: Upgrades::new(privileged),
             place,
             under_way: AtomicBool::new(false),
             own: Mutex::new(own),
@@ -40,14 +44,14 @@ impl Giving {
     }
 
     /// Starts the next version and waits for what comes of it.
-    pub(super) async fn upgrade(&self, config: &Path) -> Result<Value, String> {
+    pub(super) async fn upgrade(&self) -> Result<Value, String> {
         let place = self.place.as_ref().ok_or_else(|| {
             "nobody can take over from this daemon: its hand-over socket was not bound, the log says why".to_owned()
         })?;
         if self.is_under_way() {
             return Err("another daemon is about to take over already".to_owned());
         }
-        let successor = self.upgrades.run(config, place).await?;
+        let successor = self.upgrades.run(place).await?;
         Ok(json!({
             "upgraded": true,
             "from": VERSION,
@@ -90,8 +94,8 @@ impl Giving {
     }
 
     /// The daemon ends: nobody is to take over any more.
-    pub(super) fn stop(&self) {
-        self.upgrades.stop();
+    pub(super) async fn stop(&self) {
+        self.upgrades.stop().await;
     }
 
     /// It came to nothing.
@@ -125,8 +129,8 @@ impl Giving {
         Left(lock(&self.successor).take())
     }
 
-    /// The process of the successor, if this one has started it.
-    pub(super) fn child(&self) -> Option<Child> {
+    /// The process of the successor, if this daemon has started it.
+    pub(super) fn started(&self) -> Option<u32> {
         self.upgrades.successor()
     }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use tollgate_datapath::FlowQuestion;
 
 use super::inner::Inner;
-use super::memory;
 use crate::admin::Handles;
 use crate::cluster::NO_KEYS;
 use crate::drain::Watch;
@@ -65,7 +64,7 @@ pub(super) fn handles(inner: &Arc<Inner>, watch: Watch) -> Handles {
                     return Err("the daemon is draining".to_owned());
                 }
                 // It goes on when whoever asked has hung up.
-                let run = async move { inner.giving.upgrade(&inner.path).await };
+                let run = async move { inner.giving.upgrade().await };
                 let ended = |_| Err("the daemon is ending".to_owned());
                 tokio::spawn(run).await.unwrap_or_else(ended)
             })
@@ -139,13 +138,7 @@ pub(super) fn giving(inner: &Arc<Inner>) -> handover::Handles {
         }),
         rest: Box::new(move || {
             let inner = rest();
-            Box::pin(async move {
-                let history = inner?.kernel.as_ref()?.lend().await?;
-                let file = memory::unnamed(&history).inspect_err(|error| {
-                    tracing::warn!(%error, "what is remembered of flows is not handed over");
-                });
-                file.ok()
-            })
+            Box::pin(async move { inner?.kernel.as_ref()?.lend().await })
         }),
         failed: Box::new(move |failure| {
             let inner = failed();

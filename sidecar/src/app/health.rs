@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,11 @@ use tollgate_datapath::model::{
 };
 
 use crate::config::model::{Config, DatapathConfig};
-use crate::health::group::{Address, Group, Kind, Member, Name, Target, Way};
+use crate::health::group::{self, Address, Group, Kind, Member, Name, Reply, Target, Way};
 use crate::health::settings::{Settings, Via};
 use crate::health::state::Share;
 use crate::health::{Health, Shares};
-use crate::kernel::{ByVip, Kernel};
+use crate::kernel::{self, Kernel};
 use crate::snapshot::Snapshot;
 
 /// When what could not be written to the kernel is tried again.
@@ -77,7 +79,7 @@ pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&
     };
     let services: Vec<Service> = services.filter(goes_by_vip).cloned().collect();
     let vips: HashMap<Name, Vip> = services.iter().map(|one| (name_of(one), one.vip)).collect();
-    let asked = ByVip {
+    let asked = kernel::ByVip {
         services,
         tunnel: datapath.model.tunnel,
         base: datapath.health_mark,
@@ -86,17 +88,34 @@ pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&
     let Some(marks) = kernel.marks(asked).await else {
         return;
     };
+    let by: Arc<dyn group::ByVip> = Arc::new(ByKernel(kernel.clone()));
     for group in groups {
         let Some(vip) = vips.get(&group.name) else {
             continue;
         };
         for member in &mut group.members {
-            let mark = marks.by.get(&(*vip, member.address.ip));
+            let mark = marks.get(&(*vip, member.address.ip));
             member.target.way = mark.map(|mark| Way {
                 mark: *mark,
-                count: Arc::clone(&marks.count),
+                by: Arc::clone(&by),
             });
         }
+    }
+}
+
+/// Whoever has the rights for it marks packets.
+struct ByKernel(Kernel);
+
+impl group::ByVip for ByKernel {
+    fn socket(&self, ipv6: bool, mark: u32) -> Reply<'_, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let socket = self.0.marked(ipv6, mark).await;
+            socket.map_err(io::Error::other)
+        })
+    }
+
+    fn count(&self, mark: u32) -> Reply<'_, Option<u64>> {
+        Box::pin(self.0.count(mark))
     }
 }
 

@@ -9,17 +9,19 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 
+use super::bound::{Wanted, listen};
 use super::giving::Giving;
 use super::parts::{self, CHECKS, fixed, same_address, settings, sockets, target, without_keys};
 use super::{health, place, status};
 use crate::config::model::{Config, ListenerConfig};
 use crate::config::{self};
 use crate::downstream::settings::Live;
-use crate::downstream::{self, Listening, Workers};
+use crate::downstream::{Listening, Workers};
 use crate::explain::{RouteQuestion, moment};
 use crate::handover::{Failure, Offer};
 use crate::health::Health;
 use crate::kernel::Kernel;
+use crate::privileged::{Privileged, Rights};
 use crate::proxy::Shared;
 use crate::reload::Carried;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +40,8 @@ pub(super) struct Inner {
     pub(super) was_ready: AtomicBool,
     pub(super) drain_asked: Notify,
     pub(super) giving: Giving,
+    /// Who does what wants rights.
+    pub(super) privileged: Option<Arc<Privileged>>,
     /// Held by whoever changes the configuration, never by a request.
     pub(super) state: Mutex<State>,
 }
@@ -90,18 +94,15 @@ impl Inner {
                 }
                 _ => {
                     let live: Live = Arc::new(ArcSwap::from_pointee(settings));
-                    if !state
-                        .config
-                        .listeners
-                        .iter()
-                        .any(|one| one.address == listener.address)
-                    {
-                        downstream::probe(&listener.name, listener.address)
-                            .map_err(|error| error.to_string())?;
-                    }
-                    let one = self
-                        .workers
-                        .listen(&listener.name, listener.address, &live, Vec::new())
+                    let mut ours = state.config.listeners.iter();
+                    let wanted = Wanted {
+                        name: &listener.name,
+                        address: listener.address,
+                        alone: !ours.any(|one| one.address == listener.address),
+                        given: Vec::new(),
+                    };
+                    let one = listen(self.privileged.as_ref(), &self.workers, &live, wanted)
+                        .await
                         .map_err(|error| error.to_string())?;
                     fresh.insert(Arc::clone(&listener.name), (one, live));
                 }
@@ -186,6 +187,13 @@ impl Inner {
             None => None,
             Some(kernel) => kernel.status().await,
         };
+        let processes = status::Processes {
+            serving: Rights::now().map_err(|error| error.to_string()),
+            privileged: match &self.privileged {
+                None => None,
+                Some(privileged) => Some(privileged.rights().await),
+            },
+        };
         let state = self.state.lock().await;
         let mut listeners: Vec<_> = state
             .listening
@@ -206,6 +214,7 @@ impl Inner {
             listeners,
             datapath: datapath.as_deref(),
             health: &self.health.report(),
+            processes: &processes,
         })
     }
 

@@ -1,16 +1,19 @@
 //! The sockets of a daemon's own: where it is asked, told, and taken over from.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use super::before::Before;
-use crate::admin;
+use super::bound::bound;
 use crate::config::model::Config;
 use crate::handover::{self, Named, Role};
 use crate::local::Socket;
+use crate::privileged::Privileged;
 
 /// All of them, bound or inherited.
 pub(super) struct Own {
@@ -25,7 +28,7 @@ pub(super) struct Own {
 impl Own {
     /// Takes what a predecessor has, and binds the rest. The admin socket comes first: it tells two daemons apart before they
     /// share anything.
-    pub(super) fn take(config: &Config, before: &mut Before) -> io::Result<Self> {
+    pub(super) async fn take(config: &Config, before: &mut Before) -> io::Result<Self> {
         let admin_path = config.admin.socket.clone();
         let socket = match before.unix(&Role::AdminSocket, &admin_path) {
             Some(listener) => Socket::adopt(listener, &admin_path)?,
@@ -38,7 +41,7 @@ impl Own {
                     listener.set_nonblocking(true)?;
                     TcpListener::from_std(listener)?
                 }
-                None => admin::bind_tcp(address)?,
+                None => admin(address, before.privileged.as_ref()).await?,
             }),
         };
         let place = handover::path(&admin_path);
@@ -90,4 +93,19 @@ impl Own {
         }
         Ok(all)
     }
+}
+
+async fn admin(
+    address: SocketAddr,
+    privileged: Option<&Arc<Privileged>>,
+) -> io::Result<TcpListener> {
+    let explain = |error: io::Error| {
+        io::Error::new(error.kind(), format!("admin address {address}: {error}"))
+    };
+    let sockets = bound(privileged, address, 1, true).await.map_err(explain)?;
+    let mut sockets = sockets.into_iter();
+    let socket = sockets
+        .next()
+        .ok_or_else(|| explain(io::Error::other("no socket came")))?;
+    TcpListener::from_std(socket).map_err(explain)
 }

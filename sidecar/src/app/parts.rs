@@ -14,6 +14,7 @@ use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, ClientAuth, Pair, Tls};
 use crate::handover::{Named, Role};
 use crate::kernel::Sockets;
+use crate::privileged::{Privileged, User};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Target;
 
@@ -43,6 +44,7 @@ pub(super) fn fixed(old: &Config, new: &Config) -> Result<(), String> {
     };
     for (key, differs) in [
         ("workers", old.workers_configured != new.workers_configured),
+        ("user", old.user != new.user),
         ("admin", old.admin != new.admin),
         (
             "datapath (interfaces, xdp, bpffs, announce)",
@@ -56,6 +58,23 @@ pub(super) fn fixed(old: &Config, new: &Config) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether this process runs as the user of the configuration, where it has been split off for that.
+pub(super) fn is_user(
+    config: &Config,
+    privileged: Option<&Arc<Privileged>>,
+) -> Result<(), PartError> {
+    let (Some(name), Some(_)) = (&config.user, privileged) else {
+        return Ok(());
+    };
+    let user = User::find(name).map_err(|error| PartError(error.to_string()))?;
+    if user.is_current() {
+        return Ok(());
+    }
+    Err(PartError(format!(
+        "`user: {name}` was not there when this process gave up its rights; start it again"
+    )))
 }
 
 pub(super) fn same_address(old: &Config, listener: &ListenerConfig) -> bool {

@@ -12,6 +12,7 @@ use tollgate_datapath::Status;
 use crate::clock;
 use crate::cluster::Keyring;
 use crate::health::report::{self, GroupReport};
+use crate::privileged::Rights;
 use crate::snapshot::Snapshot;
 use crate::snapshot::skew::ClockOffset;
 
@@ -29,6 +30,14 @@ pub(super) struct View<'v> {
     pub(super) listeners: Vec<(Arc<str>, SocketAddr)>,
     pub(super) datapath: Option<&'v Status>,
     pub(super) health: &'v [GroupReport],
+    pub(super) processes: &'v Processes,
+}
+
+/// What the daemon's processes may do.
+pub(super) struct Processes {
+    pub(super) serving: Result<Rights, String>,
+    /// `None`: there is no such process.
+    pub(super) privileged: Option<Result<Rights, String>>,
 }
 
 pub(super) fn json(view: &View<'_>) -> Value {
@@ -40,6 +49,7 @@ pub(super) fn json(view: &View<'_>) -> Value {
     json!({
         "version": crate::VERSION,
         "pid": std::process::id(),
+        "processes": processes(view.processes),
         "ready": view.unready.is_none(),
         "unready": view.unready,
         "draining": view.draining,
@@ -64,6 +74,22 @@ pub(super) fn json(view: &View<'_>) -> Value {
         "datapath": view.datapath,
         "health": report::json(view.health),
     })
+}
+
+fn processes(processes: &Processes) -> Vec<Value> {
+    let of = |role: &str, rights: &Result<Rights, String>| match rights {
+        Ok(rights) => json!({
+            "role": role,
+            "pid": rights.pid,
+            "uid": rights.uid,
+            "capabilities": rights.capabilities,
+            "no_new_privileges": rights.no_new_privileges,
+        }),
+        Err(error) => json!({ "role": role, "error": error }),
+    };
+    let serving = [of("serving", &processes.serving)];
+    let privileged = processes.privileged.iter().map(|one| of("privileged", one));
+    serving.into_iter().chain(privileged).collect()
 }
 
 fn issuers(snapshot: &Snapshot) -> Vec<Value> {

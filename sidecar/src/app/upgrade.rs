@@ -1,20 +1,19 @@
 //! An upgrade: the binary that stands where this one was started from is started beside it, takes over, and this one ends.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use crate::handover::{Failure, Successor};
+use crate::privileged::Privileged;
 use crate::supervisor;
 
 /// How long all of it may take; the hand-over itself has shorter limits for each step.
 const LIMIT: Duration = Duration::from_secs(240);
-/// How often is looked whether the new process has ended.
-const LOOK: Duration = Duration::from_millis(20);
 /// How long one that has ended may go on to be heard, and one that has failed may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -29,53 +28,41 @@ enum Outcome {
 /// The upgrades of a daemon: one at a time.
 #[derive(Debug)]
 pub(super) struct Upgrades {
-    /// Resolved when the daemon started; no path ever comes from a client.
-    binary: Option<PathBuf>,
+    /// Who starts it; `None`: a daemon that has no such process.
+    privileged: Option<Arc<Privileged>>,
     running: tokio::sync::Mutex<()>,
     outcome: watch::Sender<Option<Outcome>>,
     last_error: Mutex<Option<String>>,
     /// The process that was started; it stays here when it has taken over.
-    child: Mutex<Option<Child>>,
+    started: Mutex<Option<u32>>,
 }
 
 impl Upgrades {
-    pub(super) fn new(binary: Option<PathBuf>) -> Self {
+    pub(super) fn new(privileged: Option<Arc<Privileged>>) -> Self {
         Self {
-            binary,
+            privileged,
             running: tokio::sync::Mutex::default(),
             outcome: watch::Sender::new(None),
             last_error: Mutex::default(),
-            child: Mutex::default(),
+            started: Mutex::default(),
         }
     }
 
     /// Starts the binary, which is to take over by the socket `place`, and waits for what comes of it. Whoever stops waiting
     /// stops the next from being told, nothing else: to be run as a task of its own.
-    pub(super) async fn run(&self, config: &Path, place: &Path) -> Result<Successor, String> {
+    pub(super) async fn run(&self, place: &Path) -> Result<Successor, String> {
         let Ok(_running) = self.running.try_lock() else {
             return Err("another upgrade is under way".to_owned());
         };
-        let Some(binary) = &self.binary else {
-            return Err(
-                "nobody knows where this daemon was started from; start it by its path".to_owned(),
-            );
+        let Some(privileged) = &self.privileged else {
+            return Err("this daemon was not started by `tollgate run`".to_owned());
         };
-        tracing::info!(binary = %binary.display(), "upgrading");
+        tracing::info!("upgrading");
         self.outcome.send_replace(None);
-        let mut command = Command::new(binary);
-        command
-            .args(["run", "--config"])
-            .arg(config)
-            .arg("--take-over")
-            .arg(place)
-            .stdin(Stdio::null());
-        let child = command
-            .spawn()
-            .map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
-        let pid = child.id();
-        *self.child() = Some(child);
+        let pid = privileged.start(place.to_owned()).await?;
+        *self.started() = Some(pid);
         supervisor::reloading();
-        let came = self.watch(pid).await;
+        let came = self.watch(privileged, pid).await;
         if let Err(why) = &came {
             supervisor::ready();
             self.note(why);
@@ -83,10 +70,9 @@ impl Upgrades {
         came
     }
 
-    async fn watch(&self, pid: u32) -> Result<Successor, String> {
+    async fn watch(&self, privileged: &Privileged, pid: u32) -> Result<Successor, String> {
         let mut outcome = self.outcome.subscribe();
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ending = pin!(privileged.wait(pid));
         let mut deadline = Instant::now() + LIMIT;
         let mut ended = None;
         loop {
@@ -107,19 +93,17 @@ impl Upgrades {
                     }
                     None => return Err("the daemon is ending".to_owned()),
                 },
-                now = look.tick() => {
-                    if ended.is_none() && let Some(status) = self.ended() {
-                        ended = Some(status);
-                        // What it said last is still on its way.
-                        deadline = now + LAST_WORDS;
-                    }
-                    if now >= deadline {
-                        self.end(pid).await;
-                        return Err(match ended {
-                            Some(status) => format!("the new daemon ended with {status}; what it said stands in the log"),
-                            None => format!("the new daemon did not take over within {LIMIT:?}"),
-                        });
-                    }
+                how = &mut ending, if ended.is_none() => {
+                    ended = Some(how.unwrap_or_else(|| "nobody knows what".to_owned()));
+                    // What it said last is still on its way.
+                    deadline = Instant::now() + LAST_WORDS;
+                }
+                () = sleep_until(deadline) => {
+                    self.end(pid).await;
+                    return Err(match ended {
+                        Some(how) => format!("the new daemon ended with {how}; what it said stands in the log"),
+                        None => format!("the new daemon did not take over within {LIMIT:?}"),
+                    });
                 }
             }
         }
@@ -127,22 +111,19 @@ impl Upgrades {
 
     /// Waits for the end of the process that was started, if it is this one, and makes it end if it does not.
     pub(super) async fn end(&self, pid: u32) {
-        let child = {
-            let mut child = self.child();
-            child.take_if(|child| child.id() == pid)
-        };
-        if let Some(child) = child {
-            end(child).await;
+        let started = self.started().take_if(|started| *started == pid);
+        if let (Some(privileged), Some(pid)) = (&self.privileged, started) {
+            privileged.end(pid, LAST_WORDS).await;
         }
     }
 
     /// Ends the process that was started, at once: the daemon ends, and leaves nothing to take over.
-    pub(super) fn stop(&self) {
-        let child = self.child().take();
-        if let Some(child) = child {
+    pub(super) async fn stop(&self) {
+        let started = self.started().take();
+        if let (Some(privileged), Some(pid)) = (&self.privileged, started) {
             let why = "the daemon is ending".to_owned();
             self.outcome.send_replace(Some(Outcome::Failed(why)));
-            kill(child);
+            privileged.end(pid, Duration::ZERO).await;
         }
     }
 
@@ -150,7 +131,7 @@ impl Upgrades {
     pub(super) fn failed(&self, failure: &Failure) {
         self.note(&failure.why);
         // One that had to be ended for it is not there any more, and nobody else takes over meanwhile.
-        let started = self.child().as_ref().map(Child::id);
+        let started = *self.started();
         if started.is_none() || started == failure.pid {
             let why = failure.why.clone();
             self.outcome.send_replace(Some(Outcome::Failed(why)));
@@ -170,17 +151,13 @@ impl Upgrades {
             .clone()
     }
 
-    /// The process of the successor, if this one has started it.
-    pub(super) fn successor(&self) -> Option<Child> {
-        self.child().take()
+    /// The process of the successor, if this daemon has started it.
+    pub(super) fn successor(&self) -> Option<u32> {
+        self.started().take()
     }
 
-    fn ended(&self) -> Option<ExitStatus> {
-        self.child().as_mut()?.try_wait().ok()?
-    }
-
-    fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn started(&self) -> MutexGuard<'_, Option<u32>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, why: &str) {
@@ -195,23 +172,4 @@ impl Upgrades {
 async fn told(outcome: &mut watch::Receiver<Option<Outcome>>) -> Option<Outcome> {
     let told = outcome.wait_for(Option::is_some).await;
     told.ok().and_then(|told| told.clone())
-}
-
-/// One that has failed ends by itself, or is made to.
-async fn end(mut child: Child) {
-    let deadline = Instant::now() + LAST_WORDS;
-    let mut look = interval(LOOK);
-    while Instant::now() < deadline {
-        look.tick().await;
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-    }
-    kill(child);
-}
-
-fn kill(mut child: Child) {
-    if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
-        tracing::warn!(%error, pid = child.id(), "the new daemon was not ended");
-    }
 }

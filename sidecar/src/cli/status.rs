@@ -37,6 +37,9 @@ pub fn summary(status: &Value) -> String {
     if let Value::String(error) = &status["upgrade"]["last_error"] {
         let _ = writeln!(text, "the last upgrade came to nothing:\n{error}");
     }
+    for one in list(&status["processes"]) {
+        let _ = writeln!(text, "{}", process_line(&one));
+    }
     for one in list(&status["listeners"]) {
         let _ = writeln!(
             text,
@@ -269,6 +272,26 @@ fn flows_line(flows: &Value) -> String {
 }
 
 /// An issuer's clock in words.
+fn process_line(process: &Value) -> String {
+    let role = process["role"].as_str().unwrap_or("?");
+    if let Value::String(error) = &process["error"] {
+        return format!("process  {role:<16} GONE: {error}");
+    }
+    let names: Vec<&str> = process["capabilities"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["name"].as_str())
+        .map(|name| name.strip_prefix("CAP_").unwrap_or(name))
+        .collect();
+    let names = match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(" ").to_lowercase(),
+    };
+    let (pid, uid) = (&process["pid"], &process["uid"]);
+    format!("process  {role:<16} {pid}, user {uid}, capabilities: {names}")
+}
+
 fn clock_line(clock: &Value, ahead: f64) -> String {
     let side = if ahead < 0.0 { "behind" } else { "ahead of" };
     let number = |key: &str| clock[key].as_f64().unwrap_or_default();

@@ -88,6 +88,7 @@ pub(crate) fn lower(
         Duration::from_secs(30),
         (Duration::ZERO, Duration::from_secs(3600)),
     );
+    let user = user(&mut cx, raw.user.as_ref());
     let workers_configured = workers(&mut cx, raw.workers.as_ref());
 
     *found = cx.found;
@@ -98,6 +99,7 @@ pub(crate) fn lower(
             count => count,
         },
         workers_configured,
+        user,
         admin,
         access_log,
         issuers,
@@ -123,6 +125,20 @@ fn workers(cx: &mut Context<'_>, raw: Option<&At<usize>>) -> usize {
             0
         }
     }
+}
+
+fn user(cx: &mut Context<'_>, raw: Option<&At<String>>) -> Option<String> {
+    let (position, user) = set(raw)?;
+    let is_name = |part: &str| !part.is_empty() && !part.contains([' ', '\t', '\n', '/', ':']);
+    let mut parts = user.splitn(2, ':');
+    if parts.all(is_name) {
+        return Some(user.clone());
+    }
+    cx.report(
+        position,
+        format!("`user: {user}` is no user; write a name or a number, with a group perhaps: tollgate, \"65532:65532\""),
+    );
+    None
 }
 
 fn admin(cx: &mut Context<'_>, raw: &RawConfig) -> Admin {

@@ -35,6 +35,8 @@ pub struct Config {
     /// What the file says of them; 0 is one per core, whatever their number is now. A reload compares this: the
     /// operator changed nothing when the host gave or took a core.
     pub workers_configured: usize,
+    /// Whose rights the process has that serves requests; without it those that the daemon was started with.
+    pub user: Option<String>,
     /// Where the daemon is asked and told.
     pub admin: Admin,
     /// Where a line per request goes.

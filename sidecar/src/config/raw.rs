@@ -39,6 +39,7 @@ impl<'de> Deserialize<'de> for Later {
 pub(crate) struct RawConfig {
     pub(crate) version: Field<u64>,
     pub(crate) workers: Field<usize>,
+    pub(crate) user: Field<String>,
     pub(crate) admin: Field<RawAdmin>,
     pub(crate) cluster: Field<RawCluster>,
     pub(crate) telemetry: Field<RawTelemetry>,

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
@@ -55,15 +54,22 @@ impl Check {
         &self.settings
     }
 
-    /// Asks once; takes no longer than the settings' timeout.
+    /// Asks once; takes no longer than the settings' timeout, once there is a socket to ask by.
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        let way = self.way.as_ref().filter(|_| self.settings.via == Via::Vip);
-        let count = || way.and_then(|way| (way.count)(way.mark));
-        let before = count();
-        let result = self.run_once().await;
+        let way = match (self.settings.via, &self.way) {
+            (Via::Direct, _) => None,
+            (Via::Vip, Some(way)) => Some(way),
+            (Via::Vip, None) => {
+                let why = "there is no way by the VIP; the log says why";
+                return Err(Failure::Own(io::Error::other(why)));
+            }
+        };
+        let before = count(way).await;
+        let socket = self.socket(way).await.map_err(Failure::Own)?;
+        let result = self.run_once(socket).await;
         let is_answer = result.as_ref().err().is_none_or(Failure::is_answer);
         // Who answered may have been asked at its own address: the mark was taken off, or the programs are not there.
-        if way.is_some() && is_answer && count() <= before {
+        if way.is_some() && is_answer && count(way).await <= before {
             let why =
                 "the check did not go by the VIP; is its mark changed by other rules of this host?";
             return Err(Failure::Own(io::Error::other(why)));
@@ -71,38 +77,29 @@ impl Check {
         result
     }
 
-    async fn run_once(&self) -> Result<(), Failure> {
+    /// A socket to ask by; whoever makes those that are marked may be at other work.
+    async fn socket(&self, way: Option<&Way>) -> io::Result<TcpSocket> {
+        let ipv6 = self.address.is_ipv6();
+        match way {
+            Some(way) => Ok(TcpSocket::from_std_stream(
+                way.by.socket(ipv6, way.mark).await?,
+            )),
+            None if ipv6 => TcpSocket::new_v6(),
+            None => TcpSocket::new_v4(),
+        }
+    }
+
+    async fn run_once(&self, socket: TcpSocket) -> Result<(), Failure> {
         let limit = self.settings.timeout;
         let deadline = Instant::now() + limit;
-        let stream = match timeout_at(deadline, self.connect()).await {
-            Ok(connected) => connected?,
+        let stream = match timeout_at(deadline, socket.connect(self.address)).await {
+            Ok(connected) => connected.map_err(Failure::of_connecting)?,
             Err(_) => return Err(Failure::ConnectTimeout(limit)),
         };
         match timeout_at(deadline, self.converse(stream)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::AnswerTimeout(limit)),
         }
-    }
-
-    async fn connect(&self) -> Result<TcpStream, Failure> {
-        let own = |error: io::Error| Failure::Own(error);
-        let socket = match self.address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        };
-        let socket = socket.map_err(own)?;
-        match (self.settings.via, &self.way) {
-            (Via::Direct, _) => {}
-            (Via::Vip, Some(way)) => {
-                setsockopt(&socket, sockopt::Mark, &way.mark).map_err(|error| own(error.into()))?;
-            }
-            (Via::Vip, None) => {
-                let why = "there is no way by the VIP; the log says why";
-                return Err(own(io::Error::other(why)));
-            }
-        }
-        let connected = socket.connect(self.address).await;
-        connected.map_err(Failure::of_connecting)
     }
 
     async fn converse(&self, stream: TcpStream) -> Result<(), Failure> {
@@ -125,6 +122,11 @@ impl Check {
             Probe::Grpc(question) => grpc::ask(question, self.address, stream).await,
         }
     }
+}
+
+async fn count(way: Option<&Way>) -> Option<u64> {
+    let way = way?;
+    way.by.count(way.mark).await
 }
 
 const HTTP: &[u8] = b"http/1.1";

@@ -1,7 +1,10 @@
 //! What is watched: groups of members that stand in for each other.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::settings::Settings;
@@ -88,18 +91,30 @@ pub struct Target {
     pub way: Option<Way>,
 }
 
+/// A future that who answers gives.
+pub type Reply<'r, T> = Pin<Box<dyn Future<Output = T> + Send + 'r>>;
+
+/// Whoever may mark packets, and counts those that went by the VIP for it.
+pub trait ByVip: Send + Sync {
+    /// A socket for a connection to this family, whose packets bear a mark.
+    fn socket(&self, ipv6: bool, mark: u32) -> Reply<'_, io::Result<TcpStream>>;
+
+    /// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
+    fn count(&self, mark: u32) -> Reply<'_, Option<u64>>;
+}
+
 /// The way of checks that go by the VIP.
 #[derive(Clone)]
 pub struct Way {
     /// The mark that the connection bears (SO_MARK), by which its packets are told from others.
     pub mark: u32,
-    /// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
-    pub count: Arc<dyn Fn(u32) -> Option<u64> + Send + Sync>,
+    /// Who makes such connections; the same for as long as the daemon runs.
+    pub by: Arc<dyn ByVip>,
 }
 
 impl PartialEq for Way {
     fn eq(&self, other: &Self) -> bool {
-        self.mark == other.mark && Arc::ptr_eq(&self.count, &other.count)
+        self.mark == other.mark
     }
 }
 

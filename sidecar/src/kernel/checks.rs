@@ -1,39 +1,19 @@
 //! The way of checks that go to a service's address: which mark brings a connection to which backend.
 
-use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::OwnedFd;
 
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
 use tollgate_datapath::Datapath;
 use tollgate_datapath::checks::{Checked, Checks, ChecksError, Turned};
-use tollgate_datapath::model::{Service, Tunnel, Vip};
+use tollgate_datapath::model::Vip;
 
-/// Whose checks take the way of their clients' packets.
-#[derive(Debug)]
-pub struct ByVip {
-    /// Services of the model that stands.
-    pub services: Vec<Service>,
-    /// What tunnels say of this side.
-    pub tunnel: Tunnel,
-    /// The lower half of the marks.
-    pub base: u16,
-    /// The interfaces that backends are reached by, beside those that the tables name.
-    pub interfaces: Vec<String>,
-}
-
-/// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
-pub type Count = Arc<dyn Fn(u32) -> Option<u64> + Send + Sync>;
-
-/// By which marks checks go by the VIP.
-#[derive(Clone)]
-pub struct Marks {
-    /// The marks of connections, by service and backend.
-    pub by: HashMap<(Vip, IpAddr), u32>,
-    /// Whether they do. The same one for as long as the daemon runs.
-    pub count: Count,
-}
+use super::order::ByVip;
 
 /// What has to be kept for it.
+#[derive(Default)]
 pub(super) struct Ways {
     checks: Option<Checks>,
     asked: Option<ByVip>,
@@ -41,39 +21,21 @@ pub(super) struct Ways {
     untold: Option<Vec<Checked>>,
     /// What was in the way last, which is told once.
     trouble: Option<String>,
-    turned: Arc<Mutex<Option<Turned>>>,
-    count: Count,
-}
-
-impl Default for Ways {
-    fn default() -> Self {
-        let turned: Arc<Mutex<Option<Turned>>> = Arc::default();
-        let of = Arc::clone(&turned);
-        Self {
-            checks: None,
-            asked: None,
-            untold: None,
-            trouble: None,
-            turned,
-            count: Arc::new(move |mark| {
-                let turned = of.lock().unwrap_or_else(PoisonError::into_inner);
-                turned.as_ref()?.count(mark)
-            }),
-        }
-    }
+    turned: Option<Turned>,
 }
 
 impl Ways {
     /// Says by which marks checks go, and makes the ways. What is in the way is told in the log and tried again by
     /// [`refresh`](Self::refresh); until then no check counts. With no service everything is given back.
-    pub(super) async fn make(&mut self, datapath: &Datapath, asked: ByVip) -> Marks {
-        let mut marks = Marks {
-            by: HashMap::new(),
-            count: Arc::clone(&self.count),
-        };
+    pub(super) async fn make(
+        &mut self,
+        datapath: &Datapath,
+        asked: ByVip,
+    ) -> Vec<(Vip, IpAddr, u32)> {
+        let mut marks = Vec::new();
         if asked.services.is_empty() {
             (self.asked, self.untold, self.trouble) = (None, None, None);
-            self.show(None);
+            self.turned = None;
             if let Some(checks) = self.checks.take() {
                 checks.end();
             }
@@ -88,7 +50,7 @@ impl Ways {
                 let one = Checked::of(&service.deliver, service.vip.ip, address, backend.id);
                 if let Some(one) = one {
                     let mark = one.mark(asked.base);
-                    marks.by.insert((service.vip, address), mark);
+                    marks.push((service.vip, address, mark));
                     checked.push(one);
                 }
             }
@@ -118,13 +80,31 @@ impl Ways {
         self.trouble = trouble;
     }
 
+    /// How many packets with a mark have gone by the VIP; `None`: the mark is not known.
+    pub(super) fn count(&self, mark: u32) -> Option<u64> {
+        self.turned.as_ref()?.count(mark)
+    }
+
+    /// A socket for a check whose packets go by the VIP; no other mark is given to anybody.
+    pub(super) fn socket(&self, ipv6: bool, mark: u32) -> io::Result<OwnedFd> {
+        if self.count(mark).is_none() {
+            let why = format!("no check goes by the mark {mark:#x}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::Mark, &mark)?;
+        Ok(socket.into())
+    }
+
     async fn go_on(&mut self, datapath: &Datapath) -> Result<(), ChecksError> {
         let Some(asked) = &self.asked else {
             return Ok(());
         };
         if self.checks.is_none() {
             let checks = Checks::load()?;
-            self.show(Some(checks.turned()));
+            self.turned = Some(checks.turned());
             self.checks = Some(checks);
         }
         let Some(checks) = &mut self.checks else {
@@ -135,10 +115,6 @@ impl Ways {
             self.untold = None;
         }
         checks.attach(&asked.interfaces, datapath.tables()).await
-    }
-
-    fn show(&self, turned: Option<Turned>) {
-        *self.turned.lock().unwrap_or_else(PoisonError::into_inner) = turned;
     }
 }
 

@@ -32,7 +32,7 @@ impl Collector for Figures {
         };
         let verdicts = status.verdicts.iter();
         let verdicts =
-            verdicts.map(|(label, packets)| (vec![("verdict", (*label).to_owned())], *packets));
+            verdicts.map(|(label, packets)| (vec![("verdict", label.to_string())], *packets));
         let encoder = &mut encoder;
         counters(
             encoder,
@@ -61,7 +61,7 @@ fn services(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
         opened.push((name(), service.flows));
         for (verdict, count) in &service.drops {
             let mut labels = name();
-            labels.push(("verdict", (*verdict).to_owned()));
+            labels.push(("verdict", verdict.to_string()));
             drops.push((labels, *count));
         }
         if let Some(its) = service.slots {
@@ -253,19 +253,19 @@ mod tests {
             services: vec![ServiceStatus {
                 name: "database".to_owned(),
                 vip: "203.0.113.20:5432/tcp".to_owned(),
-                deliver: "ipip",
+                deliver: "ipip".into(),
                 listener: None,
                 packets: 60,
                 bytes: 80,
                 flows: 100,
-                drops: BTreeMap::from([("no_next_hop", 3)]),
+                drops: BTreeMap::from([("no_next_hop".into(), 3)]),
                 slots: Some(SlotsStatus {
                     count: 16_381,
                     moving: 12,
                 }),
                 backends: vec![backend(21, true), backend(22, false)],
             }],
-            verdicts: BTreeMap::from([("sent", 60)]),
+            verdicts: BTreeMap::from([("sent".into(), 60)]),
             flows: FlowsStatus {
                 since: 1_800_000_000,
                 history: 90,

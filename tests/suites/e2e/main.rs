@@ -23,6 +23,7 @@ mod host;
 mod kept;
 mod life;
 mod nat;
+mod privileges;
 mod site;
 mod steering;
 mod token;

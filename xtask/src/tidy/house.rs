@@ -72,8 +72,21 @@ pub(super) const ROOMS: &[Room] = &[
             "tollgate_datapath",
         ],
     ),
-    // The datapath's own thread; all others reach it by messages.
+    // The datapath, told by messages, from whichever process.
     room("kernel", &["tollgate_datapath"]),
+    // The process that does what wants rights, and the other end of it.
+    room(
+        "privileged",
+        &[
+            "kernel",
+            "bind",
+            "wire",
+            // Signals are for the process that serves.
+            "supervisor::signals",
+        ],
+    ),
+    room("bind", &[]),
+    room("wire", &[]),
     // Checks of backends and endpoints; who goes by them is told through a channel.
     room("health", &["client", "clock"]),
     room(
@@ -132,7 +145,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("clock", &["tollgate_auth::time"]),
     room("drain", &[]),
     // Sockets from one daemon to the next; the app says what for.
-    room("handover", &[]),
+    room("handover", &["wire"]),
     room("local", &[]),
     room("supervisor", &[]),
     // Private keys, for whoever makes tokens: the demo and `token mint`. A request never comes here.
