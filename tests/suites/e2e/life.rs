@@ -188,6 +188,17 @@ fn down_leaves_nothing_in_the_kernel() {
     assert_eq!(routes(&site), Vec::<String>::new());
     site.database(DATABASE_V4)
         .expect_err("nobody balances any more");
+    // The refused connection's last SYN may have asked for the address once more. A connection that waits for that same
+    // question fails with it, even when all three of its requests were sent before anyone was there to answer.
+    eventually("the client to give up asking for the address", || {
+        let vip = DATABASE_V4.ip().to_string();
+        let entry = printed(&site.client.ns, "ip", &["neighbour", "show", "to", &vip]);
+        if entry.contains("INCOMPLETE") {
+            Err(entry)
+        } else {
+            Ok(())
+        }
+    });
 
     // And it can come back as if it were the first time.
     let gate = site.open();
