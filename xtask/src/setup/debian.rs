@@ -37,6 +37,8 @@ pub(crate) const E2E: &[Package] = &[
     package("faketime", Program("faketime")),
     // Reads what `tollgate capture` writes.
     package("tshark", Program("tshark")),
+    // The host's own rules, beside which the programs stand.
+    package("nftables", Program("nft")),
 ];
 
 /// What counts instructions.
