@@ -13,9 +13,11 @@ use crate::setup::guest::Guest;
 use crate::shell::{self, Failure, Outcome, on_path};
 
 /// What the suites start, beside the daemon.
-const PROGRAMS: &[&str] = &["ip", "ethtool", "curl", "openssl", "setpriv", "tshark"];
+const PROGRAMS: &[&str] = &[
+    "ip", "ethtool", "curl", "openssl", "setpriv", "nft", "tshark",
+];
 
-/// Modules that are loaded before the suites run: the links that they lay, and the ends of tunnels.
+/// Modules that are loaded before the suites run: the links that they lay, the ends of tunnels, and the host's own rules.
 const MODULES: &[&str] = &[
     "veth",
     "bridge",
@@ -26,6 +28,7 @@ const MODULES: &[&str] = &[
     "fou6",
     "sch_ingress",
     "cls_bpf",
+    "nf_tables",
 ];
 
 /// The folders of modules that those are made of: a part of 90 MB.
