@@ -185,6 +185,8 @@ impl Tree {
 }
 
 /// The first process: mounts, loads, runs each suite and says how it ended, and switches the machine off.
+///
+/// The root is in memory already: a file system of its own on `/tmp` would hide the suites of a repository that lies there.
 fn init(runs: &[Run], daemon: &Path) -> String {
     let modules = MODULES.join(" ");
     let mut text = format!(
@@ -193,7 +195,7 @@ fn init(runs: &[Run], daemon: &Path) -> String {
          /bin/busybox --install -s /bin\n\
          export PATH=/usr/local/bin:/bin HOME=/root TOLLGATE_BIN={}\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev\n\
-         mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mount -t bpf bpf /sys/fs/bpf\n\
+         mount -t bpf bpf /sys/fs/bpf\n\
          uname -srv\n\
          for module in {modules}; do modprobe $module || echo \"no module $module\"; done\n\
          ip link set lo up\n",
@@ -241,5 +243,27 @@ mod tests {
                 Path::new("/lib64/ld-linux-x86-64.so.2")
             ]
         );
+    }
+
+    #[test]
+    fn nothing_is_mounted_over_what_the_image_brings() {
+        let run = Run {
+            name: "e2e",
+            binary: "/tmp/tollgate/target/debug/deps/e2e-1".into(),
+            arguments: Vec::new(),
+            may_be_empty: false,
+        };
+        let daemon = Path::new("/run/build/tollgate");
+        let text = init(std::slice::from_ref(&run), daemon);
+        let places: Vec<_> = text
+            .split(['\n', ';'])
+            .filter_map(|command| command.trim().strip_prefix("mount -t "))
+            .filter_map(|words| words.split_whitespace().last())
+            .collect();
+        assert!(places.contains(&"/sys/fs/bpf"), "{places:?}");
+        for place in places {
+            assert!(!run.binary.starts_with(place), "{place}");
+            assert!(!daemon.starts_with(place), "{place}");
+        }
     }
 }
