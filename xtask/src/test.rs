@@ -108,16 +108,30 @@ fn assertion() -> Outcome {
     shell::run(command.env("TOLLGATE_PYTHON", pip::python()?))
 }
 
-/// Restarts, upgrades and kills under traffic, between this build and one of another version, layout and keys.
+/// Restarts, upgrades and kills under traffic, between this build and one of another version, layout and keys. As they are
+/// deployed: a daemon that is not optimised meets a fraction of the connections.
 fn upgrades() -> Outcome {
-    const NEXT: &str = "target/next";
-    let mut build = cargo(["build", "--package", "tollgate", "--features", "next"])?;
-    shell::run(build.args(["--target-dir", NEXT]))?;
-    let next = std::path::absolute(format!("{NEXT}/debug/tollgate"))
-        .map_err(|error| Failure::new(format!("{NEXT}: {error}")))?;
-    let mut command = nextest("test(restarts_upgrades_and_kills_under_traffic)")?;
-
-    shell::run(command.env("TOLLGATE_NEXT_BIN", next))
+    const PROFILE: &str = "quick-release";
+    let folder = Path::new("target").join(PROFILE);
+    let (this, next) = (folder.join("tollgate"), folder.join("tollgate-next"));
+    let build = |features: &[&str]| {
+        let mut build = cargo(["build", "--package", "tollgate", "--profile", PROFILE])?;
+        shell::run(build.args(features))
+    };
+    build(&["--features", "next"])?;
+    fs::copy(&this, &next).map_err(|error| Failure::new(format!("{}: {error}", next.display())))?;
+    build(&[])?;
+    let mut command = cargo(["nextest", "run", "--no-tests", "fail"])?;
+    command
+        .args(["--package", "tollgate-tests", "--test", "e2e"])
+        .args(["--cargo-profile", PROFILE, "--no-capture"])
+        .args(["-E", "test(restarts_upgrades_and_kills_under_traffic)"]);
+    for (name, path) in [("TOLLGATE_BIN", this), ("TOLLGATE_NEXT_BIN", next)] {
+        let path = std::path::absolute(&path)
+            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+        command.env(name, path);
+    }
+    shell::run(&mut command)
 }
 
 /// Each benchmark once; those under callgrind have been run already, and are no test.

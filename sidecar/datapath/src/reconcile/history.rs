@@ -19,9 +19,12 @@ use tollgate_common::{
 use super::{
     allot::{Numbers, Pool, ServiceNumbers},
     record::{Owner, Placed},
-    write::{copy_cell, live, write_cell, write_owner},
+    write::{copy_cell, live, share_of, write_cell, write_owner, write_share},
 };
-use crate::tables::{self, cuckoo};
+use crate::{
+    model::Share,
+    tables::{self, cuckoo},
+};
 
 mod flows;
 mod words;
@@ -108,6 +111,9 @@ struct Service {
 struct Backend {
     address: IpAddr,
     kind: u8,
+    /// What its checks leave it; builds that do not say it leave all of it.
+    #[serde(default = "whole")]
+    share: Share,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +125,10 @@ struct Table {
     /// By slot, where it moves, else 0.
     #[serde(with = "words")]
     stamps: Vec<u32>,
+}
+
+const fn whole() -> Share {
+    Share::WHOLE
 }
 
 const fn forward() -> u32 {
@@ -203,13 +213,14 @@ impl Laying<'_> {
             let id = match Kind::from_number(backend.kind) {
                 Some(kind) => {
                     let id = self.numbers.take()?;
-                    let backend = Some((backend.address, kind));
+                    let (share, backend) = (backend.share, Some((backend.address, kind)));
                     let owner = Owner {
                         service: key,
                         backend,
                     };
                     write_owner(self.tables, &owner, id);
-                    live(self.tables, id, true);
+                    write_share(self.tables, id, share);
+                    live(self.tables, id, share.quarters > 0);
                     id
                 }
                 None => 0,
@@ -317,9 +328,10 @@ impl History {
                         .then(|| table(tables, placed.previous, &places)),
                     backends: backends
                         .iter()
-                        .map(|(address, kind, _)| Backend {
+                        .map(|(address, kind, id)| Backend {
                             address: *address,
                             kind: *kind as u8,
+                            share: share_of(tables.owners[usize::from(*id)].tag.load()),
                         })
                         .collect(),
                 },

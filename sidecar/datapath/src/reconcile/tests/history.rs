@@ -1,7 +1,12 @@
 //! What tables remember goes into others and is the same there.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::{model::Nat, reconcile::history::HistoryError};
+use crate::{
+    model::{Nat, Share},
+    reconcile::history::HistoryError,
+};
 
 const BOOT: &str = "3f1c";
 
@@ -59,6 +64,17 @@ fn old() -> (Node, Vec<Service>, Vec<(PinKey, Pin)>) {
             if let Deliver::L2(backends) | Deliver::Ipip(backends) = &mut one.deliver {
                 for backend in backends.iter_mut().skip(6) {
                     backend.drain = true;
+                }
+                // What checks have found.
+                if backends.len() > 4 {
+                    let half = Share {
+                        quarters: 2,
+                        down: true,
+                    };
+                    one.reduced = BTreeMap::from([
+                        (backends[2].address, half),
+                        (backends[3].address, Share::of(0)),
+                    ]);
                 }
             }
             one
@@ -122,6 +138,18 @@ fn slots_stamps_and_pins_are_the_same_in_other_tables() {
     };
     check(&after);
     assert_eq!(after.tables.made.load(), before.tables.made.load());
+
+    let model = Model {
+        services: services.clone(),
+        ..Model::default()
+    };
+    let shares = after.state.shares(&after.tables, &model);
+    assert_eq!(shares, before.state.shares(&before.tables, &model));
+    assert!(
+        shares[&services[1].vip]
+            .values()
+            .any(|one| *one == Share::of(0))
+    );
 
     // Each pin, by what it means.
     let meaning = |node: &Node, (key, pin): &(PinKey, Pin)| {
