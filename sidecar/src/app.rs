@@ -50,11 +50,12 @@ use crate::telemetry::metrics::Metrics;
 
 use before::Before;
 use bound::Wanted;
-use giving::{Giving, Left};
+use giving::Giving;
 use handles::{giving, handles};
 use inner::{Inner, State};
 use own::Own;
 pub use parts::CHECKS;
+use parts::of_datapath;
 use parts::{PartError, keys, settings, sockets, target};
 
 /// Memory for verified tokens, in bytes.
@@ -100,8 +101,8 @@ pub struct Gate {
     files: Vec<(Role, Arc<SocketFile>)>,
     /// The admin interfaces' connections.
     answers: Drain,
-    /// Who has taken over what.
-    left: Option<Left>,
+    /// Connections that drain since another has taken over, and for how long they may.
+    leaving: Option<(Vec<JoinHandle<()>>, Duration)>,
 }
 
 impl Gate {
@@ -122,6 +123,12 @@ impl Gate {
     /// See [`StartError`]; the predecessor is told, and goes on.
     pub async fn start_after(path: &Path, mut before: Before) -> Result<Self, StartError> {
         let started = Self::begin(path, &mut before).await;
+        if started.is_err()
+            && let Some(privileged) = before.privileged.take()
+        {
+            // It may hold the datapath, which whoever is told now takes back.
+            privileged.close().await;
+        }
         if let (Err(error), Some(taking)) = (&started, before.taking) {
             taking.failed(&error.to_string()).await;
         }
@@ -164,7 +171,7 @@ impl Gate {
             let wanted = Wanted {
                 name: &listener.name,
                 address: listener.address,
-                alone: given.is_empty(),
+                beside: None,
                 given,
             };
             let one = bound::listen(before.privileged.as_ref(), &workers, &live, wanted).await?;
@@ -182,8 +189,8 @@ impl Gate {
         let kernel = match (&config.datapath, &before.privileged) {
             (None, _) => None,
             (Some(datapath), Some(privileged)) => {
-                let attach = datapath.attach.clone();
-                let kernel = Kernel::open(privileged.datapath(), attach, history).await;
+                let fixed = of_datapath(datapath);
+                let kernel = Kernel::open(privileged.datapath(), fixed, history).await;
                 Some(kernel.map_err(StartError::Host)?)
             }
             (Some(_), None) => {
@@ -274,7 +281,7 @@ impl Gate {
             admin_address,
             files,
             answers,
-            left: None,
+            leaving: None,
         })
     }
 
@@ -297,10 +304,10 @@ impl Gate {
         self.inner.giving.succeeded().await;
     }
 
-    /// Leaves to the daemon that has taken over what it has: sockets, files, and what wants rights. What the privileged process has
+    /// Leaves to the daemon that has taken over what it has: sockets, files, and what wants rights; connections drain from here on. What the privileged process has
     /// started is a child of the first process from here on (pid_namespaces(7)).
     pub async fn part(&mut self) {
-        if self.left.is_some() {
+        if self.leaving.is_some() {
             return;
         }
         let Self { inner, admin, .. } = &*self;
@@ -316,22 +323,7 @@ impl Gate {
         }
         // Who is well is the other's to find out.
         inner.health.watch(&[]);
-        self.close().await;
-        self.left = Some(left);
-    }
-
-    async fn close(&self) {
-        if let Some(privileged) = &self.inner.privileged {
-            privileged.close().await;
-        }
-    }
-
-    /// After [`part`](Self::part): lets requests in flight finish, and ends. Gives the other daemon's process, if this one has
-    /// started it.
-    pub async fn leave(mut self) -> Option<u32> {
-        self.part().await;
-        let left = self.left.take()?;
-        let mut state = self.inner.state.lock().await;
+        let mut state = inner.state.lock().await;
         let limit = state.config.drain;
         let listening: Vec<_> = state.listening.drain().collect();
         drop(state);
@@ -347,7 +339,22 @@ impl Gate {
                 tokio::spawn(listening.drain())
             }
         });
-        self.finish(drains.collect(), limit).await
+        self.leaving = Some((drains.collect(), limit));
+        self.close().await;
+    }
+
+    async fn close(&self) {
+        if let Some(privileged) = &self.inner.privileged {
+            privileged.close().await;
+        }
+    }
+
+    /// After [`part`](Self::part): lets requests in flight finish, and ends. Gives the other daemon's process, if this one has
+    /// started it.
+    pub async fn leave(mut self) -> Option<u32> {
+        self.part().await;
+        let (drains, limit) = self.leaving.take()?;
+        self.finish(drains, limit).await
     }
 
     /// Stops accepting, lets requests in flight finish for as long as `shutdown: { drain: … }` says, and ends. The

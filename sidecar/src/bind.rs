@@ -2,23 +2,40 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
+use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
+/// How long an address may be another's: a predecessor that was killed is given a moment to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked.
+const STEP: Duration = Duration::from_millis(20);
+
 /// Binds as many sockets to an address, that share what comes (SO_REUSEPORT, socket(7)), and listen. With port 0 the kernel
-/// chooses one for all of them. `alone`: nobody else may listen there, or the kernel would share it with that one
-/// without a word, and each would get a part of the connections.
+/// chooses one for all of them. `beside`: a socket that listens there already, and is to share with these. Without one nobody else
+/// may: the kernel would let whoever asks share with a stranger of the same user, without a word, and each would get a part of the connections.
 ///
 /// # Errors
 ///
-/// The address cannot be bound, or not alone.
-pub fn listeners(address: SocketAddr, count: usize, alone: bool) -> io::Result<Vec<TcpListener>> {
-    if alone {
-        let probe = tcp(address)?;
-        probe.bind(&address.into())?;
+/// The address cannot be bound; another listens there, or another than `beside` does.
+pub async fn listeners(
+    address: SocketAddr,
+    count: usize,
+    beside: Option<&TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    match beside {
+        Some(beside) => {
+            let listens = getsockopt(beside, sockopt::AcceptConn)?;
+            if !listens || beside.local_addr()? != address {
+                let why = format!("no socket that listens on {address} came with the question");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+        }
+        None => alone(address).await?,
     }
     let mut sockets = Vec::with_capacity(count);
     let mut address = address;
@@ -33,6 +50,20 @@ pub fn listeners(address: SocketAddr, count: usize, alone: bool) -> io::Result<V
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// Waits until nobody listens on an address, for a moment.
+async fn alone(address: SocketAddr) -> io::Result<()> {
+    let mut left = PATIENCE;
+    loop {
+        match tcp(address)?.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !left.is_zero() => {
+                tokio::time::sleep(STEP).await;
+                left = left.saturating_sub(STEP);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Socket> {
@@ -50,18 +81,35 @@ fn tcp(address: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn sockets_of_one_address_share_its_port_and_no_other_daemon_does() {
+    #[tokio::test(start_paused = true)]
+    async fn sockets_of_one_address_share_its_port_and_strangers_do_not() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let sockets = listeners(any, 3, true).unwrap();
+        let sockets = listeners(any, 3, None).await.unwrap();
         let address = sockets[0].local_addr().unwrap();
         assert!(
             sockets
                 .iter()
                 .all(|one| one.local_addr().unwrap() == address)
         );
-        let error = listeners(address, 1, true).unwrap_err();
+        let error = listeners(address, 1, None).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(listeners(address, 1, false).unwrap().len(), 1);
+        let beside = sockets.first();
+        assert_eq!(listeners(address, 1, beside).await.unwrap().len(), 1);
+        // Another's address is not opened by a socket of one's own.
+        let other = listeners(any, 1, None).await.unwrap();
+        let error = listeners(address, 1, other.first()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[tokio::test]
+    async fn who_is_about_to_go_is_waited_for() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let before = listeners(any, 1, None).await.unwrap();
+        let address = before[0].local_addr().unwrap();
+        let (bound, ()) = tokio::join!(listeners(address, 1, None), async {
+            tokio::task::yield_now().await;
+            drop(before);
+        });
+        assert_eq!(bound.unwrap().len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use self::diagnostic::{Diagnostic, Diagnostics, Position};
 use self::lower::Checks;
-use self::model::Config;
+use self::model::{Config, Outline};
 
 /// Reads and validates `path`.
 ///
@@ -32,6 +32,14 @@ pub fn load(path: &Path, checks: Checks) -> Result<Config, Diagnostics> {
             &|_, _| false,
         )),
     }
+}
+
+/// Reads of `path` what is to be known before the rest. `None`: it cannot be read, which [`load`] tells in full.
+#[must_use]
+pub fn outline(path: &Path, checks: Checks) -> Option<Outline> {
+    let source = std::fs::read_to_string(path).ok()?;
+    let raw = tree::read::<raw::RawConfig>(&source, &mut Vec::new())?;
+    Some(lower::outline(path, &raw, checks))
 }
 
 /// Validates `source` as if it stood in `path`; files that it names are relative to the folder of `path`.

@@ -28,6 +28,8 @@ pub use message::{Named, Role};
 const WORD: Duration = Duration::from_secs(15);
 /// How long the new one may take to read its configuration, fetch keys and bind what is new.
 const PREPARE: Duration = Duration::from_secs(120);
+/// How long a message may take to be written: the other side reads at once, or is gone.
+const WRITE: Duration = Duration::from_secs(10);
 /// Sockets in one message: earlier builds take no more.
 const BATCH: usize = 64;
 /// Bytes of a message, at most.
@@ -132,7 +134,7 @@ pub async fn serve(
         match given {
             Ok(Some(successor)) => {
                 (handles.done)(successor).await;
-                let _ = wire.send(&Message::Bye {}, &[]).await.is_ok();
+                let _ = wire.send_within(WRITE, &Message::Bye {}, &[]).await.is_ok();
                 return;
             }
             // Who only looked whether somebody is there.
@@ -144,11 +146,11 @@ pub async fn serve(
                 // One that is only slow must know before the datapath is taken back. One that has let go of it waits until
                 // it is, so that whoever is started next finds everything as it was.
                 if !own_word {
-                    let _ = wire.send(&said, &[]).await.is_ok();
+                    let _ = wire.send_within(WRITE, &said, &[]).await.is_ok();
                 }
                 (handles.failed)(Failure { why, pid, own_word }).await;
                 if own_word {
-                    let _ = wire.send(&said, &[]).await.is_ok();
+                    let _ = wire.send_within(WRITE, &said, &[]).await.is_ok();
                 }
             }
         }
@@ -207,13 +209,15 @@ async fn give(
             .map(|(named, fd)| (named.clone(), fd.as_fd()))
             .unzip();
         let sockets = Message::Sockets { sockets };
-        wire.send(&sockets, &fds).await.map_err(said)?;
+        wire.send_within(WRITE, &sockets, &fds)
+            .await
+            .map_err(said)?;
     }
     let welcome = Message::Welcome {
         version: offer.version,
         ready: offer.ready,
     };
-    wire.send(&welcome, &[]).await.map_err(said)?;
+    wire.send_within(WRITE, &welcome, &[]).await.map_err(said)?;
     drop(offer.sockets);
     match wire.receive(PREPARE).await.map_err(said)?.0 {
         Message::Prepared {} => {}
@@ -222,7 +226,9 @@ async fn give(
     }
     let history = (handles.rest)().await;
     let fds: Vec<BorrowedFd<'_>> = history.iter().map(|file| file.as_fd()).collect();
-    wire.send(&Message::Rested {}, &fds).await.map_err(said)?;
+    wire.send_within(WRITE, &Message::Rested {}, &fds)
+        .await
+        .map_err(said)?;
     match wire.receive(ADOPT).await.map_err(said)?.0 {
         Message::Done { taken } => Ok(Some(Successor {
             pid,
@@ -276,7 +282,7 @@ impl Taking {
             version: version.to_owned(),
             pid: std::process::id(),
         };
-        wire.send(&hello, &[]).await?;
+        wire.send_within(WRITE, &hello, &[]).await?;
         let mut all = Vec::new();
         loop {
             match wire.receive(WORD).await? {
@@ -311,7 +317,10 @@ impl Taking {
     /// It does not.
     pub async fn prepared(&self) -> io::Result<Option<File>> {
         // Where it cannot be said, what the other has said last tells why.
-        let sent = self.wire.send(&Message::Prepared {}, &[]).await;
+        let sent = self
+            .wire
+            .send_within(WRITE, &Message::Prepared {}, &[])
+            .await;
         match self.wire.receive(WORD).await {
             Ok((Message::Failed { why }, _)) => Err(io::Error::other(why)),
             Ok((Message::Rested {}, fds)) => Ok(fds.into_iter().next().map(File::from)),
@@ -334,7 +343,10 @@ impl Taking {
     ///
     /// It had given up waiting, and serves on: nothing is ours.
     pub async fn done(self, taken: Vec<Named>) -> io::Result<()> {
-        let sent = self.wire.send(&Message::Done { taken }, &[]).await;
+        let sent = self
+            .wire
+            .send_within(WRITE, &Message::Done { taken }, &[])
+            .await;
         match self.wire.receive(WORD).await {
             Ok((Message::Failed { why }, _)) => {
                 let said = format!("the running daemon went on by itself: {why}");
@@ -351,7 +363,7 @@ impl Taking {
     pub async fn failed(self, why: &str) {
         let why = why.to_owned();
         let failed = Message::Failed { why };
-        if self.wire.send(&failed, &[]).await.is_ok() {
+        if self.wire.send_within(WRITE, &failed, &[]).await.is_ok() {
             // Whoever is started next finds the running one as it was.
             let _ = self.wire.receive::<Message>(ADOPT).await.is_ok();
         }

@@ -6,12 +6,14 @@ use std::fs::File;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tollgate_datapath::model::{Model, Shares, Vip};
-use tollgate_datapath::{Config, FlowExplanation, FlowQuestion, Status};
+use tollgate_datapath::{FlowExplanation, FlowQuestion, Status};
 
 mod checks;
 mod figures;
@@ -19,8 +21,15 @@ mod history;
 mod order;
 mod serve;
 
-pub use order::{Answer, Asked, ByVip, Order};
+pub use order::{Answer, Asked, ByVip, Fixed, Order};
 pub use serve::{serve, told};
+
+/// How long an order may take: the datapath is loaded in a second or two.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long who looks waits for figures; afterwards it gets the last ones.
+const PROMPT: Duration = Duration::from_secs(5);
+/// How long it may take to come to rest: requests in flight wait for it when a daemon ends.
+const REST: Duration = Duration::from_secs(5);
 
 /// The sockets of the listeners, by name, that services may be delivered to.
 pub type Sockets = HashMap<Arc<str>, TcpListener>;
@@ -44,7 +53,7 @@ impl Kernel {
     /// The datapath cannot be loaded or attached: the reason and the cure.
     pub async fn open(
         orders: mpsc::Sender<Asked>,
-        config: Config,
+        fixed: Fixed,
         history: Option<File>,
     ) -> Result<Self, String> {
         let kernel = Self {
@@ -52,7 +61,7 @@ impl Kernel {
             status: Arc::default(),
         };
         let fds = history.into_iter().map(OwnedFd::from).collect();
-        kernel.done(Order::Open(config), fds).await?;
+        kernel.done(Order::Open(fixed), fds).await?;
         Ok(kernel)
     }
 
@@ -135,8 +144,16 @@ impl Kernel {
     }
 
     async fn leave(&self, may_resume: bool) -> Option<File> {
-        let history = self.done(Order::Rest { may_resume }, Vec::new()).await;
-        history.ok()?.map(File::from)
+        let rest = self.done(Order::Rest { may_resume }, Vec::new());
+        match timeout(REST, rest).await {
+            Ok(history) => history.ok()?.map(File::from),
+            Err(_) => {
+                tracing::warn!(
+                    "the datapath has not come to rest within {REST:?}; going on without what it remembers"
+                );
+                None
+            }
+        }
     }
 
     /// Takes the datapath back that was lent: adopts what there is by now, and applies the last model again. Nothing, if it was
@@ -163,7 +180,8 @@ impl Kernel {
 
     /// The counters and states of this moment, or the last that were told.
     pub async fn status(&self) -> Option<Arc<Status>> {
-        if let Ok((Answer::Status(status), _)) = self.ask(Order::Status, Vec::new()).await {
+        let asked = timeout(PROMPT, self.ask(Order::Status, Vec::new())).await;
+        if let Ok(Ok((Answer::Status(status), _))) = asked {
             self.status.store(Some(Arc::from(status)));
         }
         self.status.load_full()
@@ -188,8 +206,16 @@ impl Kernel {
             "who does the kernel's part has ended; the log says why, and a restart of the daemon brings it back".to_owned()
         };
         let asked = Asked { order, fds, answer };
-        self.orders.send(asked).await.map_err(|_| gone())?;
-        match answered.await.map_err(|_| gone())? {
+        let answer = async {
+            self.orders.send(asked).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())
+        };
+        let late = || {
+            Err(format!(
+                "who does the kernel's part has not answered within {LIMIT:?}"
+            ))
+        };
+        match timeout(LIMIT, answer).await.unwrap_or_else(|_| late())? {
             (Answer::Failed(why), _) => Err(why),
             answer => Ok(answer),
         }

@@ -18,8 +18,6 @@ use tokio::time::timeout;
 
 /// Descriptors that go with one piece of a message, at most. The kernel takes 253 (SCM_MAX_FD).
 const BATCH: usize = 64;
-/// How long a message may take to be written: the other side reads at once, or is gone.
-const WRITE: Duration = Duration::from_secs(10);
 
 /// One side of the conversation.
 #[derive(Debug)]
@@ -36,46 +34,63 @@ impl Wire {
         Self { stream, most }
     }
 
-    /// Sends a message, and descriptors with it. Two at a time would be mixed up.
+    /// Sends a message, and descriptors with it, for as long as that takes. Two at a time would be mixed up; and of one that is
+    /// given up half way the other side makes nothing any more.
     ///
     /// # Errors
     ///
-    /// The other side is gone, or does not read.
+    /// The other side is gone. [`io::ErrorKind::InvalidInput`]: it is no message that could be sent, and nothing was.
     pub async fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let body = serde_json::to_vec(message)?;
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+        let refuse = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let body = serde_json::to_vec(message).map_err(|error| refuse(error.to_string()))?;
+        let length = u32::try_from(body.len()).map_err(|error| refuse(error.to_string()))?;
         let mut frame = length.to_le_bytes().to_vec();
         frame.extend_from_slice(&body);
         let mut batches: Vec<&[BorrowedFd<'_>]> = fds.chunks(BATCH).collect();
-        let write = async {
-            let mut written = 0;
-            while let Some(rest) = frame.get(written..).filter(|rest| !rest.is_empty()) {
-                let fds = batches.first().copied().unwrap_or_default();
-                // Each batch goes with a byte of its own, and what is left of the message with the last one.
-                let rest = match batches.len() {
-                    0 | 1 => rest,
-                    _ => &rest[..1],
-                };
-                written += self
-                    .stream
-                    .async_io(Interest::WRITABLE, || self.write(rest, fds))
-                    .await?;
-                if !batches.is_empty() {
-                    batches.remove(0);
-                }
+        if batches.len() > frame.len() || body.len() > self.most {
+            let (fds, bytes) = (fds.len(), body.len());
+            return Err(refuse(format!(
+                "{fds} descriptors and {bytes} bytes are too much for one message"
+            )));
+        }
+        let mut written = 0;
+        while let Some(rest) = frame.get(written..).filter(|rest| !rest.is_empty()) {
+            let fds = batches.first().copied().unwrap_or_default();
+            // Each batch goes with a byte of its own, and what is left of the message with the last one.
+            let rest = match batches.len() {
+                0 | 1 => rest,
+                _ => &rest[..1],
+            };
+            written += self
+                .stream
+                .async_io(Interest::WRITABLE, || self.write(rest, fds))
+                .await?;
+            if !batches.is_empty() {
+                batches.remove(0);
             }
-            if batches.is_empty() {
-                Ok(())
-            } else {
-                Err(io::Error::other("too many descriptors for one message"))
-            }
-        };
-        timeout(WRITE, write).await.unwrap_or_else(|_| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it does not listen",
-            ))
-        })
+        }
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), if it can be done within `patience`; else nothing can be sent any more.
+    ///
+    /// # Errors
+    ///
+    /// It cannot.
+    pub async fn send_within(
+        &self,
+        patience: Duration,
+        message: &impl Serialize,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        timeout(patience, self.send(message, fds))
+            .await
+            .unwrap_or_else(|_| {
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "it does not listen",
+                ))
+            })
     }
 
     /// The next message, with its descriptors, if it comes within `patience`.
@@ -192,10 +207,14 @@ mod tests {
         let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(async {
             let (one, other) = UnixStream::pair().unwrap();
-            let (one, other) = (Wire::new(one, 8), Wire::new(other, 8));
+            let (one, other) = (Wire::new(one, 64), Wire::new(other, 8));
             one.send(&"much too long", &[]).await.unwrap();
             let error = other.next::<String>().await.unwrap_err();
             assert!(error.to_string().contains("15 bytes"), "{error}");
+            // Nor sent, where that is known; and what follows is.
+            let small = Wire::new(UnixStream::pair().unwrap().0, 8);
+            let error = small.send(&"much too long", &[]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         });
     }
 }

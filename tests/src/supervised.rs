@@ -43,6 +43,8 @@ pub struct Supervisor {
     place: Option<Arc<Netns>>,
     keeps: bool,
     process: Option<Process>,
+    /// Those that were started before, and may drain still.
+    before: Vec<Process>,
     heard: Arc<Mutex<Heard>>,
     ended: Arc<AtomicBool>,
     hearing: Option<JoinHandle<()>>,
@@ -73,6 +75,7 @@ impl Supervisor {
             place,
             keeps,
             process: None,
+            before: Vec::new(),
             heard,
             ended,
             hearing: Some(hearing),
@@ -124,7 +127,9 @@ impl Supervisor {
             None => Process::spawn(&mut command).unwrap(),
         };
         self.heard.lock().unwrap().main = Some(process.id());
-        self.process = Some(process);
+        self.before.extend(self.process.replace(process));
+        self.before
+            .retain_mut(|one| matches!(one.ended(), Ok(None)));
         self.ready_after(before);
     }
 
@@ -194,6 +199,7 @@ impl Drop for Supervisor {
             let _gone = kill(pid(main), Signal::SIGKILL);
         }
         drop(self.process.take());
+        self.before.clear();
         if let Some(hearing) = self.hearing.take() {
             drop(hearing.join());
         }

@@ -14,11 +14,11 @@ pub(super) async fn bound(
     privileged: Option<&Arc<Privileged>>,
     address: SocketAddr,
     count: usize,
-    alone: bool,
+    beside: Option<&TcpListener>,
 ) -> io::Result<Vec<TcpListener>> {
     match privileged {
-        Some(privileged) => privileged.bind(address, count, alone).await,
-        None => bind::listeners(address, count, alone),
+        Some(privileged) => privileged.bind(address, count, beside).await,
+        None => bind::listeners(address, count, beside).await,
     }
 }
 
@@ -26,8 +26,8 @@ pub(super) async fn bound(
 pub(super) struct Wanted<'w> {
     pub(super) name: &'w Arc<str>,
     pub(super) address: SocketAddr,
-    /// Nobody else may listen there.
-    pub(super) alone: bool,
+    /// A socket that listens there already, for another listener.
+    pub(super) beside: Option<TcpListener>,
     /// What a predecessor had bound for it.
     pub(super) given: Vec<TcpListener>,
 }
@@ -42,7 +42,7 @@ pub(super) async fn listen(
     let Wanted {
         name,
         address,
-        alone,
+        beside,
         given: mut sockets,
     } = wanted;
     let missing = workers.missing(sockets.len());
@@ -55,7 +55,8 @@ pub(super) async fn listen(
             None => address,
             Some(first) => first.local_addr().map_err(explain)?,
         };
-        let more = bound(privileged, at, missing, alone).await;
+        let beside = sockets.first().or(beside.as_ref());
+        let more = bound(privileged, at, missing, beside).await;
         sockets.extend(more.map_err(explain)?);
     }
     workers.listen(name, live, sockets)

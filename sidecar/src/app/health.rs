@@ -82,8 +82,6 @@ pub(super) async fn mark(groups: &mut [Group], config: &Config, kernel: Option<&
     let asked = kernel::ByVip {
         services,
         tunnel: datapath.model.tunnel,
-        base: datapath.health_mark,
-        interfaces: datapath.attach.interfaces.clone(),
     };
     let Some(marks) = kernel.marks(asked).await else {
         return;

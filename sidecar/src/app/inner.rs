@@ -94,11 +94,13 @@ impl Inner {
                 }
                 _ => {
                     let live: Live = Arc::new(ArcSwap::from_pointee(settings));
-                    let mut ours = state.config.listeners.iter();
+                    let mut ours = state.listening.values();
+                    let same = ours.find(|(one, _)| one.address == listener.address);
+                    let beside = same.map(|(one, _)| one.socket()).transpose();
                     let wanted = Wanted {
                         name: &listener.name,
                         address: listener.address,
-                        alone: !ours.any(|one| one.address == listener.address),
+                        beside: beside.map_err(|error| error.to_string())?,
                         given: Vec::new(),
                     };
                     let one = listen(self.privileged.as_ref(), &self.workers, &live, wanted)

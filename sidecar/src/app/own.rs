@@ -102,7 +102,7 @@ async fn admin(
     let explain = |error: io::Error| {
         io::Error::new(error.kind(), format!("admin address {address}: {error}"))
     };
-    let sockets = bound(privileged, address, 1, true).await.map_err(explain)?;
+    let sockets = bound(privileged, address, 1, None).await.map_err(explain)?;
     let mut sockets = sockets.into_iter();
     let socket = sockets
         .next()

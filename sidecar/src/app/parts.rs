@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::lower::Checks;
-use crate::config::model::{AccessLog as LogTarget, Config, ListenerConfig};
+use crate::config::model::{AccessLog as LogTarget, Config, DatapathConfig, ListenerConfig};
 use crate::downstream::Listening;
 use crate::downstream::settings::{Live, Settings};
 use crate::downstream::tls::{self, ClientAuth, Pair, Tls};
 use crate::handover::{Named, Role};
-use crate::kernel::Sockets;
+use crate::kernel::{Fixed, Sockets};
 use crate::privileged::{Privileged, User};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::Target;
@@ -34,21 +34,24 @@ const KEYS: Duration = Duration::from_secs(30);
 #[error("{0}")]
 pub(super) struct PartError(String);
 
+/// What of a datapath is known before it is asked for.
+pub(super) fn of_datapath(config: &DatapathConfig) -> Fixed {
+    Fixed {
+        attach: config.attach.clone(),
+        mark: config.health_mark,
+    }
+}
+
 /// What only a restart can change.
 pub(super) fn fixed(old: &Config, new: &Config) -> Result<(), String> {
-    let attach = |config: &Config| {
-        config
-            .datapath
-            .as_ref()
-            .map(|datapath| datapath.attach.clone())
-    };
+    let fixed = |config: &Config| config.datapath.as_ref().map(of_datapath);
     for (key, differs) in [
         ("workers", old.workers_configured != new.workers_configured),
         ("user", old.user != new.user),
         ("admin", old.admin != new.admin),
         (
-            "datapath (interfaces, xdp, bpffs, announce)",
-            attach(old) != attach(new),
+            "datapath (interfaces, xdp, bpffs, announce, health_mark)",
+            fixed(old) != fixed(new),
         ),
     ] {
         if differs {

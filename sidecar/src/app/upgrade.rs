@@ -59,7 +59,8 @@ impl Upgrades {
         };
         tracing::info!("upgrading");
         self.outcome.send_replace(None);
-        let pid = privileged.start(place.to_owned()).await?;
+        let started = privileged.start(place.to_owned()).await;
+        let pid = started.inspect_err(|why| self.note(why))?;
         *self.started() = Some(pid);
         supervisor::reloading();
         let came = self.watch(privileged, pid).await;
@@ -74,7 +75,8 @@ impl Upgrades {
         let mut outcome = self.outcome.subscribe();
         let mut ending = pin!(privileged.wait(pid));
         let mut deadline = Instant::now() + LIMIT;
-        let mut ended = None;
+        // Or will not be: who could say it is gone.
+        let (mut is_known, mut ended) = (false, None);
         loop {
             tokio::select! {
                 biased;
@@ -93,10 +95,13 @@ impl Upgrades {
                     }
                     None => return Err("the daemon is ending".to_owned()),
                 },
-                how = &mut ending, if ended.is_none() => {
-                    ended = Some(how.unwrap_or_else(|| "nobody knows what".to_owned()));
-                    // What it said last is still on its way.
-                    deadline = Instant::now() + LAST_WORDS;
+                how = &mut ending, if !is_known => {
+                    is_known = true;
+                    if let Some(how) = how {
+                        ended = Some(how);
+                        // What it said last is still on its way.
+                        deadline = Instant::now() + LAST_WORDS;
+                    }
                 }
                 () = sleep_until(deadline) => {
                     self.end(pid).await;

@@ -11,9 +11,11 @@ use crate::app::before::Before;
 use crate::app::{CHECKS, Gate, StartError};
 use crate::config;
 use crate::handover::{self, Taking};
+use crate::kernel::Fixed;
 use crate::privileged::{Given, Process, Rights, User, give_up_all};
+use crate::supervisor::init::{self, HandedOn};
 use crate::supervisor::signals::{Signals, is_end};
-use crate::supervisor::{self, Kept, init};
+use crate::supervisor::{self, Kept};
 
 /// The hand-over that is asked for, if one is: by the admin socket of the configuration, or by the place that is named.
 pub type TakeOver = Option<Option<PathBuf>>;
@@ -25,14 +27,20 @@ pub type TakeOver = Option<Option<PathBuf>>;
 /// The other process cannot be started, or rights cannot be given up.
 pub fn split(path: &Path) -> Result<Process, String> {
     let told = |error: &dyn Display| error.to_string();
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(format!(
+            "{}: this is no file, and a daemon reads its configuration again and again; write it to one",
+            path.display()
+        ));
+    }
     // What is wrong with the file is said later, to whoever waits for this daemon as well.
-    let config = config::load(path, CHECKS).ok();
-    let user = match config.as_ref().and_then(|config| config.user.as_ref()) {
+    let outline = config::outline(path, CHECKS);
+    let user = match outline.as_ref().and_then(|outline| outline.user.as_ref()) {
         None => None,
         Some(name) => Some(User::find(name).map_err(|error| told(&error))?),
     };
-    if let (Some(user), Some(config)) = (&user, &config)
-        && let Some(folder) = config.admin.socket.parent()
+    if let (Some(user), Some(outline)) = (&user, &outline)
+        && let Some(folder) = outline.socket.parent()
     {
         user.make_folder(folder).map_err(|error| told(&error))?;
     }
@@ -41,6 +49,11 @@ pub fn split(path: &Path) -> Result<Process, String> {
     if let Ok(rights) = Rights::now() {
         let capabilities = rights.names();
         tracing::info!(capabilities, uid = rights.uid, "the process that serves");
+        if rights.uid == 0 && outline.is_some_and(|outline| outline.datapath.is_some()) {
+            tracing::warn!(
+                "root's files are still open to the process that serves, the pins of the datapath among them; let `user` name another"
+            );
+        }
     }
     Ok(process)
 }
@@ -55,7 +68,16 @@ pub fn privileged(config: PathBuf) -> ExitCode {
             std::io::Error::other("this command is started by `tollgate run`, and by nobody else")
         })?;
         let binary = supervisor::own_binary();
-        crate::privileged::run(stream, Given { config, binary })
+        rustix::thread::set_name(init::PRIVILEGED).map_err(std::io::Error::from)?;
+        // What is wrong with the file is said by the other process.
+        let datapath = config::outline(&config, CHECKS).and_then(|outline| outline.datapath);
+        let datapath = datapath.map(|(attach, mark)| Fixed { attach, mark });
+        let given = Given {
+            config,
+            binary,
+            datapath,
+        };
+        crate::privileged::run(stream, given)
     };
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,10 +129,17 @@ async fn begin(
 ) -> Result<Gate, StartError> {
     let privileged = process.talk()?;
     let taking = match take_over {
-        None => None,
-        Some(place) => running(path, place).await?,
+        None => Ok(None),
+        Some(place) => running(path, place).await,
     };
-    Gate::start_after(path, Before::new(kept, taking, privileged)).await
+    let before = match taking {
+        Ok(taking) => Before::new(kept, taking, privileged),
+        Err(error) => {
+            privileged.close().await;
+            return Err(error);
+        }
+    };
+    Gate::start_after(path, before).await
 }
 
 /// The hand-over that the running daemon offers, if one runs.
@@ -134,8 +163,9 @@ async fn give_way(mut gate: Gate, mut signals: Signals) -> ExitCode {
             successor = &mut leaving => break successor,
             signal = signals.next() => signal,
         };
-        if init::is_first() && init::hand_on(signal) {
-            handed_on = is_end(signal).then_some(signal).or(handed_on);
+        let told = init::is_first().then(|| init::hand_on(signal)).flatten();
+        if let Some(told) = told {
+            handed_on = Some(told).filter(HandedOn::is_end).or(handed_on);
         } else if is_end(signal) {
             return fail(1, &"ended before every request was");
         } else {

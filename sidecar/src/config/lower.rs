@@ -28,7 +28,7 @@ pub use context::Checks;
 
 use self::context::{Context, References, set};
 use super::diagnostic::{Diagnostic, Position};
-use super::model::{AccessLog, Admin, Config, IssuerConfig};
+use super::model::{AccessLog, Admin, Config, IssuerConfig, Outline};
 use super::node::At;
 use super::raw::{RawConfig, RawLogTarget};
 
@@ -111,6 +111,21 @@ pub(crate) fn lower(
         drain,
         datapath,
     })
+}
+
+/// What is to be known of `raw` while there are rights to give up. What is wrong with it is for [`lower`] to tell.
+pub(crate) fn outline(path: &Path, raw: &RawConfig, checks: Checks) -> Outline {
+    let mut cx = Context {
+        folder: path.parent().unwrap_or_else(|| Path::new(".")),
+        checks,
+        found: Vec::new(),
+        rules: Vec::new(),
+    };
+    Outline {
+        user: user(&mut cx, raw.user.as_ref()),
+        socket: admin(&mut cx, raw).socket,
+        datapath: datapath::outline(&mut cx, raw.datapath.as_ref()),
+    }
 }
 
 fn workers(cx: &mut Context<'_>, raw: Option<&At<usize>>) -> usize {

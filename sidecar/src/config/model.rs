@@ -59,6 +59,17 @@ pub struct Config {
     pub datapath: Option<DatapathConfig>,
 }
 
+/// What a daemon knows of its configuration before it gives its rights up. No file that it names is read for that.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// [`Config::user`].
+    pub user: Option<String>,
+    /// [`Admin::socket`].
+    pub socket: PathBuf,
+    /// [`DatapathConfig::attach`] and [`DatapathConfig::health_mark`].
+    pub datapath: Option<(tollgate_datapath::Config, u16)>,
+}
+
 /// The admin interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {

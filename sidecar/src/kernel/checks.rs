@@ -13,8 +13,11 @@ use tollgate_datapath::model::Vip;
 use super::order::ByVip;
 
 /// What has to be kept for it.
-#[derive(Default)]
 pub(super) struct Ways {
+    /// The lower half of the marks.
+    base: u16,
+    /// The interfaces that backends are reached by, beside those that the tables name.
+    interfaces: Vec<String>,
     checks: Option<Checks>,
     asked: Option<ByVip>,
     /// Backends whose ways are still to be told to the programs.
@@ -25,6 +28,18 @@ pub(super) struct Ways {
 }
 
 impl Ways {
+    pub(super) const fn new(base: u16, interfaces: Vec<String>) -> Self {
+        Self {
+            base,
+            interfaces,
+            checks: None,
+            asked: None,
+            untold: None,
+            trouble: None,
+            turned: None,
+        }
+    }
+
     /// Says by which marks checks go, and makes the ways. What is in the way is told in the log and tried again by
     /// [`refresh`](Self::refresh); until then no check counts. With no service everything is given back.
     pub(super) async fn make(
@@ -49,7 +64,7 @@ impl Ways {
                 let address = backend.address;
                 let one = Checked::of(&service.deliver, service.vip.ip, address, backend.id);
                 if let Some(one) = one {
-                    let mark = one.mark(asked.base);
+                    let mark = one.mark(self.base);
                     marks.push((service.vip, address, mark));
                     checked.push(one);
                 }
@@ -111,10 +126,10 @@ impl Ways {
             return Ok(());
         };
         if let Some(untold) = &self.untold {
-            checks.know(untold, asked.base, asked.tunnel)?;
+            checks.know(untold, self.base, asked.tunnel)?;
             self.untold = None;
         }
-        checks.attach(&asked.interfaces, datapath.tables()).await
+        checks.attach(&self.interfaces, datapath.tables()).await
     }
 }
 

@@ -19,6 +19,11 @@ pub(super) fn file(history: &History) -> io::Result<File> {
 
 /// Reads it; what cannot be understood is said and forgotten.
 pub(super) fn read(file: File) -> Option<History> {
+    // Whoever writes at the other end of a pipe would decide for how long this takes.
+    if !file.metadata().is_ok_and(|there| there.is_file()) {
+        tracing::warn!("what the daemon before remembered of flows is no file, and is not read");
+        return None;
+    }
     let history = serde_json::from_reader(BufReader::new(file));
     let history = history.inspect_err(|error| {
         tracing::warn!(%error, "what the daemon before remembered of flows is not understood");

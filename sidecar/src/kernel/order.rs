@@ -8,6 +8,15 @@ use tokio::sync::oneshot;
 use tollgate_datapath::model::{Model, Service, Shares, Tunnel, Vip};
 use tollgate_datapath::{Config, FlowExplanation, FlowQuestion, Status};
 
+/// What does not change while a daemon runs: who loads the datapath knows it from the file, not from who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// Where and how it attaches.
+    pub attach: Config,
+    /// The lower half of the marks of checks.
+    pub mark: u16,
+}
+
 /// Whose checks take the way of their clients' packets.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ByVip {
@@ -15,17 +24,13 @@ pub struct ByVip {
     pub services: Vec<Service>,
     /// What tunnels say of this side.
     pub tunnel: Tunnel,
-    /// The lower half of the marks.
-    pub base: u16,
-    /// The interfaces that backends are reached by, beside those that the tables name.
-    pub interfaces: Vec<String>,
 }
 
 /// An order; what descriptors come with it is said of each.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// The first one: loads or adopts the datapath. Perhaps with a file of what a predecessor of another layout remembered.
-    Open(Config),
+    /// The first one: loads or adopts the datapath, if this is what stands in the file. Perhaps with a file of what a predecessor of another layout remembered.
+    Open(Fixed),
     /// Leaves the kernel as it is from here on; whether it may have to go on. Answered with a file of what flows are remembered by.
     Rest {
         /// Another daemon may come to nothing.

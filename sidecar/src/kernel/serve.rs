@@ -11,7 +11,7 @@ use tollgate_datapath::{Config, Datapath, History, OpenError, PinsError};
 
 use super::checks::Ways;
 use super::history;
-use super::order::{Answer, Asked, Order};
+use super::order::{Answer, Asked, Fixed, Order};
 
 /// How often next hops are looked at: a backend that got another MAC address is reached again within this.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -39,25 +39,35 @@ pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Does what is ordered until nobody is left who could order anything. To be run on a thread of its own, in the network
 /// namespace of the interfaces, inside a tokio runtime with I/O and time.
-pub async fn serve(mut inbox: mpsc::Receiver<Asked>) {
+///
+/// `fixed`: what may be opened, if anything may.
+pub async fn serve(mut inbox: mpsc::Receiver<Asked>, fixed: Option<Fixed>) {
     while let Some(asked) = inbox.recv().await {
-        let Order::Open(config) = asked.order else {
-            say(asked.answer, failed("the datapath is not open"));
-            continue;
+        let fixed = match (asked.order, &fixed) {
+            (Order::Open(asked), Some(fixed)) if asked == *fixed => asked,
+            (Order::Open(_), _) => {
+                let why = "the configuration changed while the daemon started; start it again";
+                say(asked.answer, failed(why));
+                continue;
+            }
+            _ => {
+                say(asked.answer, failed("the datapath is not open"));
+                continue;
+            }
         };
         let history = asked.fds.into_iter().next().map(File::from);
         let history = history.and_then(history::read);
-        match Datapath::open_after(&config, history.as_ref()).await {
+        match Datapath::open_after(&fixed.attach, history.as_ref()).await {
             Ok(datapath) => {
                 drop(history);
                 say(asked.answer, Answer::Done);
                 let served = Served {
                     datapath,
-                    config,
+                    ways: Ways::new(fixed.mark, fixed.attach.interfaces.clone()),
+                    config: fixed.attach,
                     current: Sockets::new(),
                     applied: None,
                     lent: None,
-                    ways: Ways::default(),
                     refreshes: false,
                 };
                 return served.run(inbox).await;

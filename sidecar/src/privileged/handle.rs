@@ -14,6 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::message::{Answer, Call, Order, Said};
 use super::rights::Rights;
@@ -22,6 +23,8 @@ use crate::wire::Wire;
 
 /// Calls that may wait to be written.
 const WAITING: usize = 256;
+/// How long it may take to say what it can say at once.
+const PROMPT: Duration = Duration::from_secs(5);
 /// How long the privileged process may take to end what it is at.
 const LAST_WORK: Duration = Duration::from_secs(5);
 /// How often is looked whether it has.
@@ -32,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Privileged {
     /// Taken away when no more calls are to be made.
     calls: Mutex<Option<mpsc::Sender<Outgoing>>>,
-    child: Mutex<Option<Child>>,
+    child: Arc<Mutex<Option<Child>>>,
     is_ending: Arc<AtomicBool>,
     is_up: Arc<AtomicBool>,
 }
@@ -57,31 +60,35 @@ impl Privileged {
         let unanswered: Unanswered = Arc::new(Mutex::new(Some(HashMap::new())));
         let is_ending = Arc::new(AtomicBool::new(false));
         let is_up = Arc::new(AtomicBool::new(true));
-        let (heard, ends, up) = (
-            Arc::clone(&wire),
+        let child = Arc::new(Mutex::new(child));
+        let (ends, up, dead) = (
             Arc::clone(&is_ending),
             Arc::clone(&is_up),
+            Arc::clone(&child),
         );
-        let waiting = Arc::clone(&unanswered);
-        let reader = tokio::spawn(async move {
-            let error = hear(&heard, &waiting).await;
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                ended = write(&wire, outbox, &unanswered) => ended,
+                error = hear(&wire, &unanswered) => Err(error),
+            };
             up.store(false, Ordering::Relaxed);
-            lock(&waiting).take();
-            if !ends.load(Ordering::Relaxed) {
+            lock(&unanswered).take();
+            // It closes, which is the other's end.
+            drop(wire);
+            if let Err(error) = ended
+                && !ends.load(Ordering::Relaxed)
+            {
                 tracing::error!(
                     %error,
                     "the privileged process is gone; requests and packets go on as they are, and nothing else can be changed until the daemon is restarted"
                 );
+                let dead = lock(&dead).take();
+                wait(dead).await;
             }
-        });
-        tokio::spawn(async move {
-            write(&wire, outbox, &unanswered).await;
-            // With both of these the socket closes, which is the other's end.
-            reader.abort();
         });
         Arc::new(Self {
             calls: Mutex::new(Some(calls)),
-            child: Mutex::new(child),
+            child,
             is_ending,
             is_up,
         })
@@ -93,7 +100,9 @@ impl Privileged {
     ///
     /// It has ended.
     pub async fn rights(&self) -> Result<Rights, String> {
-        match self.call(Order::Rights, Vec::new()).await? {
+        let late = |_| Err(format!("it has not answered within {PROMPT:?}"));
+        let said = timeout(PROMPT, self.call(Order::Rights, Vec::new())).await;
+        match said.unwrap_or_else(late)? {
             (Answer::Rights(rights), _) => Ok(rights),
             (answer, _) => Err(unexpected(&answer)),
         }
@@ -104,7 +113,7 @@ impl Privileged {
         Box::new(Figures(Arc::clone(&self.is_up)))
     }
 
-    /// Binds an address, as [`crate::bind::listeners`] does.
+    /// Binds an address, as [`crate::bind::listeners`] does; with `beside`, which listens there already.
     ///
     /// # Errors
     ///
@@ -113,14 +122,12 @@ impl Privileged {
         &self,
         address: SocketAddr,
         count: usize,
-        alone: bool,
+        beside: Option<&TcpListener>,
     ) -> io::Result<Vec<TcpListener>> {
-        let order = Order::Bind {
-            address,
-            count,
-            alone,
-        };
-        match self.call(order, Vec::new()).await {
+        let order = Order::Bind { address, count };
+        let beside = beside.map(TcpListener::try_clone).transpose()?;
+        let fds = beside.into_iter().map(OwnedFd::from).collect();
+        match self.call(order, fds).await {
             Ok((Answer::Done, fds)) if fds.len() == count => {
                 Ok(fds.into_iter().map(TcpListener::from).collect())
             }
@@ -145,7 +152,7 @@ impl Privileged {
         }
     }
 
-    /// Waits until a process ends that was [started](Self::start); how it did. `None`: it was not, or nobody knows any more.
+    /// Waits until a process ends that was [started](Self::start); how it did. `None`: nobody is there any more who knows.
     pub async fn wait(&self, pid: u32) -> Option<String> {
         ended(self.call(Order::Wait { pid }, Vec::new()).await)
     }
@@ -198,18 +205,8 @@ impl Privileged {
     pub async fn close(&self) {
         self.is_ending.store(true, Ordering::Relaxed);
         drop(lock(&self.calls).take());
-        let Some(mut child) = lock(&self.child).take() else {
-            return;
-        };
-        let end = async {
-            while matches!(child.try_wait(), Ok(None)) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        if tokio::time::timeout(LAST_WORK, end).await.is_err() {
-            // It may be another user's, and it has been told.
-            tracing::warn!(pid = child.id(), "the privileged process has not ended yet");
-        }
+        let child = lock(&self.child).take();
+        wait(child).await;
     }
 
     async fn call(
@@ -237,21 +234,56 @@ impl Privileged {
     }
 }
 
-/// Writes calls until there are none any more, or nobody reads them.
-async fn write(wire: &Wire, mut outbox: mpsc::Receiver<Outgoing>, unanswered: &Unanswered) {
+/// Waits until a child has ended.
+async fn wait(child: Option<Child>) {
+    let Some(mut child) = child else { return };
+    let end = async {
+        while matches!(child.try_wait(), Ok(None)) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if timeout(LAST_WORK, end).await.is_err() {
+        // It may be another user's, and it has been told.
+        tracing::warn!(pid = child.id(), "the privileged process has not ended yet");
+    }
+}
+
+/// Writes calls until there are none any more.
+async fn write(
+    wire: &Wire,
+    mut outbox: mpsc::Receiver<Outgoing>,
+    unanswered: &Unanswered,
+) -> io::Result<()> {
     let mut number = 0;
     while let Some(Outgoing { order, fds, answer }) = outbox.recv().await {
         number += 1;
-        match &mut *lock(unanswered) {
-            Some(all) => all.insert(number, answer),
-            None => return,
-        };
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        if let Err(error) = wire.send(&Call { number, order }, &fds).await {
-            tracing::error!(%error, "the privileged process is not told any more");
-            lock(unanswered).take();
-            return;
+        if let Some(all) = &mut *lock(unanswered) {
+            all.insert(number, answer);
         }
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        match wire.send(&Call { number, order }, &fds).await {
+            // Nothing of it was sent; the next one may be.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                answered(
+                    unanswered,
+                    number,
+                    Answer::Failed(error.to_string()),
+                    Vec::new(),
+                );
+            }
+            sent => sent?,
+        }
+    }
+    Ok(())
+}
+
+fn answered(unanswered: &Unanswered, number: u64, answer: Answer, fds: Vec<OwnedFd>) {
+    let waiting = lock(unanswered)
+        .as_mut()
+        .and_then(|all| all.remove(&number));
+    if let Some(waiting) = waiting {
+        // Whoever asked may have given up.
+        let _ = waiting.send((answer, fds)).is_ok();
     }
 }
 
@@ -259,15 +291,7 @@ async fn write(wire: &Wire, mut outbox: mpsc::Receiver<Outgoing>, unanswered: &U
 async fn hear(wire: &Wire, unanswered: &Unanswered) -> io::Error {
     loop {
         match wire.next().await {
-            Ok((Said { number, answer }, fds)) => {
-                let waiting = lock(unanswered)
-                    .as_mut()
-                    .and_then(|all| all.remove(&number));
-                if let Some(waiting) = waiting {
-                    // Whoever asked may have given up.
-                    let _ = waiting.send((answer, fds)).is_ok();
-                }
-            }
+            Ok((Said { number, answer }, fds)) => answered(unanswered, number, answer, fds),
             Err(error) => return error,
         }
     }

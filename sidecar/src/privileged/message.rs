@@ -30,13 +30,8 @@ pub(super) struct Said {
 pub(super) enum Order {
     /// Says what it may do.
     Rights,
-    /// Binds sockets, which come with the answer.
-    Bind {
-        address: SocketAddr,
-        count: usize,
-        /// Nobody else may listen there.
-        alone: bool,
-    },
+    /// Binds sockets, which come with the answer. With one that listens there already, or nobody else may.
+    Bind { address: SocketAddr, count: usize },
     /// Starts the next version, which is to take over by this socket. What is started, and by which configuration, is not the
     /// other's to say.
     Start { place: PathBuf },

@@ -1,10 +1,13 @@
 //! The privileged process: it does what it is asked until the one that serves hangs up, be it by its death.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,14 +20,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::message::{Answer, Call, MOST, Order, Said};
 use super::rights::{Rights, keep_what_is_needed};
 use crate::bind;
-use crate::kernel::{self, Asked};
+use crate::kernel::{self, Asked, Fixed};
 use crate::supervisor::signals::Signals;
 use crate::wire::Wire;
 
 /// Orders that may wait for the datapath. Whoever serves waits for most answers before it asks again.
 const WAITING: usize = 1024;
 /// Sockets of one call.
-const MOST_SOCKETS: usize = 4096;
+const MOST_SOCKETS: usize = 1024;
 /// How often is looked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,7 +38,12 @@ pub struct Given {
     pub config: PathBuf,
     /// The binary of the next version; `None`: nobody knows where this one was started from.
     pub binary: Option<PathBuf>,
+    /// The datapath that may be opened; `None`: there is none.
+    pub datapath: Option<Fixed>,
 }
+
+/// How long the datapath may take to finish what it is at when nobody is left to serve. Its sockets are open that long.
+const LAST_ORDER: Duration = Duration::from_secs(1);
 
 /// Serves until the other side of `stream` has hung up and the datapath's work is done.
 ///
@@ -43,12 +51,18 @@ pub struct Given {
 ///
 /// The process cannot begin; then nothing was done.
 pub fn run(stream: std::os::unix::net::UnixStream, given: Given) -> io::Result<()> {
-    keep_what_is_needed().map_err(io::Error::other)?;
+    keep_what_is_needed(given.datapath.is_some()).map_err(io::Error::other)?;
     let (orders, inbox) = mpsc::channel(WAITING);
     let runtime = runtime()?;
-    let datapath = thread::Builder::new()
+    let fixed = given.datapath.clone();
+    let (ended, end) = oneshot::channel::<()>();
+    thread::Builder::new()
         .name("datapath".to_owned())
-        .spawn(move || runtime.block_on(kernel::serve(inbox)))?;
+        .spawn(move || {
+            // Told when this is left in whatever way.
+            let _ended = ended;
+            runtime.block_on(kernel::serve(inbox, fixed));
+        })?;
     self::runtime()?.block_on(async {
         // Whoever ends or reloads a whole group of processes means the one that serves; this one goes with it.
         let _signals = Signals::hear()?;
@@ -60,12 +74,17 @@ pub fn run(stream: std::os::unix::net::UnixStream, given: Given) -> io::Result<(
             uid = rights.uid,
             "the privileged process"
         );
-        serve(&wire, orders, &Arc::new(Started::new(given))).await;
-        io::Result::Ok(())
-    })?;
-    // An order that is half done is done to the end.
-    let _ = datapath.join().is_ok();
-    Ok(())
+        let started = Arc::new(Started::new(given));
+        let mut end = pin!(end);
+        tokio::select! {
+            () = serve(&wire, orders, &started) => {}
+            // With orders still to come it has not ended by itself. Nothing can be said for it any more.
+            _ = &mut end => return Err(io::Error::other("the datapath's thread has ended; the message above says why")),
+        }
+        // An order that is half done is done to the end, if that is near. One that is not leaves what a kill leaves, which is adopted.
+        let _ = tokio::time::timeout(LAST_ORDER, end).await.is_ok();
+        Ok(())
+    })
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -77,17 +96,31 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 async fn serve(wire: &Arc<Wire>, orders: mpsc::Sender<Asked>, started: &Arc<Started>) {
     let (answers, mut outbox) = mpsc::unbounded_channel::<(Said, Vec<OwnedFd>)>();
     let writer = Arc::clone(wire);
-    tokio::spawn(async move {
+    let mut writing = tokio::spawn(async move {
         while let Some((said, fds)) = outbox.recv().await {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-            if let Err(error) = writer.send(&said, &fds).await {
-                tracing::error!(%error, "the process that serves is not answered");
+            let sent = match writer.send(&said, &fds).await {
+                // Nothing of it was sent, and whoever asked is to know.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    let answer = Answer::Failed(error.to_string());
+                    let number = said.number;
+                    writer.send(&Said { number, answer }, &[]).await
+                }
+                sent => sent,
+            };
+            if let Err(error) = sent {
+                tracing::error!(%error, "the process that serves cannot be answered; ending");
                 return;
             }
         }
     });
     loop {
-        let (Call { number, order }, fds) = match wire.next().await {
+        let call = tokio::select! {
+            call = wire.next() => call,
+            // Who is not answered is not heard either.
+            _ = &mut writing => return,
+        };
+        let (Call { number, order }, fds) = match call {
             Ok(call) => call,
             Err(error) => {
                 if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -103,17 +136,19 @@ async fn serve(wire: &Arc<Wire>, orders: mpsc::Sender<Asked>, started: &Arc<Star
         };
         match order {
             Order::Rights => answer(rights(), Vec::new()),
-            Order::Bind {
-                address,
-                count,
-                alone,
-            } => match bind::listeners(address, count.min(MOST_SOCKETS), alone) {
-                Ok(sockets) => {
-                    let sockets = sockets.into_iter().map(OwnedFd::from).collect();
-                    answer(Answer::Done, sockets);
-                }
-                Err(error) => answer(Answer::Failed(error.to_string()), Vec::new()),
-            },
+            Order::Bind { address, count } => {
+                tokio::spawn(async move {
+                    let beside = fds.into_iter().next().map(TcpListener::from);
+                    let count = count.min(MOST_SOCKETS);
+                    match bind::listeners(address, count, beside.as_ref()).await {
+                        Ok(sockets) => {
+                            let sockets = sockets.into_iter().map(OwnedFd::from).collect();
+                            answer(Answer::Done, sockets);
+                        }
+                        Err(error) => answer(Answer::Failed(error.to_string()), Vec::new()),
+                    }
+                });
+            }
             Order::Start { place } => answer(started.start(&place), Vec::new()),
             Order::Wait { pid } => {
                 let started = Arc::clone(started);
@@ -188,12 +223,14 @@ impl Started {
             let why = "nobody knows where this daemon was started from; start it by its path";
             return Answer::Failed(why.to_owned());
         };
+        // In one word: whatever the place is called, it is no other option.
+        let mut take_over = OsString::from("--take-over=");
+        take_over.push(place);
         let mut command = Command::new(binary);
         command
             .args(["run", "--config"])
             .arg(&self.given.config)
-            .arg("--take-over")
-            .arg(place)
+            .arg(take_over)
             .stdin(Stdio::null());
         match command.spawn() {
             Ok(child) => {
@@ -241,5 +278,135 @@ impl Started {
 
     fn children(&self) -> MutexGuard<'_, HashMap<u32, Child>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_datapath::{Announce, Config, XdpMode};
+
+    use super::*;
+
+    /// Says what a process would say that was taken over.
+    struct Stranger {
+        wire: Wire,
+        number: u64,
+    }
+
+    impl Stranger {
+        async fn ask(&mut self, order: Order, fds: &[BorrowedFd<'_>]) -> (Answer, Vec<OwnedFd>) {
+            self.number += 1;
+            let call = Call {
+                number: self.number,
+                order,
+            };
+            self.wire.send(&call, fds).await.unwrap();
+            let (Said { number, answer }, fds) = self.wire.next().await.unwrap();
+            assert_eq!(number, self.number);
+            (answer, fds)
+        }
+
+        async fn is_refused(&mut self, order: Order, fds: &[BorrowedFd<'_>]) -> String {
+            match self.ask(order, fds).await {
+                (Answer::Failed(why) | Answer::Kernel(kernel::Answer::Failed(why)), fds) => {
+                    assert!(fds.is_empty());
+                    why
+                }
+                (answer, _) => panic!("{answer:?}"),
+            }
+        }
+    }
+
+    fn fixed(interface: &str) -> Fixed {
+        Fixed {
+            attach: Config {
+                interfaces: vec![interface.to_owned()],
+                xdp: XdpMode::Auto,
+                bpffs: "/sys/fs/bpf/elsewhere".into(),
+                announce: Announce::None,
+            },
+            mark: 103,
+        }
+    }
+
+    async fn with(datapath: Option<Fixed>, binary: &str) -> Stranger {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (orders, inbox) = mpsc::channel(4);
+        tokio::spawn(kernel::serve(inbox, datapath.clone()));
+        let given = Given {
+            config: "/nowhere/tollgate.yaml".into(),
+            binary: Some(binary.into()),
+            datapath,
+        };
+        tokio::spawn(async move {
+            let wire = Arc::new(Wire::new(theirs, MOST));
+            serve(&wire, orders, &Arc::new(Started::new(given))).await;
+        });
+        Stranger {
+            wire: Wire::new(ours, MOST),
+            number: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn no_datapath_is_opened_but_that_of_the_file() {
+        let open = |interface| Order::Kernel(kernel::Order::Open(fixed(interface)));
+        for datapath in [None, Some(fixed("eth0"))] {
+            let mut stranger = with(datapath, "/bin/false").await;
+            let why = stranger.is_refused(open("lo"), &[]).await;
+            assert!(why.contains("start it again"), "{why}");
+            let marked = kernel::Order::Marked {
+                ipv6: false,
+                mark: 0x4000,
+            };
+            let why = stranger.is_refused(Order::Kernel(marked), &[]).await;
+            assert!(why.contains("not open"), "{why}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_elses_address_is_shared() {
+        let mut stranger = with(None, "/bin/false").await;
+        let others = bind::listeners("127.0.0.1:0".parse().unwrap(), 1, None)
+            .await
+            .unwrap();
+        let address = others[0].local_addr().unwrap();
+        let bind = || Order::Bind { address, count: 1 };
+        let why = stranger.is_refused(bind(), &[]).await;
+        assert!(why.contains("in use"), "{why}");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let _why = stranger.is_refused(bind(), &[file.as_fd()]).await;
+        let own = bind::listeners("127.0.0.1:0".parse().unwrap(), 1, None)
+            .await
+            .unwrap();
+        let _why = stranger.is_refused(bind(), &[own[0].as_fd()]).await;
+        let (answer, fds) = stranger.ask(bind(), &[others[0].as_fd()]).await;
+        assert!(
+            matches!(answer, Answer::Done) && fds.len() == 1,
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_started_is_not_the_others_to_say() {
+        let mut stranger = with(None, "/bin/false").await;
+        let place = "--version".into();
+        let (answer, _) = stranger.ask(Order::Start { place }, &[]).await;
+        let Answer::Started { pid } = answer else {
+            panic!("{answer:?}")
+        };
+        let (answer, _) = stranger.ask(Order::Wait { pid }, &[]).await;
+        assert!(
+            matches!(&answer, Answer::Ended(Some(how)) if how.contains("status: 1")),
+            "{answer:?}"
+        );
+        // Nor are processes ended that were not started here.
+        let (pid, patience_millis) = (std::process::id(), 0);
+        let end = Order::End {
+            pid,
+            patience_millis,
+        };
+        let (answer, _) = stranger.ask(end, &[]).await;
+        assert!(matches!(answer, Answer::Ended(None)), "{answer:?}");
     }
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::user::User;
 
-/// What the privileged process keeps of what it has, and what for.
-const KEPT: [(CapabilitySet, &str); 8] = [
+/// What a privileged process keeps for a datapath, and what for.
+const OF_DATAPATH: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::BPF, "programs and maps"),
     (
         CapabilitySet::PERFMON,
@@ -26,7 +26,15 @@ const KEPT: [(CapabilitySet, &str); 8] = [
         CapabilitySet::NET_ADMIN,
         "interfaces, routes, neighbours and the marks of checks",
     ),
+];
+
+/// What it keeps in any case.
+const OF_DAEMON: [(CapabilitySet, &str); 6] = [
     (CapabilitySet::NET_BIND_SERVICE, "ports below 1024"),
+    (
+        CapabilitySet::CHOWN,
+        "a folder that the next version makes for `user`",
+    ),
     (
         CapabilitySet::SETPCAP,
         "the next version lets go of its bounding set",
@@ -99,7 +107,7 @@ impl Rights {
 }
 
 fn purpose(one: CapabilitySet) -> &'static str {
-    let mut all = KEPT.iter().chain([&IN_PLACE]);
+    let mut all = OF_DATAPATH.iter().chain(&OF_DAEMON).chain([&IN_PLACE]);
     all.find(|(kept, _)| *kept == one)
         .map_or("nothing", |(_, purpose)| purpose)
 }
@@ -135,16 +143,16 @@ fn refused<E: Into<io::Error>>(
     }
 }
 
-/// Gives up all that is not needed to do the kernel's part. What it starts may have everything again that the bounding set
+/// Gives up all that is not needed, for a datapath among other things if there is one. What it starts may have everything again that the bounding set
 /// allows: the next version is started here.
 ///
 /// # Errors
 ///
 /// The kernel refuses.
-pub(super) fn keep_what_is_needed() -> Result<(), StepError> {
+pub(super) fn keep_what_is_needed(has_datapath: bool) -> Result<(), StepError> {
     let cure = "this is a kernel without capabilities";
     let held = capabilities(None).map_err(refused("capabilities were not read", cure))?;
-    let wanted = wanted(held.permitted);
+    let wanted = wanted(held.permitted, has_datapath);
     let sets = CapabilitySets {
         effective: wanted,
         permitted: wanted,
@@ -154,12 +162,14 @@ pub(super) fn keep_what_is_needed() -> Result<(), StepError> {
     set_capabilities(None, sets).map_err(refused("capabilities were not given up", cure))
 }
 
-fn wanted(held: CapabilitySet) -> CapabilitySet {
+fn wanted(held: CapabilitySet, has_datapath: bool) -> CapabilitySet {
     let (in_place, _) = IN_PLACE;
-    let all = KEPT
+    let of_datapath = OF_DATAPATH.iter().filter(|_| has_datapath);
+    let all = OF_DAEMON
         .iter()
+        .chain(of_datapath)
         .fold(CapabilitySet::empty(), |all, (one, _)| all | *one);
-    if held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
+    if !has_datapath || held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
         held & all
     } else {
         held & (all | in_place)
@@ -222,7 +232,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_kept_and_each_says_what_for() {
         let all = CapabilitySet::all();
-        let kept = wanted(all);
+        let kept = wanted(all, true);
         assert!(kept.contains(CapabilitySet::BPF | CapabilitySet::NET_ADMIN));
         assert!(!kept.intersects(
             CapabilitySet::SYS_ADMIN
@@ -232,9 +242,17 @@ mod tests {
         ));
         // Hosts that know one right for all of it.
         let old = all - CapabilitySet::BPF - CapabilitySet::PERFMON;
-        assert!(wanted(old).contains(CapabilitySet::SYS_ADMIN));
-        assert_eq!(wanted(CapabilitySet::empty()), CapabilitySet::empty());
-        for one in wanted(old).iter().chain(kept.iter()) {
+        assert!(wanted(old, true).contains(CapabilitySet::SYS_ADMIN));
+        let none = CapabilitySet::empty();
+        assert_eq!(wanted(none, true), none);
+        // Who has no datapath loads none.
+        assert!(!wanted(all, false).intersects(
+            CapabilitySet::BPF
+                | CapabilitySet::PERFMON
+                | CapabilitySet::NET_ADMIN
+                | CapabilitySet::SYS_ADMIN
+        ));
+        for one in wanted(old, true).iter().chain(kept.iter()) {
             assert_ne!(purpose(one), "nothing", "{one:?}");
         }
     }

@@ -3,10 +3,10 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid, getgrouplist};
+use nix::unistd::{Gid, Group, Uid, getgrouplist, getresuid};
 
 /// A user of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +78,19 @@ impl User {
         Ok(Self { uid, gid, groups })
     }
 
-    /// Whether this process runs as it already.
+    /// Whether this process runs as it already; its groups are then those that it was started with.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.uid == Uid::effective() && self.uid == Uid::current() && self.gid == Gid::effective()
+        let is_it = |ids: nix::unistd::ResUid| {
+            [ids.real, ids.effective, ids.saved]
+                .iter()
+                .all(|uid| *uid == self.uid)
+        };
+        getresuid().is_ok_and(is_it) && self.gid == Gid::effective()
     }
 
-    /// Makes a folder for its sockets, if there is none. One that is there stays whose it is.
+    /// Makes a folder for its sockets, if there is none, in one that is root's alone: in any other somebody could put a link in its place
+    /// before it is given away. One that is there stays whose it is.
     ///
     /// # Errors
     ///
@@ -94,16 +100,32 @@ impl User {
             let said = format!("the folder {}: {error}", folder.display());
             io::Error::new(error.kind(), said)
         };
-        if folder.as_os_str().is_empty() || folder.exists() {
+        let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return Ok(());
+        };
+        // Where its parent is not there, or another's, who serves makes it, if it may.
+        let Ok(parent) = fs::canonicalize(parent) else {
+            return Ok(());
+        };
+        if fs::symlink_metadata(folder).is_ok() || !parent.ancestors().all(is_roots_alone) {
             return Ok(());
         }
+        let folder = parent.join(name);
         fs::DirBuilder::new()
-            .recursive(true)
             .mode(0o755)
-            .create(folder)
+            .create(&folder)
             .map_err(explain)?;
-        chown(folder, Some(self.uid.as_raw()), Some(self.gid.as_raw())).map_err(explain)
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        chown(&folder, Some(uid), Some(gid))
+            .or_else(|error| fs::remove_dir(&folder).and(Err(error)))
+            .map_err(explain)
     }
+}
+
+/// Whether nobody but root can put anything there.
+fn is_roots_alone(folder: &Path) -> bool {
+    fs::symlink_metadata(folder)
+        .is_ok_and(|there| there.is_dir() && there.uid() == 0 && there.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]

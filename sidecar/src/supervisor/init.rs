@@ -1,13 +1,19 @@
 //! Process 1 of a container after an upgrade: it waits for those who came after it, and hands signals on.
 
+use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::signals::{Signals, is_end};
+
+/// The name of a process that does for a daemon what wants rights (`comm`, proc(5)).
+pub const PRIVILEGED: &CStr = c"tollgate-priv";
 
 /// Whether this process is the first of its container, or of the host.
 #[must_use]
@@ -15,28 +21,66 @@ pub fn is_first() -> bool {
     getpid().is_init()
 }
 
-/// Waits until no process is left that this one has started or inherited; the exit code of the last one. SIGTERM, SIGINT and
+/// A signal that asked for the end, and who has heard of it: who hears twice ends at once.
+#[derive(Debug)]
+pub struct HandedOn {
+    signal: Signal,
+    to: HashSet<Pid>,
+}
+
+/// Sends a signal to all processes that this one has started or inherited; `None`: there is none.
+pub fn hand_on(signal: Signal) -> Option<HandedOn> {
+    let mut handed_on = HandedOn {
+        signal,
+        to: HashSet::new(),
+    };
+    handed_on.to_those_who_came();
+    (!handed_on.to.is_empty()).then_some(handed_on)
+}
+
+impl HandedOn {
+    /// Whether it asked for the end.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        is_end(self.signal)
+    }
+
+    /// Sends it to children that have not heard of it.
+    fn to_those_who_came(&mut self) {
+        for pid in children() {
+            if self.to.insert(pid)
+                && let Err(error) = kill_process(pid, self.signal)
+            {
+                tracing::debug!(%error, ?pid, "a signal was not handed on");
+            }
+        }
+    }
+}
+
+/// Waits until no process is left that this one has started or inherited; the exit code of the last daemon. SIGTERM, SIGINT and
 /// SIGHUP go to all of them. `ending`: what was [handed on](hand_on) already.
 ///
 /// # Errors
 ///
 /// The system does not let signals be heard.
-pub async fn stay(mut signals: Signals, mut ending: Option<Signal>) -> io::Result<u8> {
+pub async fn stay(mut signals: Signals, mut ending: Option<HandedOn>) -> io::Result<u8> {
     let mut child = signal(SignalKind::child())?;
     let mut last = 0;
     loop {
         loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((_, status))) => {
-                    last = code(status);
+            match next_that_ended() {
+                Ok(Some((is_daemon, code))) => {
+                    if is_daemon {
+                        last = code;
+                    }
                     // What a child leaves behind was not there when the signal came.
-                    if let Some(signal) = ending {
-                        hand_on(signal);
+                    if let Some(ending) = &mut ending {
+                        ending.to_those_who_came();
                     }
                 }
                 Ok(None) => break,
-                Err(Errno::INTR) => {}
-                Err(Errno::CHILD) => return Ok(last),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECHILD) => return Ok(last),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -44,32 +88,27 @@ pub async fn stay(mut signals: Signals, mut ending: Option<Signal>) -> io::Resul
             _ = child.recv() => continue,
             signal = signals.next() => signal,
         };
-        if is_end(signal) {
-            ending = Some(signal);
-        }
-        hand_on(signal);
+        let handed_on = hand_on(signal);
+        ending = handed_on.filter(HandedOn::is_end).or(ending);
     }
 }
 
-/// As a shell has it: 128 and the signal's number for who was killed.
-fn code(status: WaitStatus) -> u8 {
-    let code = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => 128 + signal,
-        (None, None) => 1,
+/// A child that has ended: whether it is a daemon, and its code as a shell has it, 128 and the signal's number for who was killed. How a
+/// daemon ended says nothing of what others did for it, who may outlive it.
+fn next_that_ended() -> nix::Result<Option<(bool, u8)>> {
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let Some(pid) = waitid(Id::All, peek)?.pid() else {
+        return Ok(None);
     };
-    u8::try_from(code).unwrap_or(1)
-}
-
-/// Sends a signal to all processes that this one has started or inherited; whether there is any.
-pub fn hand_on(signal: Signal) -> bool {
-    let children = children();
-    for &pid in &children {
-        if let Err(error) = kill_process(pid, signal) {
-            tracing::debug!(%error, ?pid, "a signal was not handed on");
-        }
-    }
-    !children.is_empty()
+    // Its name is there as long as nobody has waited for it.
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let is_daemon = name.trim_end().as_bytes() != PRIVILEGED.to_bytes();
+    let code = match waitpid(pid, None)? {
+        WaitStatus::Exited(_, code) => code,
+        WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+        _ => 1,
+    };
+    Ok(Some((is_daemon, u8::try_from(code).unwrap_or(1))))
 }
 
 /// The processes whose parent is this one.

@@ -13,6 +13,7 @@ mod balance;
 mod capture;
 mod check;
 mod clock;
+mod container;
 mod decap;
 mod demo;
 mod explain;

@@ -2,6 +2,7 @@
 //! is done for all that.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tollgate::demo::lab::BPFFS;
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::{Request, Target};
-use tollgate_tests::gate::{Gate, binary, eventually, tollgate};
+use tollgate_tests::gate::{Gate, PATIENCE, binary, eventually, tollgate};
 use tollgate_tests::supervised::Supervisor;
 
 use crate::site::{API_HOST, API_V4, DATABASE_V4, Site};
@@ -133,9 +134,16 @@ fn with_low_port(site: &Site) {
 }
 
 fn answers_at_low_port(site: &Site) {
-    let connect = || TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, LOW)));
-    let stream = site.node.ns.run(connect).unwrap();
-    stream.unwrap_or_else(|error| panic!("port {LOW}: {error}"));
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, LOW)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = site.node.ns.run(ask).unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "port {LOW}: {text}");
 }
 
 fn folder(site: &Site) -> &Path {
@@ -381,6 +389,86 @@ fn what_runs_goes_on_without_the_privileged_process() {
     assert_eq!(site.database(DATABASE_V4).unwrap().1, "db-1");
 }
 
+/// Whatever the other process is at: requests in flight have `shutdown.drain`, not that one's time.
+#[test]
+fn a_privileged_process_that_hangs_holds_up_nobodys_end() {
+    let site = Site::lay();
+    let mut gate = site.open();
+    let [_, privileged] = processes(&gate.status()).map(pid);
+    let privileged = Pid::from_raw(i32::try_from(privileged).unwrap());
+    kill(privileged, Signal::SIGSTOP).unwrap();
+    let target = site.target(API_V4, API_HOST);
+    let request = Request::get("/orders").bearer(&site.token("alice"));
+    assert_eq!(target.h1(&request).unwrap().status, 200);
+    let metric = gate.metric("tollgate_privileged_process_up", &[]);
+    assert_eq!(metric, 1.0);
+    gate.signal(Signal::SIGTERM);
+    assert!(gate.wait().success());
+    kill(privileged, Signal::SIGCONT).unwrap();
+    eventually("its end", || match kill(privileged, None) {
+        Err(_) => Ok(()),
+        Ok(()) => Err("it is there"),
+    });
+    let gate = site.open();
+    assert_eq!(gate.status()["datapath"]["adopted"], true);
+}
+
+/// What the documentation asks a container for is enough, and nothing more than that.
+#[test]
+fn root_with_the_documented_capabilities_serves_as_a_user() {
+    let site = Site::lay();
+    serve_as_user(&site);
+    // The folder of the socket is made for the user.
+    let run = tempfile::Builder::new()
+        .prefix("tollgate-run-")
+        .tempdir_in("/run")
+        .unwrap();
+    fs::set_permissions(run.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = run.path().join("tollgate/admin.sock");
+    let text = fs::read_to_string(site.config()).unwrap();
+    let before = folder(&site).join("admin.sock").display().to_string();
+    let text = text.replace(&before, &socket.display().to_string());
+    fs::write(site.config(), text).unwrap();
+    let launcher = folder(&site).join("with-few");
+    let caps = "+bpf,+perfmon,+net_admin,+net_bind_service,+setuid,+setgid,+setpcap,+kill,+chown";
+    let line = format!(
+        "#!/bin/sh\nexec setpriv --bounding-set=-all,{caps} {} \"$@\"\n",
+        binary().display()
+    );
+    fs::write(&launcher, line).unwrap();
+    fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).unwrap();
+    // Root is no more than another user here: it may read the configuration, and none of the keys.
+    for open in [folder(&site), &site.config()] {
+        fs::set_permissions(open, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let gate = Gate::start(tollgate::demo::daemon::Launch {
+        binary: launcher,
+        socket: socket.clone(),
+        ..site.launch()
+    });
+    are_split(&gate.status(), USER);
+    let folder = fs::metadata(socket.parent().unwrap()).unwrap();
+    assert_eq!((folder.uid(), folder.mode() & 0o777), (USER, 0o755));
+    site.database(DATABASE_V4).unwrap();
+}
+
+/// A daemon without a datapath has nobody who could load one.
+#[test]
+fn who_has_no_datapath_keeps_no_rights_for_one() {
+    let site = Site::lay();
+    let text = fs::read_to_string(site.config()).unwrap();
+    let (text, _) = text.split_once("\ndatapath:").unwrap();
+    fs::write(site.config(), text).unwrap();
+    let gate = site.open();
+    let status = gate.status();
+    let [_, privileged] = processes(&status);
+    let names = privileged["capabilities"].to_string();
+    assert!(names.contains("CAP_NET_BIND_SERVICE"), "{names}");
+    for of_datapath in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"] {
+        assert!(!names.contains(of_datapath), "{names}");
+    }
+}
+
 #[test]
 fn nobody_is_served_by_a_user_that_is_none() {
     let site = Site::lay();
@@ -408,6 +496,10 @@ fn nobody_is_served_by_a_user_that_is_none() {
         code == Some(2) && said.contains("`user: a b` is no user"),
         "{said}"
     );
+    // What cannot be read twice is no configuration of a daemon.
+    let output = tollgate(Some(&site.node.ns), &["run", "--config", "/dev/null"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("this is no file"), "{said}");
     // Nor is the other process anybody's to call.
     let output = tollgate(None, &["privileged", "--config", "/dev/null"]);
     let said = String::from_utf8(output.stderr).unwrap();
