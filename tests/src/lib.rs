@@ -9,6 +9,7 @@
 
 pub mod bpf;
 pub mod client;
+pub mod config_text;
 pub mod frames;
 pub mod gate;
 pub mod origin;

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::shell::{Failure, Outcome, cargo, output, root};
+use std::process::Command;
+
+use crate::nextest::BUILD_SELECTION;
+use crate::shell::{self, Failure, Outcome, built, cargo, output, root};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -11,49 +14,19 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// A page and the cargo words that print it.
+/// A page and the example that prints it.
 struct Page {
     file: &'static str,
-    printed_by: &'static [&'static str],
+    printed_by: &'static str,
 }
 
 const PAGES: &[Page] = &[
-    page(
-        "docs/reasons.md",
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "tollgate-auth",
-            "--example",
-            "reasons",
-        ],
-    ),
-    page(
-        "docs/tokens.md",
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "tollgate",
-            "--example",
-            "tokens",
-        ],
-    ),
-    page(
-        "docs/routes.md",
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "tollgate",
-            "--example",
-            "routes",
-        ],
-    ),
+    page("docs/reasons.md", "reasons"),
+    page("docs/tokens.md", "tokens"),
+    page("docs/routes.md", "routes"),
 ];
 
-const fn page(file: &'static str, printed_by: &'static [&'static str]) -> Page {
+const fn page(file: &'static str, printed_by: &'static str) -> Page {
     Page { file, printed_by }
 }
 
@@ -61,8 +34,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.check {
         return check();
     }
+    build()?;
     for page in PAGES {
-        let text = output(&mut cargo(page.printed_by)?)?;
+        let text = page.text()?;
         let file = root().join(page.file);
         fs::write(&file, text).map_err(|error| Failure::new(format!("{}: {error}", page.file)))?;
         println!("wrote {}", page.file);
@@ -71,8 +45,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 pub(crate) fn check() -> Outcome {
+    build()?;
     for page in PAGES {
-        let text = output(&mut cargo(page.printed_by)?)?;
+        let text = page.text()?;
         let stands = fs::read_to_string(root().join(page.file)).unwrap_or_default();
         if let Some(line) = first_difference(&stands, &text) {
             return Err(Failure::new(format!(
@@ -83,6 +58,19 @@ pub(crate) fn check() -> Outcome {
     }
     println!("docs: {} generated page(s) up to date", PAGES.len());
     Ok(())
+}
+
+/// The examples, of the packages that the tests are built of: one of them alone has other features, and would build its
+/// dependencies anew.
+fn build() -> Outcome {
+    shell::run(cargo(["build", "--quiet", "--examples"])?.args(BUILD_SELECTION))
+}
+
+impl Page {
+    fn text(&self) -> Outcome<String> {
+        let example = built("examples")?.join(self.printed_by);
+        output(Command::new(example).current_dir(root()))
+    }
 }
 
 /// The first line, from 1, at which the two differ.

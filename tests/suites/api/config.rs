@@ -1,6 +1,7 @@
 //! Mistakes in configuration files, as `tollgate check` shows them.
 
 mod checks;
+mod texts;
 
 use std::fs;
 use std::path::Path;
