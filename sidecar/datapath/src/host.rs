@@ -5,14 +5,18 @@ use std::{fs, io, path::Path};
 use aya::{programs::loaded_programs, util::KernelVersion};
 use tollgate_common::nat::{FIRST_PORT, PORTS};
 
+use self::rules::{Hit, Packet, Rules, What};
 use crate::{
     config::{Announce, Config},
     footprint::Footprint,
-    model::{Deliver, Model, Snat},
+    model::{Deliver, Model, Service, Snat},
     netlink::{Device, Netlink, NetlinkError},
     pins::{Pins, is_bpffs},
     routes::There,
 };
+
+mod programs;
+mod rules;
 
 /// How bad a [`Finding`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -53,7 +57,10 @@ pub async fn look(config: &Config, model: &Model) -> Result<Vec<Finding>, Netlin
     found.bpffs(&config.bpffs);
     for name in &config.interfaces {
         match devices.iter().find(|device| device.name == *name) {
-            Some(device) => found.interface(device, &pins),
+            Some(device) => {
+                found.interface(device, &pins);
+                found.merging(name);
+            }
             None => found.error(
                 "interface_missing",
                 name,
@@ -73,6 +80,7 @@ pub async fn look(config: &Config, model: &Model) -> Result<Vec<Finding>, Netlin
     }
     found.settings(config, model);
     found.balancers(model);
+    found.rules(config, model);
     found.memory(model);
     let mut all = found.0;
     all.sort();
@@ -307,8 +315,8 @@ impl Findings {
                 self.warning(
                     "nat_rules",
                     &format!("{family}tables"),
-                    "there is a nat table: a rule for a service's address would send its connections elsewhere before a socket is looked for".to_owned(),
-                    &format!("look for the addresses in `{family}tables-save -t nat`; this check does not read rules, nor those of `nft list ruleset`"),
+                    "there is a nat table of the older iptables: a rule for a service's address would send its connections elsewhere before a socket is looked for".to_owned(),
+                    &format!("look for the addresses in `{family}tables-legacy-save -t nat`; this check does not read these rules"),
                 );
             }
         }
@@ -320,6 +328,112 @@ impl Findings {
                 "leave the services' addresses out in the raw table (`-j CT --notrack`), or raise it",
             );
         }
+    }
+
+    /// Segments that the device merges are no packets any more.
+    fn merging(&mut self, interface: &str) {
+        match programs::printed("ethtool", &["-k", interface]) {
+            Ok(features) if merges(&features) => self.warning(
+                "lro",
+                interface,
+                "large-receive-offload is on: the driver may refuse native XDP, and merged packets are too long to be sent on".to_owned(),
+                &format!("run `ethtool -K {interface} lro off`"),
+            ),
+            Ok(_) => {}
+            Err(why) => self.not_looked_at(
+                "ethtool",
+                &format!("{why}: whether {interface} merges what it receives (LRO) is not known"),
+            ),
+        }
+    }
+
+    /// Rules of nftables, those that iptables makes of it among them, that take packets before the listeners do.
+    fn rules(&mut self, config: &Config, model: &Model) {
+        let services = model.services.iter();
+        let steered: Vec<_> = services
+            .filter(|one| matches!(one.deliver, Deliver::Listener(_)))
+            .collect();
+        if steered.is_empty() {
+            return;
+        }
+        const CONSEQUENCE: &str =
+            "whether rules drop or translate what is for listeners is not known";
+        let printed = programs::printed("nft", &["-j", "list", "ruleset"]);
+        let value = printed.and_then(|text| {
+            serde_json::from_str(&text).map_err(|error| format!("prints no JSON ({error})"))
+        });
+        let value: serde_json::Value = match value {
+            Ok(value) => value,
+            Err(why) => return self.not_looked_at("nft", &format!("{why}: {CONSEQUENCE}")),
+        };
+        let (rules, mut steps) = (Rules::of(&value), rules::STEPS);
+        for service in steered {
+            for interface in &config.interfaces {
+                let packet = Packet {
+                    interface,
+                    vip: service.vip,
+                };
+                match rules.meet(&packet, &mut steps) {
+                    Ok(hits) => hits
+                        .iter()
+                        .for_each(|hit| self.hit(service, interface, hit)),
+                    Err(rules::TooMany) => {
+                        return self.not_looked_at(
+                            "nft",
+                            &format!("lists more rules than are looked at: {CONSEQUENCE}"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn hit(&mut self, service: &Service, interface: &str, hit: &Hit) {
+        let by = match &hit.rule {
+            Some((chain, handle)) => format!("rule {handle} of chain `{chain}`"),
+            None => "the policy".to_owned(),
+        };
+        let (vip, chain) = (service.vip, &hit.chain);
+        let (kind, value) = match hit.what {
+            What::Dropped => (
+                "rules_drop",
+                format!(
+                    "what comes in at {interface} for {vip} is dropped by {by}, in nftables' `{chain}`"
+                ),
+            ),
+            What::Elsewhere => (
+                "rules_elsewhere",
+                format!(
+                    "{} at {interface} for {vip} is sent elsewhere by {by}, in nftables' `{chain}`, before a socket is looked for",
+                    if hit.certain {
+                        "what comes in"
+                    } else {
+                        "some of what comes in"
+                    },
+                ),
+            ),
+        };
+        let level = if hit.certain {
+            Level::Error
+        } else {
+            Level::Warning
+        };
+        self.add(
+            level,
+            kind,
+            &service.name,
+            value,
+            "`nft -a list ruleset` shows it with its number: let it leave the service's address out, or accept it first",
+        );
+    }
+
+    fn not_looked_at(&mut self, program: &str, value: &str) {
+        self.warning(
+            "not_looked_at",
+            program,
+            value.to_owned(),
+            &format!("install `{program}` and run this check as root, or look for yourself"),
+        );
     }
 
     /// Maps are charged to the cgroup of who makes them.
@@ -377,6 +491,14 @@ fn sysctl(name: &str) -> Option<u64> {
     text.ok()?.trim().parse().ok()
 }
 
+/// Whether `ethtool -k` says that a device merges what it receives, where XDP would see it merged.
+fn merges(features: &str) -> bool {
+    let mut lines = features.lines().filter_map(|line| line.split_once(':'));
+    lines.any(|(name, value)| {
+        name.trim() == "large-receive-offload" && value.split_whitespace().next() == Some("on")
+    })
+}
+
 /// Where a range of ports begins, as the setting is read.
 fn first_port(text: &str) -> Option<u32> {
     text.split_whitespace().next()?.parse().ok()
@@ -421,6 +543,18 @@ mod tests {
         };
         assert_eq!(one, ("203.0.113.10".parse().unwrap(), 443));
         assert_eq!(other, ("2001:db8::10".parse().unwrap(), 53));
+    }
+
+    #[test]
+    fn merging_devices_are_known() {
+        let features = |lro| {
+            format!(
+                "Features for eth0:\ngeneric-receive-offload: on\nlarge-receive-offload: {lro}\nrx-vlan-offload: on\n"
+            )
+        };
+        assert!(merges(&features("on")) && merges(&features("on [fixed]")));
+        assert!(!merges(&features("off")) && !merges(&features("off [requested on]")));
+        assert!(!merges(""));
     }
 
     #[test]

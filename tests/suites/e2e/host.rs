@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::Value;
 use tollgate::demo::lab::{UPLINK, sysctl};
 use tollgate_tests::gate;
 
-use crate::site::{DATABASE_V4, Site};
+use crate::site::{API_V4, API_V6, CONNECT, DATABASE_V4, Site};
 
 /// What the check finds on the node: exit code, and the findings by their word.
 fn check(site: &Site) -> (Option<i32>, Vec<Value>) {
@@ -137,22 +138,155 @@ fn what_is_wrong_with_the_host_is_found() {
     find(&check(&site).1, "interface_down", "warning");
 }
 
+/// Each set of rules by what the check says of it, and by what becomes of connections under it.
+#[test]
+fn rules_that_take_packets_before_the_listener_are_found() {
+    let site = Site::lay();
+    let _gate = site.open();
+    let nobody = format!("{}:1", site.node.v4);
+    let rules = |of: &str| {
+        // A chain ends on a line of its own.
+        let text = of.replace("NOBODY", &nobody).replace("} }", "}\n}");
+        let file = site.config().with_file_name("rules.nft");
+        fs::write(&file, format!("flush ruleset\n{text}\n")).unwrap();
+        let _said = gate::printed(&site.node.ns, "nft", &["-f", file.to_str().unwrap()]);
+    };
+    let (drop, elsewhere) = (("rules_drop", "error"), ("rules_elsewhere", "error"));
+    for (of, on_v4, on_v6) in [
+        ("", None, None),
+        // A host's firewall, as it would be without the services, and with them.
+        (
+            "table inet filter { chain in { type filter hook input priority 0; policy accept
+                ct state established,related accept
+                iif lo accept
+                tcp dport 22 accept
+                meta l4proto tcp reject with tcp reset
+            } }",
+            Some(drop),
+            Some(drop),
+        ),
+        (
+            "table inet filter { chain in { type filter hook input priority 0; policy accept
+                ct state vmap { established : accept, related : accept, invalid : drop }
+                iif lo accept
+                ip saddr 198.51.100.0/24 drop
+                tcp dport { 22, 400-500 } accept
+                meta l4proto tcp reject with tcp reset
+            } }",
+            None,
+            None,
+        ),
+        // By chains, a set and an address of one family.
+        (
+            "table inet filter {
+                set theirs { type ipv6_addr; flags interval; elements = { 2001:db8:113::/96 } }
+                chain public { tcp dport 443 reject with tcp reset
+                }
+                chain in { type filter hook prerouting priority -150; policy accept
+                    iifname \"eth*\" ip6 daddr @theirs goto public
+                }
+            }",
+            None,
+            Some(drop),
+        ),
+        // What kube-proxy does, by a map.
+        (
+            "table ip proxy {
+                map services { type ipv4_addr . inet_proto . inet_service : verdict
+                    elements = { 203.0.113.10 . tcp . 443 : goto api, 203.0.113.11 . tcp . 443 : drop }
+                }
+                chain api { meta l4proto tcp dnat to NOBODY
+                }
+                chain pre { type nat hook prerouting priority -100; policy accept
+                    ip daddr . meta l4proto . th dport vmap @services
+                }
+            }",
+            Some(elsewhere),
+            None,
+        ),
+        // Of a published port, and of all that is local.
+        (
+            "table ip docker { chain pre { type nat hook prerouting priority -100; policy accept
+                fib daddr type local tcp dport 8080 dnat to NOBODY
+            } }",
+            None,
+            None,
+        ),
+        (
+            "table ip docker { chain pre { type nat hook prerouting priority -100; policy accept
+                fib daddr type local tcp dport 443 dnat to NOBODY
+            } }",
+            Some(elsewhere),
+            None,
+        ),
+        // For some clients, ours among them.
+        (
+            "table ip some { chain pre { type nat hook prerouting priority -100; policy accept
+                ip saddr 10.77.0.0/16 ip daddr 203.0.113.0/24 meta l4proto tcp dnat to NOBODY
+            } }",
+            Some(("rules_elsewhere", "warning")),
+            None,
+        ),
+    ] {
+        rules(of);
+        let (_, found) = check(&site);
+        for (service, address, expected) in [("api", API_V4, on_v4), ("api-v6", API_V6, on_v6)] {
+            let told: Vec<_> = found
+                .iter()
+                .filter(|one| {
+                    one["thing"] == service && one["kind"].as_str().unwrap().starts_with("rules_")
+                })
+                .map(|one| (one["kind"].as_str().unwrap(), one["level"].as_str().unwrap()))
+                .collect();
+            assert_eq!(told, Vec::from_iter(expected), "{service} under {of}");
+            let connected = connect(&site, address);
+            assert_eq!(
+                connected.is_ok(),
+                expected.is_none(),
+                "{service} under {of}: {connected:?}"
+            );
+        }
+    }
+    rules("table inet filter { chain in { type filter hook input priority 0; policy drop; } }");
+    let (code, found) = check(&site);
+    let one = find(&found, "rules_drop", "error");
+    let value = one["value"].as_str().unwrap();
+    assert!(
+        value.contains("the policy") && value.contains("inet filter in"),
+        "{value}"
+    );
+    assert_eq!(code, Some(2));
+}
+
+fn connect(site: &Site, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let connect = move || TcpStream::connect_timeout(&to, CONNECT);
+    site.client.ns.run(connect).unwrap()
+}
+
 #[test]
 fn rights_that_are_missing_are_named() {
     let site = Site::lay();
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--bounding-set=-bpf,-perfmon", "--inh-caps=-bpf,-perfmon"])
-        .arg(gate::binary())
-        .args(["check", "--host", "--json"])
-        .arg(site.config());
-    let output = site.node.ns.run(move || command.output()).unwrap().unwrap();
-    let value: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let found = value["findings"].as_array().unwrap();
-    let rights = find(found, "rights", "error");
+    let without = |capabilities: &str| {
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--bounding-set={capabilities}"))
+            .arg(format!("--inh-caps={capabilities}"))
+            .arg(gate::binary())
+            .args(["check", "--host", "--json"])
+            .arg(site.config());
+        let output = site.node.ns.run(move || command.output()).unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let value: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        value["findings"].as_array().unwrap().clone()
+    };
+    let found = without("-bpf,-perfmon");
+    let rights = find(&found, "rights", "error");
     assert_eq!(rights["value"], "it lacks CAP_PERFMON, CAP_BPF");
-    assert_eq!(output.status.code(), Some(2));
+    // Who may not see the rules is told so.
+    let found = without("-net_admin");
+    find(&found, "rights", "error");
+    assert_eq!(find(&found, "not_looked_at", "warning")["thing"], "nft");
 }
 
 #[test]
