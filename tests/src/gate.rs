@@ -1,6 +1,7 @@
 //! The real binary, started, watched, signalled.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -9,11 +10,39 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 use tollgate::demo::daemon::{Daemon, Launch};
-use tollgate::demo::lab::{Netns, missing_rights, tethered};
+use tollgate::demo::lab::{Host, Netns, missing_rights, tethered};
 
 /// How long anything may take that is expected to happen. Far above what it takes, so that a busy machine fails nothing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon on a host of a lab: its configuration is `tollgate.yaml` in this folder, where its socket and its log are too.
+#[must_use]
+pub fn launch_on(host: &Host, folder: &Path) -> Launch {
+    Launch {
+        binary: binary(),
+        config: folder.join("tollgate.yaml"),
+        admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+        socket: folder.join("admin.sock"),
+        logs: folder.to_owned(),
+        place: Some(Arc::clone(&host.ns)),
+        env: Vec::new(),
+    }
+}
+
+/// A folder for a daemon that needs rights, gone with the value.
+///
+/// # Panics
+/// Without the rights.
+#[must_use]
+pub fn folder(what: &str) -> TempDir {
+    require_rights();
+    tempfile::Builder::new()
+        .prefix(&format!("tollgate-{what}-"))
+        .tempdir()
+        .expect("a temporary folder")
+}
 
 /// A running `tollgate run`; every method panics, with the daemon's log, when it does not get what it asks for.
 #[derive(Debug)]
@@ -175,7 +204,7 @@ pub fn tollgate(place: Option<&Netns>, arguments: &[&str]) -> Output {
 
 /// Runs a program in a namespace to its end and gives what it printed; panics if it fails.
 #[must_use]
-pub fn printed(ns: &Arc<Netns>, program: &str, arguments: &[&str]) -> String {
+pub fn printed(ns: &Netns, program: &str, arguments: &[&str]) -> String {
     let path = tollgate::demo::lab::in_path(program)
         .unwrap_or_else(|| panic!("`{program}` is not installed: cargo xtask setup --with e2e"));
     let mut command = tethered(&path);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tollgate::demo::lab::Host;
+use tollgate::demo::lab::{Host, Prefix};
 
 /// A virtual address: 203.0.113.`last` (RFC 5737).
 #[must_use]
@@ -16,6 +16,20 @@ pub const fn vip_v4(last: u8) -> IpAddr {
 #[must_use]
 pub const fn vip_v6(last: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, last))
+}
+
+/// Routes all virtual addresses through a node.
+///
+/// # Panics
+/// If the host does not take the routes.
+pub fn route_vips(host: &Host, node: &Host) {
+    for (prefix, gateway) in [
+        (Prefix::new(vip_v4(0), 24), node.v4.into()),
+        (Prefix::new(vip_v6(0), 64), node.v6.into()),
+    ] {
+        host.via(prefix, gateway)
+            .unwrap_or_else(|error| panic!("the route to {prefix:?}: {error}"));
+    }
 }
 
 /// A listener in a host's namespace, with a queue that holds a burst of connections.

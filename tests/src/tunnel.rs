@@ -3,17 +3,15 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tollgate::demo::daemon::Launch;
-use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
+use tollgate::demo::lab::{BPFFS, Host, Lab, UPLINK};
 
 use crate::gate::{self, Gate, PATIENCE, tollgate};
-use crate::place::{listen, vip_v4, vip_v6};
+use crate::place::{listen, route_vips, vip_v4, vip_v6};
 
 /// The port of every service.
 pub const PORT: u16 = 7000;
@@ -58,21 +56,12 @@ impl Site {
     /// Without the rights, or when the kernel refuses a part.
     #[must_use]
     pub fn lay() -> Self {
-        gate::require_rights();
-        let directory = tempfile::Builder::new()
-            .prefix("tollgate-decap-")
-            .tempdir()
-            .unwrap();
+        let directory = gate::folder("decap");
         let mut lab = Lab::new().unwrap();
         let node = lab.node("node", Path::new(BPFFS)).unwrap();
         let backend = lab.node("backend", Path::new(BPFFS)).unwrap();
         let client = lab.host("client").unwrap();
-        client
-            .via(Prefix::new(vip_v4(0), 24), node.v4.into())
-            .unwrap();
-        client
-            .via(Prefix::new(vip_v6(0), 64), node.v6.into())
-            .unwrap();
+        route_vips(&client, &node);
         for (vip, ..) in ways() {
             backend.hold_vip(vip).unwrap();
         }
@@ -97,15 +86,7 @@ impl Site {
     /// Starts the daemon and waits until it is ready.
     #[must_use]
     pub fn open(&self) -> Gate {
-        Gate::start(Launch {
-            binary: gate::binary(),
-            config: self.directory.path().join("tollgate.yaml"),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            socket: self.directory.path().join("admin.sock"),
-            logs: self.directory.path().to_owned(),
-            place: Some(Arc::clone(&self.node.ns)),
-            env: Vec::new(),
-        })
+        Gate::start(gate::launch_on(&self.node, self.directory.path()))
     }
 
     /// `tollgate decap` on the backend: what it prints, or what it says of its failure.

@@ -2,10 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::Value;
-use tollgate::demo::daemon::Launch;
 use tollgate::demo::lab::{BPFFS, UPLINK};
 use tollgate_tests::gate::{self, Gate};
 use tollgate_tests::tunnel::{AGAIN, MIB, PORT, Site, datagram, told_too_big, upload, ways};
@@ -312,15 +310,7 @@ fn refusals_name_the_cure() {
     );
 
     // Another program on the device: the balancer's own will do.
-    let gate = Gate::start(Launch {
-        binary: gate::binary(),
-        config: site.directory.path().join("tollgate.yaml"),
-        admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-        socket: site.directory.path().join("admin.sock"),
-        logs: site.directory.path().to_owned(),
-        place: Some(Arc::clone(&site.backend.ns)),
-        env: Vec::new(),
-    });
+    let gate = Gate::start(gate::launch_on(&site.backend, site.directory.path()));
     refused(
         &[&["--interface", UPLINK, "--mode", "xdp"], &vip[..]].concat(),
         "eth0 has another XDP program already, and a device takes one; say `--mode tc`",

@@ -3,13 +3,11 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tollgate::demo::daemon::Launch;
-use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, in_path, tethered};
+use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
 use tollgate_common::backend::Kind;
 use tollgate_common::tables::Tables;
 use tollgate_datapath::checks::{Checked, Checks};
@@ -34,11 +32,7 @@ struct Yard {
 impl Yard {
     /// Backends that answer at every address of theirs, and take tunnels.
     fn lay(via: &str) -> Self {
-        gate::require_rights();
-        let directory = tempfile::Builder::new()
-            .prefix("tollgate-health-")
-            .tempdir()
-            .unwrap();
+        let directory = gate::folder("health");
         let mut lab = Lab::new().unwrap();
         let node = lab.node("node", Path::new(BPFFS)).unwrap();
         let backends = ["first", "second"].map(|name| lab.node(name, Path::new(BPFFS)).unwrap());
@@ -105,15 +99,7 @@ datapath:
     }
 
     fn open(&self) -> Gate {
-        Gate::start(Launch {
-            binary: gate::binary(),
-            config: self.directory.path().join("tollgate.yaml"),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            socket: self.directory.path().join("admin.sock"),
-            logs: self.directory.path().to_owned(),
-            place: Some(Arc::clone(&self.node.ns)),
-            env: Vec::new(),
-        })
+        Gate::start(gate::launch_on(&self.node, self.directory.path()))
     }
 
     fn until(&self, gate: &Gate, way: &str, backend: &Host, state: &str) -> Value {
@@ -212,7 +198,7 @@ fn a_check_whose_mark_was_taken_off_says_nothing_of_the_backend() {
     );
     let file = yard.directory.path().join("marks.nft");
     fs::write(&file, rules).unwrap();
-    run(&yard.node, "nft", &["-f", file.to_str().unwrap()]);
+    let _said = gate::printed(&yard.node.ns, "nft", &["-f", file.to_str().unwrap()]);
     let broken = &yard.backends[0];
     let own = |member: &Value| member["failed"]["own"].as_u64().unwrap_or(0);
     for (way, _) in WAYS {
@@ -231,7 +217,7 @@ fn a_check_whose_mark_was_taken_off_says_nothing_of_the_backend() {
             "{member:#}"
         );
     }
-    run(&yard.node, "nft", &["delete", "table", "ip", "marks"]);
+    let _said = gate::printed(&yard.node.ns, "nft", &["delete", "table", "ip", "marks"]);
     let passed = |member: &Value| member["passed"].as_u64().unwrap();
     for (way, _) in WAYS {
         let before = passed(&known(&gate, way, broken));
@@ -278,13 +264,4 @@ fn what_was_turned_is_left_alone_by_another_daemons_programs() {
         }
     }
     drop(programs.unwrap());
-}
-
-fn run(host: &Host, program: &str, arguments: &[&str]) {
-    let path = in_path(program).unwrap_or_else(|| panic!("`{program}` is not installed"));
-    let mut command = tethered(&path);
-    command.args(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = host.ns.spawn(command).unwrap().output().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }

@@ -3,18 +3,15 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use tempfile::TempDir;
-use tollgate::demo::daemon::Launch;
-use tollgate::demo::lab::{BPFFS, Host, Lab, Netns, Prefix, UPLINK, in_path, tethered};
+use tollgate::demo::lab::{BPFFS, Host, Lab, Netns, Prefix, UPLINK};
 use tollgate_tests::gate::{self, Gate, PATIENCE, eventually, tollgate};
 
-use crate::site::{listen, pins, vip_v4, vip_v6};
+use crate::site::{listen, pins, route_vips, vip_v4, vip_v6};
 
 const PORT: u16 = 7000;
 const BACKEND_PORT: u16 = 7100;
@@ -42,21 +39,12 @@ enum Offload {
 
 impl Site {
     fn lay(xdp: &str, offload: Offload) -> Self {
-        gate::require_rights();
-        let directory = tempfile::Builder::new()
-            .prefix("tollgate-nat-")
-            .tempdir()
-            .unwrap();
+        let directory = gate::folder("nat");
         let mut lab = Lab::new().unwrap();
         let node = lab.node("node", Path::new(BPFFS)).unwrap();
         let backend = lab.host("backend").unwrap();
         let client = lab.host("client").unwrap();
-        client
-            .via(Prefix::new(vip_v4(0), 24), node.v4.into())
-            .unwrap();
-        client
-            .via(Prefix::new(vip_v6(0), 64), node.v6.into())
-            .unwrap();
+        route_vips(&client, &node);
         // What answers takes the way back through the node, though the client is near.
         for (client, node) in [
             (IpAddr::from(client.v4), IpAddr::from(node.v4)),
@@ -92,15 +80,7 @@ impl Site {
     }
 
     fn open(&self) -> Gate {
-        Gate::start(Launch {
-            binary: gate::binary(),
-            config: self.directory.path().join("tollgate.yaml"),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            socket: self.directory.path().join("admin.sock"),
-            logs: self.directory.path().to_owned(),
-            place: Some(Arc::clone(&self.node.ns)),
-            env: Vec::new(),
-        })
+        Gate::start(gate::launch_on(&self.node, self.directory.path()))
     }
 
     /// A server at the backend for one connection: reads all, tells whom it came from, sends all back.
@@ -169,22 +149,7 @@ fn programs(site: &Site) -> usize {
 
 fn ethtool(ns: &Netns, interface: &str) {
     let on = ["tx", "on", "tso", "on", "gso", "on", "gro", "on"];
-    let _printed = run(ns, "ethtool", &[&["-K", interface], &on[..]].concat());
-}
-
-fn run(ns: &Netns, program: &str, arguments: &[&str]) -> String {
-    let path = in_path(program).unwrap_or_else(|| panic!("`{program}` is not installed"));
-    let mut command: Command = tethered(&path);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let output = ns.spawn(command).unwrap().output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let all = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {all}");
-    all
+    let _printed = gate::printed(ns, "ethtool", &[&["-K", interface], &on[..]].concat());
 }
 
 #[test]
@@ -301,7 +266,7 @@ fn datagrams(site: &Site, backend: SocketAddr, vip: IpAddr) {
 fn the_hosts_own_nat_and_tracking_go_on_beside_it() {
     let site = Site::lay("generic", Offload::On);
     let ns = &site.node.ns;
-    let _set = run(ns, "sysctl", &["-w", "net.ipv4.ip_forward=1"]);
+    let _set = gate::printed(ns, "sysctl", &["-w", "net.ipv4.ip_forward=1"]);
     let rules = format!(
         "table ip beside {{
             chain pre {{
@@ -328,7 +293,7 @@ fn the_hosts_own_nat_and_tracking_go_on_beside_it() {
     );
     let file = site.directory.path().join("rules.nft");
     std::fs::write(&file, rules).unwrap();
-    let _loaded = run(ns, "nft", &["-f", file.to_str().unwrap()]);
+    let _loaded = gate::printed(ns, "nft", &["-f", file.to_str().unwrap()]);
     let gate = site.open();
     let ours = [
         ("nat", SocketAddr::new(vip_v4(61), PORT)),
@@ -348,7 +313,7 @@ fn the_hosts_own_nat_and_tracking_go_on_beside_it() {
         }
     }
     // Nothing of ours was seen there: neither tracked nor filtered.
-    let listed = run(ns, "nft", &["list", "chain", "ip", "beside", "watch"]);
+    let listed = gate::printed(ns, "nft", &["list", "chain", "ip", "beside", "watch"]);
     assert!(listed.contains("counter packets 0 bytes 0"), "{listed}");
     let verdicts = gate.status()["datapath"]["verdicts"].clone();
     assert_eq!(verdicts["no_flow"], 0, "{verdicts:#}");

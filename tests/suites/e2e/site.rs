@@ -17,7 +17,7 @@ use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK, sysctl};
 use tollgate::demo::pki::Authority;
 use tollgate_tests::client::Target;
 use tollgate_tests::gate::{self, Gate};
-pub(crate) use tollgate_tests::place::{listen, vip_v4, vip_v6};
+pub(crate) use tollgate_tests::place::{listen, route_vips, vip_v4, vip_v6};
 
 /// The API, by both address families; no interface owns either.
 pub(crate) const API_V4: SocketAddr = SocketAddr::new(vip_v4(10), 443);
@@ -71,22 +71,15 @@ impl Site {
     }
 
     fn lay_out(announce: &'static str) -> Self {
-        gate::require_rights();
-        let directory = tempfile::Builder::new()
-            .prefix("tollgate-e2e-")
-            .tempdir()
-            .unwrap();
+        let directory = gate::folder("e2e");
         let mut lab = Lab::new().unwrap();
         let node = lab.node("node", Path::new(BPFFS)).unwrap();
         let client = lab.host("client").unwrap();
-        for (prefix, gateway) in [
-            (Prefix::new(vip_v4(0), 24), node.v4.into()),
-            (Prefix::new(vip_v6(0), 64), node.v6.into()),
-        ] {
-            match announce {
-                "none" => client.via(prefix, gateway).unwrap(),
-                _ => client.on_link(prefix).unwrap(),
-            }
+        if announce == "none" {
+            route_vips(&client, &node);
+        } else {
+            client.on_link(Prefix::new(vip_v4(0), 24)).unwrap();
+            client.on_link(Prefix::new(vip_v6(0), 64)).unwrap();
         }
         let tunnel = lab.host("tunnel").unwrap();
         for interface in ["all", UPLINK] {
@@ -178,15 +171,7 @@ impl Site {
 
     /// What it takes to start the daemon on the node.
     pub(crate) fn launch(&self) -> Launch {
-        Launch {
-            binary: gate::binary(),
-            config: self.config(),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            socket: self.directory.path().join("admin.sock"),
-            logs: self.directory.path().to_owned(),
-            place: Some(Arc::clone(&self.node.ns)),
-            env: Vec::new(),
-        }
+        gate::launch_on(&self.node, self.directory.path())
     }
 
     /// Lets the issuer publish these keys and no others.
