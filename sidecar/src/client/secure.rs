@@ -80,6 +80,12 @@ impl Secure {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
+    /// Whether it is the same, and not another one that trusts the same.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.0.config(), other.0.config())
+    }
+
     /// Shakes hands with whom `name` says, a host name or an address.
     ///
     /// # Errors

@@ -192,3 +192,6 @@ fn without_port(host: &str) -> &str {
     }
     host.rsplit_once(':').map_or(host, |(host, _)| host)
 }
+
+#[cfg(test)]
+mod tests;

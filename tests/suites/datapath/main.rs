@@ -23,4 +23,5 @@ mod picking;
 mod room;
 mod routes;
 mod steer;
+mod translator;
 mod verdicts;

@@ -11,6 +11,7 @@ use tollgate::demo::lab::{BPFFS, Host, Lab, Prefix, UPLINK};
 use tollgate_common::backend::Kind;
 use tollgate_common::tables::Tables;
 use tollgate_datapath::checks::{Checked, Checks};
+use tollgate_datapath::features::{self, Feature};
 use tollgate_datapath::model::Tunnel;
 use tollgate_tests::gate::{self, Gate, eventually, tollgate};
 use tollgate_tests::patient::Patient;
@@ -226,6 +227,56 @@ fn a_check_whose_mark_was_taken_off_says_nothing_of_the_backend() {
             if now >= before + 5 { Ok(()) } else { Err(now) }
         });
     }
+}
+
+/// A device takes so many programs at TC and no more; others have them all, until they go.
+#[test]
+fn what_could_not_be_attached_at_first_is_tried_again() {
+    let lacks_tcx = |one: &Feature| one.name == "tcx" && one.there == Some(false);
+    if features::probe().iter().any(lacks_tcx) {
+        println!("this kernel has filters for it, which there is always a place for");
+        return;
+    }
+    let yard = Yard::lay("");
+    static NONE: Tables = Tables::zero();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let others = yard.node.ns.run(|| {
+        runtime.block_on(async {
+            let mut all = Vec::new();
+            loop {
+                let mut checks = Checks::load().unwrap();
+                if let Err(error) = checks.attach(&[UPLINK.to_owned()], &NONE).await {
+                    println!("{} are all: {error:?}", all.len());
+                    return all;
+                }
+                all.push(checks);
+            }
+        })
+    });
+    let gate = yard.open();
+    let members = || WAYS.map(|(way, _)| known(&gate, way, &yard.backends[0]));
+    eventually("checks that say nothing", || {
+        let members = members();
+        let own = |member: &Value| member["failed"]["own"].as_u64() >= Some(3);
+        if members.iter().all(own) {
+            Ok(())
+        } else {
+            Err(format!("{members:#?}"))
+        }
+    });
+    for member in members() {
+        assert_eq!(member["passed"], 0, "{member:#}");
+    }
+    drop(others.unwrap());
+    eventually("checks that pass", || {
+        let members = members();
+        let passed = |member: &Value| member["passed"].as_u64() >= Some(3);
+        if members.iter().all(passed) {
+            Ok(())
+        } else {
+            Err(format!("{members:#?}"))
+        }
+    });
 }
 
 #[test]

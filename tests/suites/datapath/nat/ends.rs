@@ -1,5 +1,7 @@
 //! How flows begin and end: by what both sides say, and with their backend.
 
+use tollgate_common::nat::{Translation, Tuple};
+
 use super::*;
 
 #[test]
@@ -109,5 +111,83 @@ fn flows_begin_while_no_pins_may_be_made() {
         }
         stage.bench.object.tables.sign();
         assert_ne!(stage.bench.object.tables.flows.load(), 0);
+    });
+}
+
+/// All translations, those of clients' packets first.
+fn translations(stage: &Stage) -> Vec<(Tuple, Translation)> {
+    let all = stage.bench.object.translated.iter();
+    let mut all: Vec<_> = all.map(Result::unwrap).collect();
+    all.sort_by_key(|(_, one)| one.is_answers());
+    all
+}
+
+/// Makes a flow to a service with `snat`; what its client's packets and answers become.
+fn flow(stage: &mut Stage, family: Family, client_port: u16) -> [(Tuple, Translation); 2] {
+    let before = translations(stage);
+    let client = SocketAddr::new(family.client(), client_port);
+    let to = at(vip(family, 2, "81/tcp"));
+    let syn = frame(Proto::Tcp, client, to, Flags::Syn, b"");
+    stage.sent(&syn, Verdict::Translated);
+    let is_new = |(key, _): &(Tuple, Translation)| before.iter().all(|(one, _)| one != key);
+    let made: Vec<_> = translations(stage).into_iter().filter(is_new).collect();
+    let [way, back] = made[..] else {
+        panic!("{} translations of one flow", made.len());
+    };
+    assert!(!way.1.is_answers() && back.1.is_answers());
+    [way, back]
+}
+
+/// One direction alone is of a flow that is being made, for some seconds; then it is nobody's.
+#[test]
+fn a_direction_that_stays_alone_is_forgotten() {
+    alone(|| {
+        let mut stage = Stage::set();
+        for family in FAMILIES {
+            let [(key, way), (_, back)] = flow(&mut stage, family, CLIENT_PORT);
+            let seen = back.seen;
+            assert_eq!(stage.bench.sweep(&stage.model, seen + 6), 2);
+            stage.bench.object.translated.remove(&key).unwrap();
+            assert_eq!(
+                stage.bench.sweep(&stage.model, seen + 5),
+                1,
+                "it is being made"
+            );
+            assert_eq!(stage.bench.sweep(&stage.model, seen + 6), 0);
+            // The client's direction alone is looked after by its time, as a whole flow is.
+            let [(_, _), (other, _)] = flow(&mut stage, family, CLIENT_PORT);
+            stage.bench.object.translated.remove(&other).unwrap();
+            assert_eq!(stage.bench.sweep(&stage.model, way.seen + 100), 1);
+            assert_eq!(stage.bench.sweep(&stage.model, way.seen + 1000), 0);
+        }
+    });
+}
+
+/// A flow that was not made, because answers to it would be those to another one, is no part of that one: it neither lives by what the
+/// other's backend says nor takes its answers along.
+#[test]
+fn a_flow_that_ends_takes_no_other_ones_answers_along() {
+    alone(|| {
+        let mut stage = Stage::set();
+        for family in FAMILIES {
+            let [(key, mut way), (own, _)] = flow(&mut stage, family, CLIENT_PORT);
+            let [theirs, mut back] = flow(&mut stage, family, CLIENT_PORT + 1);
+            let map = &mut stage.bench.object.translated;
+            map.remove(&own).unwrap();
+            way.to = theirs.1.to;
+            assert_eq!(way.to.reversed(), back.0);
+            map.put(&key, way).unwrap();
+            // The other one goes on for long.
+            let now = way.seen + 1000;
+            back.1.seen = now;
+            map.put(&back.0, back.1).unwrap();
+            assert_eq!(stage.bench.sweep(&stage.model, now), 2);
+            let left = translations(&stage);
+            assert_eq!(
+                left.iter().map(|one| one.0).collect::<Vec<_>>(),
+                [theirs.0, back.0]
+            );
+            assert_eq!(stage.bench.sweep(&stage.model, now + 1000), 0);
+        }
     });
 }
