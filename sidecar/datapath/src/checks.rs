@@ -12,13 +12,8 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap as BpfMap, MapData, MapError},
-    programs::{
-        ProgramError, SchedClassifier, TcAttachType,
-        links::{FdLink, LinkOrder},
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
-    },
+    programs::{ProgramError, SchedClassifier, TcAttachType, links::FdLink},
 };
-use nix::errno::Errno;
 use tollgate_common::{
     backend::{Kind, Out},
     check::{ADDRESSES, KIND, TURNED, Way, mark},
@@ -27,11 +22,11 @@ use tollgate_common::{
 };
 
 use crate::{
-    attach,
     model::{Deliver, Tunnel},
     netlink::{Device, Netlink, NetlinkError},
-    object::{ObjectError, errno, is_permission, program, refused},
+    object::{ObjectError, is_permission, program, refused},
     tables::{self, NextHop},
+    tc,
 };
 
 #[repr(align(8))]
@@ -48,10 +43,6 @@ const CHECKS: &str = "CHECKS";
 /// In this order: who turns packets must know their answers.
 const PROGRAMS: [(&str, TcAttachType); 2] =
     [(IN, TcAttachType::Ingress), (OUT, TcAttachType::Egress)];
-
-/// Priority and handle of the classic filters: before those that tc numbers by itself, behind that of translation.
-const PRIORITY: u16 = 139;
-const HANDLE: TcHandle = TcHandle::new(0, 139);
 
 /// A backend as a check of it must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +138,11 @@ impl Turned {
     }
 }
 
-/// How a program is attached.
+/// What keeps a program attached.
 #[derive(Debug)]
 enum How {
-    Tcx(FdLink),
-    Clsact,
+    Link(FdLink),
+    Filter,
 }
 
 /// The programs, and the ways that they know.
@@ -301,7 +292,7 @@ impl Checks {
     /// Ends for good: filters, which no process takes with it, are detached.
     pub fn end(self) {
         for ((_, program), (interface, how)) in &self.attached {
-            if matches!(how, How::Clsact) {
+            if matches!(how, How::Filter) {
                 detach(interface, program);
             }
         }
@@ -319,70 +310,33 @@ pub(crate) fn detach_all(devices: &[Device]) {
 
 fn detach(interface: &str, name: &str) {
     for (_, at) in PROGRAMS.iter().filter(|(one, _)| *one == name) {
-        if let Err(error) = tc::qdisc_detach_program(interface, *at, name) {
-            // The filter went, or its qdisc, or the device; mostly there was none.
-            tracing::debug!(interface, name, %error, "no filter was there");
+        if let Err(error) = tc::detach(interface, *at, name) {
+            tracing::debug!(interface, name, %error, "the filter was not detached");
         }
     }
 }
 
 impl How {
-    /// Whether it is known to be at a device still: a link that somebody has detached is of none. Of a filter nobody says it cheaply.
+    /// Whether it is known to be at a device still. Of a filter nobody says it cheaply.
     fn is_on(&self, device: &Device) -> bool {
         match self {
-            Self::Tcx(link) => {
-                let index = attach::told(link, "ifindex").ok().flatten();
-                index == Some(device.index.into())
-            }
-            Self::Clsact => false,
+            Self::Link(link) => tc::is_at(link, device.index),
+            Self::Filter => false,
         }
     }
 }
 
-/// By a link, which Linux has from 6.6 on and which goes with the process, else by a filter.
+/// By a link, which Linux has from 6.6 on and which goes with the process, else by a filter: in the place of the one that
+/// another process left or still has.
 fn put(
     program: &mut SchedClassifier,
     interface: &str,
     at: TcAttachType,
 ) -> Result<How, ProgramError> {
-    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    match program.attach_with_options(interface, at, first) {
-        Err(error) if errno(&error) == Some(Errno::EINVAL as i32) => {}
-        attached => {
-            let link = program.take_link(attached?)?;
-            // By netlink where the kernel has no links for TC; then it refused above.
-            return Ok(FdLink::try_from(link).map_or(How::Clsact, How::Tcx));
-        }
+    match tc::link(program, interface, at) {
+        Err(error) if tc::is_missing(&error) => {}
+        attached => return attached.map(How::Link),
     }
-    clsact(program, interface, at)?;
-    Ok(How::Clsact)
-}
-
-/// In the place of the filter that another process left or still has, at once; else anew.
-fn clsact(
-    program: &mut SchedClassifier,
-    interface: &str,
-    at: TcAttachType,
-) -> Result<(), ProgramError> {
-    match tc::qdisc_add_clsact(interface) {
-        // Somebody has made it before.
-        Err(error) if errno(&error) == Some(Errno::EEXIST as i32) => {}
-        made => made?,
-    }
-    let link = SchedClassifierLink::attached(interface, at, PRIORITY, HANDLE, None)
-        .map_err(TcError::from)?;
-    let id = match program.attach_to_link(link) {
-        Ok(id) => id,
-        Err(_) => {
-            let options = TcAttachOptions::Netlink(NlOptions {
-                priority: PRIORITY,
-                handle: HANDLE,
-                classid: None,
-            });
-            program.attach_with_options(interface, at, options)?
-        }
-    };
-    // Dropped, it would take the filter with it, which may be a successor's by then.
-    std::mem::forget(program.take_link(id)?);
-    Ok(())
+    tc::filter(program, interface, at, tc::CHECK)?;
+    Ok(How::Filter)
 }

@@ -42,6 +42,7 @@ pub mod reconcile;
 mod routes;
 pub mod stats;
 pub mod tables;
+mod tc;
 pub mod translate;
 
 pub use attach::{AttachError, Attached};

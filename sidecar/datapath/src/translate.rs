@@ -9,10 +9,9 @@ use std::{
 
 use aya::programs::{
     ProgramError, SchedClassifier, TcAttachType,
-    links::{FdLink, LinkOrder, PinnedLink},
-    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    links::{FdLink, PinnedLink},
+    tc::SchedClassifierLink,
 };
-use nix::errno::Errno;
 use tollgate_common::{
     limits::TRANSLATIONS,
     nat::{Stage, Translation, Tuple},
@@ -21,20 +20,15 @@ use tollgate_common::{
 };
 
 use crate::{
-    attach,
     maps::Translated,
     model::{Deliver, Model, Service, Timeouts},
     netlink::Device,
-    object::{self, Object, errno},
+    object::{self, Object},
     pins::{self, Pins, PinsError},
     reconcile::State,
     stats::{NatInterface, NatStatus},
-    tables,
+    tables, tc,
 };
-
-/// Priority and handle of the classic filter: before those that tc numbers by itself, behind that of `tollgate decap`.
-const PRIORITY: u16 = 138;
-const HANDLE: TcHandle = TcHandle::new(0, 138);
 
 /// Seconds from one look through the translations to the next.
 const SWEEP: u32 = 10;
@@ -333,11 +327,12 @@ fn is_there(pins: &Pins, interface: &str, number: u32, index: u32) -> bool {
     is_on(&pin, number, index)
 }
 
-/// By the link's own word, which wants no further rights: a list of a device's programs is one of numbers, and programs are shown by
-/// number to CAP_SYS_ADMIN alone. A link that is detached is of device 0.
 fn is_on(pin: &Path, number: u32, index: u32) -> bool {
-    let says = |name| attach::fdinfo(pin, name).ok().flatten();
-    says("ifindex") == Some(index.into()) && says("prog_id") == Some(number.into())
+    let Ok(link) = PinnedLink::from_pin(pin).map(FdLink::from) else {
+        return false;
+    };
+    let info = link.info();
+    info.is_ok_and(|info| info.program_id() == number) && tc::is_at(&link, index)
 }
 
 /// By a link, which Linux has from 6.6 on, else by a filter.
@@ -348,9 +343,7 @@ fn put(
     index: u32,
 ) -> Result<&'static str, TranslateError> {
     match tcx(program, &link_pin(pins, interface), interface, index) {
-        Err(TranslateError::Attach { source, .. })
-            if errno(&*source) == Some(Errno::EINVAL as i32) =>
-        {
+        Err(TranslateError::Attach { source, .. }) if tc::is_missing(&source) => {
             clsact(program, &filter_pin(pins, interface), interface)?;
             Ok("clsact")
         }
@@ -365,7 +358,6 @@ fn tcx(
     interface: &str,
     index: u32,
 ) -> Result<(), TranslateError> {
-    let failed = || refused(interface, "tcx");
     if pin.exists() {
         // A predecessor's: the program behind the link is replaced, so no packet passes by.
         let link = PinnedLink::from_pin(pin)
@@ -383,16 +375,8 @@ fn tcx(
         pins::remove(pin)?;
     }
     // First: what others see is what leaves.
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program
-        .attach_with_options(interface, TcAttachType::Ingress, order)
-        .map_err(failed())?;
-    let link = program.take_link(id).map_err(failed())?;
-    let Ok(link) = FdLink::try_from(link) else {
-        // Attached by netlink: a kernel without tcx.
-        let source = std::io::Error::from_raw_os_error(Errno::EINVAL as i32);
-        return Err(failed()(ProgramError::IOError(source)));
-    };
+    let link =
+        tc::link(program, interface, TcAttachType::Ingress).map_err(refused(interface, "tcx"))?;
     link.pin(pin)
         .map(drop)
         .map_err(|error| TranslateError::Pin(pin.display().to_string(), error))
@@ -404,32 +388,8 @@ fn clsact(
     pin: &Path,
     interface: &str,
 ) -> Result<(), TranslateError> {
-    let failed = || refused(interface, "clsact");
-    match tc::qdisc_add_clsact(interface) {
-        // Somebody has made it before.
-        Err(error) if errno(&error) == Some(Errno::EEXIST as i32) => {}
-        made => made.map_err(ProgramError::from).map_err(failed())?,
-    }
-    let link =
-        SchedClassifierLink::attached(interface, TcAttachType::Ingress, PRIORITY, HANDLE, None)
-            .map_err(|error| failed()(TcError::from(error).into()))?;
-    // In the place of one that is there, at once; else anew.
-    let id = match program.attach_to_link(link) {
-        Ok(id) => id,
-        Err(_) => {
-            let options = TcAttachOptions::Netlink(NlOptions {
-                priority: PRIORITY,
-                handle: HANDLE,
-                classid: None,
-            });
-            program
-                .attach_with_options(interface, TcAttachType::Ingress, options)
-                .map_err(failed())?
-        }
-    };
-    let link = program.take_link(id).map_err(failed())?;
-    // Dropped, it would take the filter with it.
-    std::mem::forget(link);
+    tc::filter(program, interface, TcAttachType::Ingress, tc::TRANSLATE)
+        .map_err(refused(interface, "clsact"))?;
     if pin.exists() {
         pins::remove(pin)?;
     }
@@ -478,12 +438,10 @@ fn detach(links: &Path, is_meant: impl Fn(&str) -> bool) -> Result<usize, Transl
             continue;
         }
         if name.starts_with("clsact_") {
-            let gone =
-                tc::qdisc_detach_program(&interface, TcAttachType::Ingress, object::TRANSLATE);
+            let gone = tc::detach(&interface, TcAttachType::Ingress, object::TRANSLATE);
             if let Err(error) = gone {
-                // The filter went, or its qdisc, or the device.
                 let error = told(&error);
-                tracing::debug!(interface, error, "no filter was there");
+                tracing::debug!(interface, error, "the filter was not detached");
             }
         }
         pins::remove(&pin)?;

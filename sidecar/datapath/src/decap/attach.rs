@@ -7,8 +7,8 @@ use std::{
 
 use aya::programs::{
     ProgramError, TcAttachType, XdpMode as Flags,
-    links::{FdLink, LinkOrder, PinnedLink},
-    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    links::{FdLink, PinnedLink},
+    tc::SchedClassifierLink,
     xdp::XdpLink,
 };
 use nix::{errno::Errno, libc};
@@ -22,12 +22,8 @@ use crate::{
     attach::fdinfo,
     netlink::Device,
     object::{ObjectError, errno},
-    pins,
+    pins, tc,
 };
-
-/// Priority and handle of the classic filter: before those that tc numbers by itself.
-const PRIORITY: u16 = 137;
-const HANDLE: TcHandle = TcHandle::new(0, 137);
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -224,7 +220,7 @@ fn tc(
     device: &Device,
 ) -> Result<(How, String), DecapError> {
     match put(How::Tcx, object, standing, folder, device) {
-        Err(DecapError::Attach { source, .. }) if errno(&*source) == Some(Errno::EINVAL as i32) => {
+        Err(DecapError::Attach { source, .. }) if tc::is_missing(&source) => {
             put(How::Clsact, object, standing, folder, device)?;
             Ok((
                 How::Clsact,
@@ -295,44 +291,16 @@ fn tcx(object: &mut Object, pin: &Path, is_there: bool, device: &Device) -> Resu
         return Ok(());
     }
     // First, so that the others see what is inside.
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program
-        .attach_with_options(name, TcAttachType::Ingress, order)
-        .map_err(failed())?;
-    let link = program.take_link(id).map_err(failed())?;
-    let link = FdLink::try_from(link).map_err(|_| DecapError::NoLink(name.clone()))?;
+    let link = tc::link(program, name, TcAttachType::Ingress).map_err(failed())?;
     pinned(link, pin)
 }
 
 /// The filter stays by itself; the pin of its program says that it is ours.
 fn clsact(object: &mut Object, pin: &Path, device: &Device) -> Result<(), DecapError> {
     let name = &device.name;
-    let failed = || attach_error(name, How::Clsact);
-    match tc::qdisc_add_clsact(name) {
-        // Somebody has made it before.
-        Err(error) if errno(&error) == Some(Errno::EEXIST as i32) => {}
-        made => made.map_err(ProgramError::from).map_err(failed())?,
-    }
     let program = object.tc()?;
-    let link = SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
-        .map_err(|error| failed()(TcError::from(error).into()))?;
-    // In the place of one that is there, at once; else anew.
-    let id = match program.attach_to_link(link) {
-        Ok(id) => id,
-        Err(_) => {
-            let options = TcAttachOptions::Netlink(NlOptions {
-                priority: PRIORITY,
-                handle: HANDLE,
-                classid: None,
-            });
-            program
-                .attach_with_options(name, TcAttachType::Ingress, options)
-                .map_err(failed())?
-        }
-    };
-    let link = program.take_link(id).map_err(failed())?;
-    // Dropped, it would take the filter with it.
-    std::mem::forget(link);
+    tc::filter(program, name, TcAttachType::Ingress, tc::DECAP)
+        .map_err(attach_error(name, How::Clsact))?;
     let next = pin.with_file_name("prog_clsact_next");
     if next.exists() {
         pins::remove(&next)?;
@@ -356,19 +324,9 @@ pub(super) fn remove(folder: &Path, interface: &str) -> Result<(), DecapError> {
 
 fn detach(how: How, pin: &Path, interface: &str) -> Result<(), DecapError> {
     if how == How::Clsact {
-        let gone = tc::qdisc_detach_program(interface, TcAttachType::Ingress, object::TC);
-        match gone {
-            // The filter went, or its qdisc, or the device.
-            Err(error)
-                if matches!(
-                    errno(&error).map(Errno::from_raw),
-                    Some(Errno::ENOENT | Errno::EINVAL | Errno::ENODEV)
-                ) => {}
-            Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            gone => gone
-                .map_err(ProgramError::from)
-                .map_err(attach_error(interface, how))?,
-        }
+        tc::detach(interface, TcAttachType::Ingress, object::TC)
+            .map_err(ProgramError::from)
+            .map_err(attach_error(interface, how))?;
     }
     Ok(pins::remove(pin)?)
 }
