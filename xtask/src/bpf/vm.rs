@@ -53,6 +53,7 @@ const SUITES: &[(&str, &str, &[&str])] = &[
             "life::",
             "steering::",
             "health_vip::",
+            "nat::bulk_goes_both_ways_with_generic",
         ],
     ),
     ("vm", "suites/vm/main.rs", &[]),
