@@ -1,47 +1,27 @@
 //! What a host lacks, or has that is in the way, before a daemon is started on it.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use aya::{programs::loaded_programs, util::KernelVersion};
 use tollgate_common::nat::{FIRST_PORT, PORTS};
 
-use self::rules::{Hit, Packet, Rules, What};
+use self::{finding::Findings, settings::sysctl};
 use crate::{
     config::{Announce, Config},
     footprint::Footprint,
-    model::{Deliver, Model, Service, Snat},
+    model::{Deliver, Model, Snat},
     netlink::{Device, Netlink, NetlinkError},
     pins::{Pins, is_bpffs},
     routes::There,
 };
 
+mod finding;
+mod netfilter;
 mod programs;
 mod rules;
+mod settings;
 
-/// How bad a [`Finding`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// The daemon would not start, or services would not work.
-    Error,
-    /// It may be right, and often is not.
-    Warning,
-}
-
-/// Something about this host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct Finding {
-    /// How bad.
-    pub level: Level,
-    /// One word for it, which stays.
-    pub kind: &'static str,
-    /// What it is about.
-    pub thing: String,
-    /// How that is.
-    pub value: String,
-    /// What to do.
-    pub cure: String,
-}
+pub use self::finding::{Finding, Level};
 
 /// Looks at the host, in this thread's network namespace; errors first.
 ///
@@ -79,36 +59,14 @@ pub async fn look(config: &Config, model: &Model) -> Result<Vec<Finding>, Netlin
         );
     }
     found.settings(config, model);
-    found.balancers(model);
-    found.rules(config, model);
+    netfilter::look(&mut found, config, model);
     found.memory(model);
     let mut all = found.0;
     all.sort();
     Ok(all)
 }
 
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
 impl Findings {
-    fn add(&mut self, level: Level, kind: &'static str, thing: &str, value: String, cure: &str) {
-        self.0.push(Finding {
-            level,
-            kind,
-            thing: thing.to_owned(),
-            value,
-            cure: cure.to_owned(),
-        });
-    }
-
-    fn error(&mut self, kind: &'static str, thing: &str, value: String, cure: &str) {
-        self.add(Level::Error, kind, thing, value, cure);
-    }
-
-    fn warning(&mut self, kind: &'static str, thing: &str, value: String, cure: &str) {
-        self.add(Level::Warning, kind, thing, value, cure);
-    }
-
     fn kernel(&mut self) {
         if KernelVersion::current().is_ok_and(|now| now < KernelVersion::new(6, 1, 0)) {
             let value = crate::features::kernel();
@@ -286,50 +244,6 @@ impl Findings {
         }
     }
 
-    /// Others that may take the services' packets before the listeners do.
-    fn balancers(&mut self, model: &Model) {
-        let table = fs::read_to_string("/proc/thread-self/net/ip_vs").unwrap_or_default();
-        for vip in ipvs(&table) {
-            let mut services = model.services.iter();
-            let mine = services
-                .find(|one| one.vip.covers(vip.0) && (one.vip.port == 0 || one.vip.port == vip.1));
-            if let Some(service) = mine {
-                self.error(
-                    "ipvs",
-                    &service.name,
-                    format!(
-                        "IPVS (kube-proxy?) has {}:{} too, and may take what is passed to the host",
-                        vip.0, vip.1
-                    ),
-                    "remove it there, `ipvsadm -Ln` lists it, or give the service another address",
-                );
-            }
-        }
-        let steered = model
-            .services
-            .iter()
-            .any(|one| matches!(one.deliver, Deliver::Listener(_)));
-        for family in ["ip", "ip6"] {
-            let tables = fs::read_to_string(format!("/proc/thread-self/net/{family}_tables_names"));
-            if steered && tables.is_ok_and(|tables| tables.lines().any(|one| one == "nat")) {
-                self.warning(
-                    "nat_rules",
-                    &format!("{family}tables"),
-                    "there is a nat table of the older iptables: a rule for a service's address would send its connections elsewhere before a socket is looked for".to_owned(),
-                    &format!("look for the addresses in `{family}tables-legacy-save -t nat`; this check does not read these rules"),
-                );
-            }
-        }
-        if steered && let Some(most) = sysctl("netfilter/nf_conntrack_max") {
-            self.warning(
-                "conntrack",
-                "net.netfilter.nf_conntrack_max",
-                format!("connections are tracked, {most} at most: each steered one takes an entry, and beyond that SYNs are dropped"),
-                "leave the services' addresses out in the raw table (`-j CT --notrack`), or raise it",
-            );
-        }
-    }
-
     /// Segments that the device merges are no packets any more.
     fn merging(&mut self, interface: &str) {
         match programs::printed("ethtool", &["-k", interface]) {
@@ -345,95 +259,6 @@ impl Findings {
                 &format!("{why}: whether {interface} merges what it receives (LRO) is not known"),
             ),
         }
-    }
-
-    /// Rules of nftables, those that iptables makes of it among them, that take packets before the listeners do.
-    fn rules(&mut self, config: &Config, model: &Model) {
-        let services = model.services.iter();
-        let steered: Vec<_> = services
-            .filter(|one| matches!(one.deliver, Deliver::Listener(_)))
-            .collect();
-        if steered.is_empty() {
-            return;
-        }
-        const CONSEQUENCE: &str =
-            "whether rules drop or translate what is for listeners is not known";
-        let printed = programs::printed("nft", &["-j", "list", "ruleset"]);
-        let value = printed.and_then(|text| {
-            serde_json::from_str(&text).map_err(|error| format!("prints no JSON ({error})"))
-        });
-        let value: serde_json::Value = match value {
-            Ok(value) => value,
-            Err(why) => return self.not_looked_at("nft", &format!("{why}: {CONSEQUENCE}")),
-        };
-        let (rules, mut steps) = (Rules::of(&value), rules::STEPS);
-        for service in steered {
-            for interface in &config.interfaces {
-                let packet = Packet {
-                    interface,
-                    vip: service.vip,
-                };
-                match rules.meet(&packet, &mut steps) {
-                    Ok(hits) => hits
-                        .iter()
-                        .for_each(|hit| self.hit(service, interface, hit)),
-                    Err(rules::TooMany) => {
-                        return self.not_looked_at(
-                            "nft",
-                            &format!("lists more rules than are looked at: {CONSEQUENCE}"),
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    fn hit(&mut self, service: &Service, interface: &str, hit: &Hit) {
-        let by = match &hit.rule {
-            Some((chain, handle)) => format!("rule {handle} of chain `{chain}`"),
-            None => "the policy".to_owned(),
-        };
-        let (vip, chain) = (service.vip, &hit.chain);
-        let (kind, value) = match hit.what {
-            What::Dropped => (
-                "rules_drop",
-                format!(
-                    "what comes in at {interface} for {vip} is dropped by {by}, in nftables' `{chain}`"
-                ),
-            ),
-            What::Elsewhere => (
-                "rules_elsewhere",
-                format!(
-                    "{} at {interface} for {vip} is sent elsewhere by {by}, in nftables' `{chain}`, before a socket is looked for",
-                    if hit.certain {
-                        "what comes in"
-                    } else {
-                        "some of what comes in"
-                    },
-                ),
-            ),
-        };
-        let level = if hit.certain {
-            Level::Error
-        } else {
-            Level::Warning
-        };
-        self.add(
-            level,
-            kind,
-            &service.name,
-            value,
-            "`nft -a list ruleset` shows it with its number: let it leave the service's address out, or accept it first",
-        );
-    }
-
-    fn not_looked_at(&mut self, program: &str, value: &str) {
-        self.warning(
-            "not_looked_at",
-            program,
-            value.to_owned(),
-            &format!("install `{program}` and run this check as root, or look for yourself"),
-        );
     }
 
     /// Maps are charged to the cgroup of who makes them.
@@ -485,12 +310,6 @@ fn capabilities() -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// A setting of this network namespace below `net`; `None`: this kernel has it not.
-fn sysctl(name: &str) -> Option<u64> {
-    let text: io::Result<String> = fs::read_to_string(format!("/proc/sys/net/{name}"));
-    text.ok()?.trim().parse().ok()
-}
-
 /// Whether `ethtool -k` says that a device merges what it receives, where XDP would see it merged.
 fn merges(features: &str) -> bool {
     let mut lines = features.lines().filter_map(|line| line.split_once(':'));
@@ -504,46 +323,9 @@ fn first_port(text: &str) -> Option<u32> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Addresses and ports of IPVS services, as /proc/net/ip_vs lists them.
-fn ipvs(table: &str) -> Vec<(std::net::IpAddr, u16)> {
-    let service = |line: &str| {
-        let mut words = line.split_whitespace();
-        let ("TCP" | "UDP") = words.next()? else {
-            return None;
-        };
-        let (address, port) = words.next()?.rsplit_once(':')?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        let inside = address
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        let ip = match inside {
-            Some(v6) => v6.parse().ok()?,
-            None => std::net::Ipv4Addr::from_bits(u32::from_str_radix(address, 16).ok()?).into(),
-        };
-        Some((ip, port))
-    };
-    table.lines().filter_map(service).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn services_of_ipvs_are_read() {
-        let table = "IP Virtual Server version 1.2.1 (size=4096)\n\
-                     Prot LocalAddress:Port Scheduler Flags\n  \
-                     -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
-                     TCP  CB00710A:01BB rr\n  \
-                     -> 0A000015:01BB      Masq    1      0          0\n\
-                     UDP  [2001:0db8:0000:0000:0000:0000:0000:0010]:0035 rr\n\
-                     FWM  00000001 rr\n";
-        let [one, other] = ipvs(table)[..] else {
-            panic!("two services")
-        };
-        assert_eq!(one, ("203.0.113.10".parse().unwrap(), 443));
-        assert_eq!(other, ("2001:db8::10".parse().unwrap(), 53));
-    }
 
     #[test]
     fn merging_devices_are_known() {
