@@ -59,7 +59,7 @@ pub async fn look(config: &Config, model: &Model) -> Result<Vec<Finding>, Netlin
         );
     }
     found.settings(config, model);
-    netfilter::look(&mut found, config, model);
+    netfilter::look(&mut found, config, model, &devices);
     found.memory(model);
     let mut all = found.0;
     all.sort();

@@ -422,6 +422,7 @@ mod tests {
             up: true,
             xdp: None,
             program: None,
+            controller: None,
             vlan,
         };
         vec![

@@ -99,6 +99,8 @@ pub struct Device {
     pub xdp: Option<XdpMode>,
     /// The kernel's number of that program.
     pub program: Option<u32>,
+    /// The index of the bridge, bond or VRF that it is a part of.
+    pub controller: Option<u32>,
     /// Of a VLAN device: the device that its frames leave by, and the tag that they get.
     pub vlan: Option<(u32, Tags)>,
 }
@@ -202,6 +204,7 @@ fn device(link: &LinkMessage) -> Option<Device> {
         up: link.header.flags.contains(LinkFlags::Up),
         xdp: None,
         program: None,
+        controller: None,
         vlan: None,
     };
     let (mut below, mut tag) = (None, None);
@@ -219,6 +222,7 @@ fn device(link: &LinkMessage) -> Option<Device> {
                     _ => None,
                 });
             }
+            LinkAttribute::Controller(index) => device.controller = Some(*index),
             LinkAttribute::Link(index) => below = Some(*index),
             LinkAttribute::LinkInfo(info) => {
                 tag = info.iter().find_map(|one| match one {

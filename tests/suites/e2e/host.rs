@@ -256,6 +256,24 @@ fn rules_that_take_packets_before_the_listener_are_found() {
         "{value}"
     );
     assert_eq!(code, Some(2));
+
+    // To rules the port of a bridge is the bridge.
+    for arguments in [
+        ["link", "add", "br9", "type", "bridge"].as_slice(),
+        &["link", "set", "dev", UPLINK, "master", "br9"],
+    ] {
+        let _said = gate::printed(&site.node.ns, "ip", arguments);
+    }
+    rules(
+        "table inet filter { chain in { type filter hook input priority 0; policy drop
+            iifname \"br9\" accept
+        } }",
+    );
+    let (_, found) = check(&site);
+    assert!(
+        found.iter().all(|one| one["kind"] != "rules_drop"),
+        "{found:#?}"
+    );
 }
 
 fn connect(site: &Site, to: SocketAddr) -> std::io::Result<TcpStream> {

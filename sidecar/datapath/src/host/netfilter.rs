@@ -11,17 +11,18 @@ use super::{
 use crate::{
     config::Config,
     model::{Deliver, Model, Service},
+    netlink::Device,
 };
 
 /// Looks for all of it.
-pub(super) fn look(found: &mut Findings, config: &Config, model: &Model) {
+pub(super) fn look(found: &mut Findings, config: &Config, model: &Model, devices: &[Device]) {
     balancers(found, model);
     let is_steered = |one: &&Service| matches!(one.deliver, Deliver::Listener(_));
     let steered: Vec<&Service> = model.services.iter().filter(is_steered).collect();
     if !steered.is_empty() {
         older_rules(found);
         tracking(found);
-        rules(found, config, &steered);
+        rules(found, config, devices, &steered);
     }
 }
 
@@ -92,7 +93,7 @@ fn tracking(found: &mut Findings) {
 }
 
 /// Rules of nftables, those that iptables makes of it among them, that take packets before the listeners do.
-fn rules(found: &mut Findings, config: &Config, steered: &[&Service]) {
+fn rules(found: &mut Findings, config: &Config, devices: &[Device], steered: &[&Service]) {
     let printed = programs::printed("nft", &["-j", "list", "ruleset"]);
     let value = printed.and_then(|text| {
         serde_json::from_str(&text).map_err(|error| format!("prints no JSON ({error})"))
@@ -102,10 +103,12 @@ fn rules(found: &mut Findings, config: &Config, steered: &[&Service]) {
         Err(why) => return found.not_looked_at("nft", &format!("{why}: {UNKNOWN}")),
     };
     let (rules, mut steps) = (Rules::of(&value), rules::STEPS);
-    for service in steered {
-        for interface in &config.interfaces {
+    for interface in &config.interfaces {
+        let others = others(interface, devices);
+        for service in steered {
             let packet = Packet {
                 interface,
+                others: &others,
                 vip: service.vip,
             };
             match rules.meet(&packet, &mut steps) {
@@ -121,6 +124,22 @@ fn rules(found: &mut Findings, config: &Config, steered: &[&Service]) {
             }
         }
     }
+}
+
+/// As what packets of an interface may come to rules: as those of the bridge, bond or VRF that it is a part of, or of a VLAN on it.
+fn others<'a>(interface: &str, devices: &'a [Device]) -> Vec<&'a str> {
+    let Some(one) = devices.iter().find(|device| device.name == interface) else {
+        return Vec::new();
+    };
+    let is_other = |device: &&Device| {
+        one.controller == Some(device.index)
+            || device
+                .vlan
+                .as_ref()
+                .is_some_and(|(below, _)| *below == one.index)
+    };
+    let others = devices.iter().filter(is_other);
+    others.map(|device| device.name.as_str()).collect()
 }
 
 fn tell(found: &mut Findings, service: &Service, interface: &str, hit: &Hit) {

@@ -11,6 +11,8 @@ use crate::model::{Proto, Vip};
 pub(in super::super) struct Packet<'a> {
     /// Where it comes in.
     pub(in super::super) interface: &'a str,
+    /// As what it may come in as well: what the interface is a part of, and VLANs on it.
+    pub(in super::super) others: &'a [&'a str],
     /// The service: of a prefix, or of any port, some packet.
     pub(in super::super) vip: Vip,
 }
@@ -58,7 +60,8 @@ pub(super) enum Field<'a> {
     Port(u16),
     Word(&'a str),
     Proto(Proto),
-    Interface(&'a str),
+    /// One of these.
+    Interface(&'a str, &'a [&'a str]),
     /// That of connection tracking.
     State,
     /// It is in no such packet: the rule is about others.
@@ -107,7 +110,7 @@ impl<'a> Packet<'a> {
         }
         if meta.is_object() {
             return match text(meta, "key").as_str() {
-                "iif" | "iifname" => Field::Interface(self.interface),
+                "iif" | "iifname" => Field::Interface(self.interface, self.others),
                 "l4proto" => Field::Proto(self.vip.proto),
                 "nfproto" if self.vip.ip.is_ipv4() => Field::Word("ipv4"),
                 "nfproto" => Field::Word("ipv6"),
@@ -224,9 +227,17 @@ fn is(field: Field<'_>, written: &Value) -> Truth {
                 _ => Truth::Some,
             }
         }
-        Field::Interface(name) => text.map_or(Truth::Some, |text| match text.strip_suffix('*') {
-            Some(begin) => Truth::of(name.starts_with(begin)),
-            None => Truth::of(name == text),
+        Field::Interface(name, others) => text.map_or(Truth::Some, |text| {
+            let is = |name: &str| match text.strip_suffix('*') {
+                Some(begin) => name.starts_with(begin),
+                None => name == text,
+            };
+            let known = others.iter().filter(|other| is(other)).count();
+            match (is(name), known) {
+                (false, 0) => Truth::No,
+                (true, known) if known == others.len() => Truth::Yes,
+                _ => Truth::Some,
+            }
         }),
         Field::State => match text {
             Some("new") => Truth::Yes,

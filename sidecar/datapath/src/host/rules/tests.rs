@@ -7,6 +7,7 @@ fn check(vip: &str, chains: &[&str], expected: &[&str]) {
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|why| panic!("{why}: {text}"));
     let packet = Packet {
         interface: "eth0",
+        others: &[],
         vip: vip.parse().unwrap(),
     };
     let hits = Rules::of(&value).meet(&packet, &mut STEPS.clone()).unwrap();
@@ -186,6 +187,7 @@ fn chains_are_gone_into_and_returned_from() {
     let value = serde_json::from_str(&text).unwrap();
     let packet = Packet {
         interface: "eth0",
+        others: &[],
         vip: VIP.parse().unwrap(),
     };
     assert_eq!(
@@ -287,4 +289,34 @@ fn sets_and_maps_of_addresses_are_looked_up() {
         &["elsewhere by prerouting 1 in inet t prerouting"],
     );
     check("203.0.113.12:443/tcp", &chains, &[]);
+}
+
+/// What comes to rules as a bridge's, because the interface is a port of it, is not dropped for sure by rules for the port.
+#[test]
+fn an_interface_may_have_another_name_for_rules() {
+    let of = |name: &str| {
+        let left = r#"{"meta": {"key": "iifname"}}"#;
+        format!(r#"{{"match": {{"op": "==", "left": {left}, "right": "{name}"}}}}, {ACCEPT}"#)
+    };
+    for (accepted, others, is_told) in [
+        ("br0", &[][..], true),
+        ("br0", &["br0"], false),
+        ("eth0", &["br0"], false),
+        ("eth1", &["br0"], true),
+        ("eth0.7", &["eth0.6", "eth0.7"], false),
+        ("eth*", &["eth0.6", "eth0.7"], false),
+    ] {
+        let text = format!(
+            "{{\"nftables\": [{}]}}",
+            base("input", "drop", &[&of(accepted)])
+        );
+        let value = serde_json::from_str(&text).unwrap();
+        let packet = Packet {
+            interface: "eth0",
+            others,
+            vip: VIP.parse().unwrap(),
+        };
+        let hits = Rules::of(&value).meet(&packet, &mut STEPS.clone()).unwrap();
+        assert_eq!(!hits.is_empty(), is_told, "{accepted} {others:?}");
+    }
 }
