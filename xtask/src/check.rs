@@ -73,6 +73,7 @@ once without --locked writes it anew; commit fuzz/Cargo.lock with the dependency
 /// unstable flags would otherwise make cargo rebuild what the host shares.
 fn clippy_bpf() -> Outcome {
     clippy_object("bpf")?;
+    clippy_object("capture")?;
     clippy_object("decap")?;
     clippy_object("check")
 }

@@ -269,7 +269,7 @@ fn tell(ctx: *mut xdp_md, record: &mut Record, copied: u64, frame: u64) {
         bpf_perf_event_output(
             ctx.cast(),
             (&raw const TOLD).cast_mut().cast(),
-            frame << 32 | u64::from(BPF_F_CURRENT_CPU),
+            frame << 32 | BPF_F_CURRENT_CPU,
             core::ptr::from_mut(record).cast(),
             size_of::<Record>() as u64 + copied,
         )
