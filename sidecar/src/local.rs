@@ -7,10 +7,14 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Type};
 use tokio::net::UnixListener;
 
+/// How long another may answer, and how often is looked.
+const PATIENCE: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(20);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -69,12 +73,25 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds a path; `what` it is stands in errors.
+    /// Binds a path; `what` it is stands in errors. A predecessor that was just killed is given a moment to be gone.
     ///
     /// # Errors
     ///
     /// The path cannot be made or bound, or another daemon answers there.
-    pub fn bind(what: &str, path: &Path) -> io::Result<Self> {
+    pub async fn bind(what: &str, path: &Path) -> io::Result<Self> {
+        let mut left = PATIENCE;
+        loop {
+            match Self::bind_now(what, path) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && !left.is_zero() => {
+                    tokio::time::sleep(STEP).await;
+                    left = left.saturating_sub(STEP);
+                }
+                bound => return bound,
+            }
+        }
+    }
+
+    fn bind_now(what: &str, path: &Path) -> io::Result<Self> {
         let explain = |error: io::Error| {
             io::Error::new(
                 error.kind(),
@@ -133,20 +150,33 @@ impl Socket {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_its_own_file_goes_with_a_socket() {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build().unwrap();
-        let _entered = runtime.enter();
+    #[tokio::test]
+    async fn only_its_own_file_goes_with_a_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let first = Socket::bind("socket", &path).unwrap();
+        let first = Socket::bind("socket", &path).await.unwrap();
         fs::remove_file(&path).unwrap();
-        let second = Socket::bind("socket", &path).unwrap();
+        let second = Socket::bind("socket", &path).await.unwrap();
         drop(first.file);
         assert!(path.exists(), "another daemon's file is gone");
         drop(second.file);
         assert!(!path.exists());
         drop(first.listener);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_about_to_go_is_waited_for_and_who_stays_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let before = Socket::bind("socket", &path).await.unwrap();
+        let error = Socket::bind("socket", &path).await.unwrap_err();
+        assert!(error.to_string().contains("another daemon"), "{error}");
+        let (bound, ()) = tokio::join!(Socket::bind("socket", &path), async {
+            tokio::task::yield_now().await;
+            // As a kill does: the file stays.
+            before.file.leave();
+            drop(before);
+        });
+        assert!(bound.is_ok(), "{bound:?}");
     }
 }

@@ -1,5 +1,8 @@
 //! `cargo xtask test`: the suites in order, each with its time.
 
+use std::fs;
+use std::path::Path;
+
 use clap::ValueEnum;
 
 use crate::bpf::vm;

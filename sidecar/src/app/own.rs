@@ -32,7 +32,7 @@ impl Own {
         let admin_path = config.admin.socket.clone();
         let socket = match before.unix(&Role::AdminSocket, &admin_path) {
             Some(listener) => Socket::adopt(listener, &admin_path)?,
-            None => Socket::bind("admin socket", &admin_path)?,
+            None => Socket::bind("admin socket", &admin_path).await?,
         };
         let tcp = match config.admin.listen {
             None => None,
@@ -47,7 +47,7 @@ impl Own {
         let place = handover::path(&admin_path);
         let handover = match before.unix(&Role::HandOver, &place) {
             Some(listener) => Socket::adopt(listener, &place),
-            None => Socket::bind("hand-over socket", &place),
+            None => Socket::bind("hand-over socket", &place).await,
         };
         let handover = handover
             .inspect_err(

@@ -26,7 +26,7 @@ const WAITING: usize = 256;
 /// How long it may take to say what it can say at once.
 const PROMPT: Duration = Duration::from_secs(5);
 /// How long the privileged process may take to end what it is at.
-const LAST_WORK: Duration = Duration::from_secs(5);
+const LAST_WORK: Duration = Duration::from_secs(2);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(5);
 
