@@ -2,6 +2,7 @@
 
 mod answers;
 mod assertion;
+mod attach;
 pub(crate) mod context;
 mod cors;
 mod datapath;
@@ -124,7 +125,7 @@ pub(crate) fn outline(path: &Path, raw: &RawConfig, checks: Checks) -> Outline {
     Outline {
         user: user(&mut cx, raw.user.as_ref()),
         socket: admin(&mut cx, raw).socket,
-        datapath: datapath::outline(&mut cx, raw.datapath.as_ref()),
+        datapath: attach::outline(&mut cx, raw.datapath.as_ref()),
     }
 }
 

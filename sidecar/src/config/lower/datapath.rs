@@ -2,28 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use tollgate_datapath::model::{
     Affinity, Backend, CONNECTION_IDLE, CONNECTION_IDLES, DRAIN_LIMITS, Deliver, Model, NatError,
     Service, ServiceError, Tunnel, TunnelError, Vip,
 };
 use tollgate_datapath::prefix::Prefix;
-use tollgate_datapath::{Announce, Config, XdpMode};
 
-use super::context::{Context, check_name, items, lacks_items, set};
+use super::attach;
+use super::context::{Context, check_name, items, set};
 use super::health::{self, Members};
 use super::nat;
 use crate::config::diagnostic::Position;
 use crate::config::model::{DatapathConfig, ListenerConfig};
 use crate::config::node::At;
-use crate::config::raw::{
-    RawAffinity, RawAnnounce, RawBackend, RawDatapath, RawDeliver, RawService, RawTunnel, RawXdp,
-};
+use crate::config::raw::{RawAffinity, RawBackend, RawDatapath, RawDeliver, RawService, RawTunnel};
 use crate::health::settings::Settings;
-
-/// Where pins stand unless the file says otherwise.
-const DEFAULT_BPFFS: &str = "/sys/fs/bpf/tollgate";
 
 /// Whether any service stands there, sound or not.
 pub(super) fn has_services(raw: Option<&At<RawDatapath>>) -> bool {
@@ -36,7 +30,7 @@ pub(super) fn lower(
     listeners: &[ListenerConfig],
 ) -> Option<DatapathConfig> {
     let (position, raw) = set(raw)?;
-    let (attach, health_mark) = attach(cx, position, raw);
+    let (attach, health_mark) = attach::lower(cx, position, raw);
     let mut services: Vec<Service> = Vec::new();
     let mut places = Vec::new();
     let mut health = HashMap::new();
@@ -80,48 +74,6 @@ pub(super) fn lower(
         health,
         health_mark,
     })
-}
-
-/// What can be said of it before the rest of the file is looked at: where and how it attaches, and the marks of its checks.
-pub(super) fn outline(
-    cx: &mut Context<'_>,
-    raw: Option<&At<RawDatapath>>,
-) -> Option<(Config, u16)> {
-    let (position, raw) = set(raw)?;
-    Some(attach(cx, position, raw))
-}
-
-fn attach(cx: &mut Context<'_>, position: Position, raw: &RawDatapath) -> (Config, u16) {
-    let interfaces: Vec<String> = items(raw.interfaces.as_ref())
-        .map(|(_, name)| name.clone())
-        .collect();
-    if lacks_items(raw.interfaces.as_ref()) {
-        cx.report(
-            position,
-            "`interfaces` is missing or empty; name the devices that packets arrive on",
-        );
-    }
-    for (at, name) in items(raw.interfaces.as_ref()) {
-        // IFNAMSIZ is 16 with its NUL (linux/if.h).
-        if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
-            cx.report(at, format!("`{name}` is not an interface name"));
-        }
-    }
-    let attach = Config {
-        interfaces,
-        xdp: match set(raw.xdp.as_ref()) {
-            None | Some((_, RawXdp::Auto)) => XdpMode::Auto,
-            Some((_, RawXdp::Native)) => XdpMode::Native,
-            Some((_, RawXdp::Generic)) => XdpMode::Generic,
-        },
-        bpffs: set(raw.bpffs.as_ref())
-            .map_or_else(|| PathBuf::from(DEFAULT_BPFFS), |(_, path)| cx.path(path)),
-        announce: match set(raw.announce.as_ref()) {
-            None | Some((_, RawAnnounce::None)) => Announce::None,
-            Some((_, RawAnnounce::Neighbour)) => Announce::Neighbour,
-        },
-    };
-    (attach, health::mark(cx, raw.health_mark.as_ref()))
 }
 
 /// How the backends of a service are checked, if they are.
