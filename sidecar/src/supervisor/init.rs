@@ -34,7 +34,7 @@ pub fn hand_on(signal: Signal) -> Option<HandedOn> {
         signal,
         to: HashSet::new(),
     };
-    handed_on.to_those_who_came();
+    handed_on.tell_those_who_came();
     (!handed_on.to.is_empty()).then_some(handed_on)
 }
 
@@ -46,7 +46,7 @@ impl HandedOn {
     }
 
     /// Sends it to children that have not heard of it.
-    fn to_those_who_came(&mut self) {
+    fn tell_those_who_came(&mut self) {
         for pid in children() {
             if self.to.insert(pid)
                 && let Err(error) = kill_process(pid, self.signal)
@@ -75,7 +75,7 @@ pub async fn stay(mut signals: Signals, mut ending: Option<HandedOn>) -> io::Res
                     }
                     // What a child leaves behind was not there when the signal came.
                     if let Some(ending) = &mut ending {
-                        ending.to_those_who_came();
+                        ending.tell_those_who_came();
                     }
                 }
                 Ok(None) => break,
