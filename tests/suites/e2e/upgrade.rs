@@ -19,9 +19,11 @@ use crate::handover::looks_after_the_kernel;
 use crate::site::{API_HOST, API_V4, DATABASE_V4, DATABASE_V6, Site, vip_v4, vip_v6};
 
 /// Threads that open connections to the API.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 8;
 /// Connections with data that begin before a change of the backends, and as many after it; half of each family.
 const STREAMS: usize = 100;
+/// How often each stream is used.
+const BEAT: Duration = Duration::from_millis(50);
 /// How long a request may take: longer than any daemon needs to start.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -48,6 +50,8 @@ struct Plan {
     restarts: usize,
     upgrades: usize,
     kills: usize,
+    /// Requests that go through between two changes.
+    requests: u64,
 }
 
 /// Adds a listener without TLS, as a steered service of both families: handshakes would be all that is measured.
@@ -200,6 +204,8 @@ fn under_traffic(plan: &Plan, builds: [Build<'_>; 2]) {
                     beat(stream).unwrap_or_else(|error| panic!("stream {number}: {error}"));
                     beats.fetch_add(1, Ordering::Relaxed);
                 }
+                // The machine is for the connections.
+                thread::sleep(BEAT);
             }
         });
         let change = || {
@@ -238,7 +244,7 @@ fn under_traffic(plan: &Plan, builds: [Build<'_>; 2]) {
                 let (asked_before, beats_before) =
                     (asked.load(Ordering::Relaxed), beats.load(Ordering::Relaxed));
                 eventually("traffic", || {
-                    let more = asked.load(Ordering::Relaxed) > asked_before + 200
+                    let more = asked.load(Ordering::Relaxed) > asked_before + plan.requests
                         && beats.load(Ordering::Relaxed) > beats_before + 400;
                     if more || beating.is_finished() {
                         Ok(())
@@ -293,6 +299,7 @@ fn restarts_upgrades_and_kills_under_traffic() {
                 restarts: 2,
                 upgrades: 3,
                 kills: 1,
+                requests: 200,
             },
             [build(&this, false); 2],
         ),
@@ -301,6 +308,7 @@ fn restarts_upgrades_and_kills_under_traffic() {
                 restarts: 10,
                 upgrades: 10,
                 kills: 3,
+                requests: 4_000,
             },
             [build(&this, false), build(Path::new(&next), true)],
         ),
