@@ -85,6 +85,16 @@ impl Fields {
         self.0.retain_mut(keep);
     }
 
+    /// Takes all lines out and keeps their room, so that the next message of a connection needs none of its own.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Makes room for `additional` more lines.
+    pub fn reserve(&mut self, additional: usize) {
+        self.0.reserve(additional);
+    }
+
     /// The lines in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.0.iter()

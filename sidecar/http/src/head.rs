@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use crate::fields::{self, Fields};
 use crate::path::Path;
@@ -177,7 +178,7 @@ impl fmt::Debug for Method {
 /// is matched and what is forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authority {
-    host: Box<str>,
+    host: ByteString,
     port: Option<u16>,
     v6: bool,
 }
@@ -190,6 +191,22 @@ impl Authority {
     /// host name holds, an empty or overlong label, a name that looks like an IPv4 address and is none,
     /// a port outside 1..=65535.
     pub fn parse(raw: &[u8]) -> Result<Self, HeadError> {
+        Self::read(raw, |host| host.into())
+    }
+
+    /// [`Self::parse`] for bytes that are a slice of a shared buffer. A host name in its one form already stays that
+    /// slice: nothing is copied, nothing is allocated.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`].
+    pub fn parse_shared(raw: &Bytes) -> Result<Self, HeadError> {
+        Self::read(raw, |host| {
+            ByteString::try_from(raw.slice_ref(host.as_bytes())).unwrap_or_else(|_| host.into())
+        })
+    }
+
+    /// `keep` makes the host's text of the slice of `raw` that it is.
+    fn read(raw: &[u8], keep: impl FnOnce(&str) -> ByteString) -> Result<Self, HeadError> {
         let text = std::str::from_utf8(raw)
             .ok()
             .filter(|t| t.is_ascii())
@@ -203,7 +220,7 @@ impl Authority {
                 .parse()
                 .map_err(|_| HeadError::Authority("what stands in brackets is no IPv6 address"))?;
             return Ok(Self {
-                host: address.to_string().into_boxed_str(),
+                host: address.to_string().into(),
                 port: port(after)?,
                 v6: true,
             });
@@ -212,10 +229,15 @@ impl Authority {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            host.to_ascii_lowercase().into()
+        } else {
+            keep(host)
+        };
         check_host(&host)?;
         Ok(Self {
-            host: host.into_boxed_str(),
+            host,
             port: port(after)?,
             v6: false,
         })
@@ -414,6 +436,18 @@ mod tests {
             assert_eq!((authority.host(), authority.port()), (host, port), "{raw}");
             assert_eq!(authority.to_string(), printed);
         }
+    }
+
+    #[test]
+    fn a_shared_authority_is_the_same_and_no_copy_where_it_can_be() {
+        for raw in ["api.test:8443", "API.test.", "[::1]:80", "api.test."] {
+            let shared = Bytes::from(raw);
+            let authority = Authority::parse_shared(&shared).unwrap();
+            assert_eq!(Ok(&authority), Authority::parse(raw.as_bytes()).as_ref());
+            let kept = shared.as_ptr() == authority.host.as_ptr();
+            assert_eq!(kept, raw.starts_with("api"), "{raw}");
+        }
+        assert!(Authority::parse_shared(&Bytes::from_static(b"a b")).is_err());
     }
 
     #[test]

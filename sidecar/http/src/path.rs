@@ -15,10 +15,13 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 /// A request path in its one form. It starts with `/`, or is the asterisk form of `OPTIONS *`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
-    text: Box<str>,
+    text: ByteString,
     /// Holds `%2F` or `%5C`. This and the next follow from the text: asked at each request, found once.
     encoded: bool,
     /// Holds `//`.
@@ -60,8 +63,36 @@ impl Path {
             return Err(PathError::DotSegment);
         }
         Ok(Self {
-            text: out.into_boxed_str(),
+            text: out.into(),
             encoded,
+            runs,
+        })
+    }
+
+    /// [`Self::parse`] for a path that is a slice of a shared buffer. What is in its one form already, as nearly all
+    /// paths are, stays that slice: nothing is copied, nothing is allocated.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`].
+    pub fn parse_shared(raw: &Bytes) -> Result<Self, PathError> {
+        if raw.first() != Some(&b'/') || !raw.iter().fold(true, |plain, &b| plain & is_plain(b)) {
+            return Self::parse(raw);
+        }
+        let next = raw.get(1..).unwrap_or_default();
+        let (mut runs, mut dots) = (false, false);
+        for (&one, &other) in raw.iter().zip(next) {
+            runs |= (one == b'/') & (other == b'/');
+            dots |= (one == b'/') & (other == b'.');
+        }
+        let Ok(text) = ByteString::try_from(raw.clone()) else {
+            return Self::parse(raw);
+        };
+        if dots && has_dots(&text) {
+            return Err(PathError::DotSegment);
+        }
+        Ok(Self {
+            text,
+            encoded: false,
             runs,
         })
     }
@@ -69,7 +100,7 @@ impl Path {
     /// The path of `OPTIONS *` (RFC 9112 section 3.2.4).
     pub fn asterisk() -> Self {
         Self {
-            text: "*".into(),
+            text: ByteString::from_static("*"),
             encoded: false,
             runs: false,
         }
@@ -109,7 +140,7 @@ impl Path {
             }
         }
         Some(Self {
-            text: text.into_boxed_str(),
+            text: text.into(),
             encoded: self.encoded,
             runs: false,
         })
@@ -183,6 +214,11 @@ pub enum PathError {
         /// Where it stands.
         at: usize,
     },
+}
+
+/// Whether `byte` stands for itself in the one form, wherever it stands.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'%') & (byte != b'\\') & (byte != b'#') & (byte != b'?')
 }
 
 fn check_raw(byte: u8, at: usize) -> Result<(), PathError> {

@@ -172,8 +172,29 @@ fn careless(path: &str) -> Vec<String> {
         .collect()
 }
 
+/// A path in its one form is the slice that it came as.
+#[test]
+fn a_shared_path_is_no_copy_where_it_can_be() {
+    for (raw, kept) in [
+        ("/", true),
+        ("/orders//1;x", true),
+        ("/.well-known/x", true),
+        ("/%61", false),
+    ] {
+        let shared = Bytes::from(raw);
+        let path = Path::parse_shared(&shared).unwrap();
+        assert_eq!(shared.as_ptr() == path.as_str().as_ptr(), kept, "{raw}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_shared_path_is_parsed_like_any(raw in "[/a.%25c;?#\\\\ ~é2F]{0,12}") {
+        let raw = Bytes::from(raw);
+        prop_assert_eq!(Path::parse_shared(&raw), Path::parse(&raw));
+    }
 
     /// Parsing what was parsed changes nothing: a second reader sees the same path, merged or not.
     #[test]
