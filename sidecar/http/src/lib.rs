@@ -1,4 +1,5 @@
-//! Tollgate's HTTP core: message heads, ordered fields, the one form of a request path; queries and cookies taken apart.
+//! Tollgate's HTTP core: message heads, ordered fields, the one form of a request path; queries and cookies taken apart;
+//! HTTP/1.1 itself ([`h1`]).
 //!
 //! Pure: bytes come in as arguments, values go out. There is no I/O, no clock and no global state, so
 //! the same code serves HTTP/1.1 and HTTP/2, tests and fuzzers. Nothing here knows tokens or policy.
@@ -7,7 +8,9 @@
 
 pub mod accept;
 pub mod cookie;
+mod decimal;
 pub mod fields;
+pub mod h1;
 pub mod head;
 pub mod origin;
 mod pairs;

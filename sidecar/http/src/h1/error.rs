@@ -72,6 +72,9 @@ pub enum Error {
     /// A longer head than is read.
     #[error("the head is longer than {0} bytes")]
     HeadTooLarge(usize),
+    /// A longer trailer section than is read.
+    #[error("the trailers are longer than {0} bytes")]
+    TrailersTooLarge(usize),
     /// RFC 9112 section 3.2: HTTP/1.1 without `Host`.
     #[error("no Host")]
     HostMissing,
@@ -160,7 +163,10 @@ impl Error {
             Self::BodyTooLarge(_) => 413,
             Self::TargetTooLong(_) => 414,
             Self::Expectation => 417,
-            Self::NameTooLong(_) | Self::TooManyFields(_) | Self::HeadTooLarge(_) => 431,
+            Self::NameTooLong(_)
+            | Self::TooManyFields(_)
+            | Self::HeadTooLarge(_)
+            | Self::TrailersTooLarge(_) => 431,
             Self::CodingUnknown => 501,
             Self::Version => 505,
             Self::StatusLine

@@ -11,11 +11,11 @@ use super::error::Error;
 /// What bounds a section of lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Of all bytes, the empty line at the end included.
-    pub(super) bytes: usize,
+    /// Of all bytes, the empty line at the end included, and what is said of more.
+    pub(super) whole: (usize, Error),
     /// Of lines with a field.
     pub(super) fields: usize,
-    /// Of the first line and what is said if it is longer; `None` where there is none, as in trailers.
+    /// Of the first line, likewise; `None` where there is none, as in trailers.
     pub(super) first: Option<(usize, Error)>,
 }
 
@@ -71,10 +71,9 @@ impl Scan {
 
     /// How far is read now, and what is said of more.
     fn limit(&self, bounds: &Bounds) -> (usize, Error) {
-        let whole = (bounds.bytes, Error::HeadTooLarge(bounds.bytes));
         match bounds.first {
-            Some(first) if self.lines == 0 && first.0 < bounds.bytes => first,
-            _ => whole,
+            Some(first) if self.lines == 0 && first.0 < bounds.whole.0 => first,
+            _ => bounds.whole,
         }
     }
 }
@@ -103,8 +102,10 @@ pub(super) fn control(section: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
+    type Case = (&'static [u8], Result<Option<usize>, Error>);
+
     const BOUNDS: Bounds = Bounds {
-        bytes: 40,
+        whole: (40, Error::HeadTooLarge(40)),
         fields: 2,
         first: Some((16, Error::TargetTooLong(16))),
     };
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_section_ends_with_its_empty_line() {
-        let cases: &[(&[u8], Result<Option<usize>, Error>)] = &[
+        let cases: &[Case] = &[
             (b"", Ok(None)),
             (b"GET", Ok(None)),
             (b"GET\r", Ok(None)),
@@ -138,7 +139,10 @@ mod tests {
             (b"0123456789abcde\r\n", Err(Error::TargetTooLong(16))),
             (b"0123456789abcdef0", Err(Error::TargetTooLong(16))),
             (b"G\r\n0123456789012345678901234567890123\r\n\r", Ok(None)),
-            (b"G\r\n012345678901234567890123456789012\r\n\r\n", Ok(Some(40))),
+            (
+                b"G\r\n012345678901234567890123456789012\r\n\r\n",
+                Ok(Some(40)),
+            ),
             (
                 b"G\r\n0123456789012345678901234567890123\r\n\r\n",
                 Err(Error::HeadTooLarge(40)),

@@ -1,0 +1,224 @@
+//! A body as it arrives (RFC 9112 sections 6 and 7): slices of what was read go out, nothing is copied.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::chunk::Line;
+use super::error::Error;
+use super::framing::Framing;
+use super::limits::Limits;
+use super::parse;
+use super::scan::{Bounds, Scan};
+use crate::fields::Fields;
+
+/// What comes next of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Some of its bytes, at least one.
+    Data(Bytes),
+    /// Its trailers, where there are any; the end follows.
+    Trailers(Fields),
+    /// It has ended, and is said to at each further call.
+    End,
+    /// More must be read.
+    More,
+}
+
+/// Reads one body.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    state: State,
+    received: u64,
+    /// Bytes of chunk extensions read over.
+    extensions: usize,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Ended,
+    UntilClose,
+    Length(u64),
+    Chunk(Chunk),
+    Broken(Error),
+}
+
+/// Where in a chunked body.
+#[derive(Clone, Copy, Debug)]
+enum Chunk {
+    Line(Line),
+    Data(u64),
+    DataCr,
+    DataLf,
+    Trailers(Scan),
+}
+
+impl Chunk {
+    /// Whether the next bytes are data or trailers, not the framing between them.
+    const fn is_content(self) -> bool {
+        matches!(self, Self::Data(_) | Self::Trailers(_))
+    }
+}
+
+impl Body {
+    /// A body that ends as `framing` says.
+    pub fn new(framing: Framing, limits: &Limits) -> Self {
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::Ended,
+            Framing::Length(bytes) => State::Length(bytes),
+            Framing::UntilClose => State::UntilClose,
+            Framing::Chunked => State::Chunk(Chunk::Line(Line::default())),
+        };
+        Self {
+            state,
+            received: 0,
+            extensions: 0,
+            limits: *limits,
+        }
+    }
+
+    /// Takes the next part from the front of `buffer`, which keeps what cannot be taken yet.
+    ///
+    /// # Errors
+    /// What is wrong with it: nothing that follows on this connection can be read, and each further call says so again.
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
+        let part = self.step(buffer);
+        if let Err(error) = part {
+            self.state = State::Broken(error);
+        }
+        part
+    }
+
+    /// What the end of the connection means: the end of a body that ends so, or a body that is cut.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`].
+    pub fn end_of_input(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Ended => Ok(()),
+            State::UntilClose => {
+                self.state = State::Ended;
+                Ok(())
+            }
+            State::Broken(error) => Err(error),
+            State::Length(_) | State::Chunk(_) => Err(Error::Truncated),
+        }
+    }
+
+    /// Whether all has been read.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// The bytes read so far, without framing.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The bytes still to come, where that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Ended => Some(0),
+            State::Length(left) => Some(left),
+            State::UntilClose | State::Chunk(_) | State::Broken(_) => None,
+        }
+    }
+
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
+        loop {
+            match self.state {
+                State::Ended => return Ok(Part::End),
+                State::Broken(error) => return Err(error),
+                State::UntilClose => return self.data(buffer, u64::MAX),
+                State::Length(left) => {
+                    let part = self.data(buffer, left)?;
+                    if let Part::Data(data) = &part {
+                        self.state = match left - data.len() as u64 {
+                            0 => State::Ended,
+                            left => State::Length(left),
+                        };
+                    }
+                    return Ok(part);
+                }
+                State::Chunk(Chunk::Data(left)) => {
+                    let part = self.data(buffer, left)?;
+                    if let Part::Data(data) = &part {
+                        self.state = State::Chunk(match left - data.len() as u64 {
+                            0 => Chunk::DataCr,
+                            left => Chunk::Data(left),
+                        });
+                    }
+                    return Ok(part);
+                }
+                State::Chunk(Chunk::Trailers(mut scan)) => {
+                    let Some(end) = scan.end(buffer, &self.trailer_bounds())? else {
+                        self.state = State::Chunk(Chunk::Trailers(scan));
+                        return Ok(Part::More);
+                    };
+                    let section = buffer.split_to(end).freeze();
+                    self.state = State::Ended;
+                    if &section[..] != b"\r\n" {
+                        return parse::trailers(&section, &self.limits).map(Part::Trailers);
+                    }
+                }
+                State::Chunk(mut chunk) => {
+                    let mut taken = 0;
+                    while let (false, Some(&byte)) = (chunk.is_content(), buffer.get(taken)) {
+                        chunk = self.chunk(chunk, byte)?;
+                        taken += 1;
+                    }
+                    buffer.advance(taken);
+                    self.state = State::Chunk(chunk);
+                    if !chunk.is_content() {
+                        return Ok(Part::More);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What follows `byte`, of the framing between the data of chunks.
+    fn chunk(&mut self, chunk: Chunk, byte: u8) -> Result<Chunk, Error> {
+        match (chunk, byte) {
+            (Chunk::Line(mut line), _) => {
+                let size = line.next(byte)?;
+                self.extensions += usize::from(line.is_extension());
+                if self.extensions > self.limits.extensions {
+                    return Err(Error::ChunkExtensionsTooLong(self.limits.extensions));
+                }
+                Ok(match size {
+                    None => Chunk::Line(line),
+                    Some(0) => Chunk::Trailers(Scan::default()),
+                    Some(size) => Chunk::Data(size),
+                })
+            }
+            (Chunk::DataCr, b'\r') => Ok(Chunk::DataLf),
+            (Chunk::DataLf, b'\n') => Ok(Chunk::Line(Line::default())),
+            _ => Err(Error::ChunkEnd),
+        }
+    }
+
+    fn data(&mut self, buffer: &mut BytesMut, most: u64) -> Result<Part, Error> {
+        if buffer.is_empty() {
+            return Ok(Part::More);
+        }
+        // All that may be taken is, so that the same bytes go out however they were cut into reads.
+        let most = most.min(self.limits.body.saturating_sub(self.received));
+        if most == 0 {
+            return Err(Error::BodyTooLarge(self.limits.body));
+        }
+        let length = usize::try_from(most).map_or(buffer.len(), |most| most.min(buffer.len()));
+        self.received += length as u64;
+        Ok(Part::Data(buffer.split_to(length).freeze()))
+    }
+
+    fn trailer_bounds(&self) -> Bounds {
+        Bounds {
+            whole: (
+                self.limits.trailers,
+                Error::TrailersTooLarge(self.limits.trailers),
+            ),
+            fields: self.limits.fields(),
+            first: None,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Where a message's body ends, and what its head says of the connection (RFC 9112 sections 6 and 9, RFC 9110 section 7).
+
+use bytes::Bytes;
+
+use super::error::Error;
+use crate::fields::{Fields, is_token_byte};
+use crate::head::Version;
+
+/// Where a received body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// With a chunk of no length, and trailers.
+    Chunked,
+    /// When the sender closes: responses alone.
+    UntilClose,
+}
+
+/// How long a body is, as its sender knows it before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// There is none, and nothing is said of it.
+    None,
+    /// So many bytes. With a response to HEAD, or a 304, what GET would bring: none is sent.
+    Known(u64),
+    /// It ends when it ends.
+    Unknown,
+}
+
+impl From<Framing> for Length {
+    /// As it was received, it is passed on: `Content-Length: 0` stays said, and a length that nobody said stays unsaid.
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::None,
+            Framing::Length(bytes) => Self::Known(bytes),
+            Framing::Chunked | Framing::UntilClose => Self::Unknown,
+        }
+    }
+}
+
+/// The longest length that anybody means: 2^63 - 1, since many hold lengths in signed words.
+pub(super) const LONGEST: u64 = i64::MAX as u64;
+
+/// What a head says in fields that are of the message and its connection, gathered while they pass by.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) host: Option<Bytes>,
+    length: Option<u64>,
+    codings: Codings,
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    upgrade_option: bool,
+    upgrade: bool,
+    expects: bool,
+    unknown_expectation: bool,
+}
+
+#[derive(Default)]
+struct Codings {
+    lines: usize,
+    all: usize,
+    chunked: usize,
+    last_is_chunked: bool,
+}
+
+impl Facts {
+    /// Takes a line of a request in; whether it stays among the fields. `Host` does not: what it says is in the authority.
+    /// `share` makes shared bytes of a value.
+    pub(super) fn note(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        share: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<bool, Error> {
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.host.replace(share(value)).is_some() {
+                return Err(Error::HostRepeated);
+            }
+            return Ok(false);
+        }
+        self.note_any(name, value).map(|()| true)
+    }
+
+    /// Takes a line in.
+    pub(super) fn note_any(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            6 if is("expect") => {
+                let known = value.eq_ignore_ascii_case(b"100-continue") && !self.expects;
+                self.expects |= known;
+                self.unknown_expectation |= !known;
+            }
+            7 if is("upgrade") => self.upgrade |= !value.is_empty(),
+            10 if is("connection") => self.connection(value),
+            14 if is("content-length") => self.length(value)?,
+            17 if is("transfer-encoding") => self.codings.note(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn length(&mut self, value: &[u8]) -> Result<(), Error> {
+        match self.length.replace(length(value)?) {
+            None => Ok(()),
+            Some(_) => Err(Error::LengthRepeated),
+        }
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    /// Where the message says that its body ends (RFC 9112 section 6.3, items 3 to 6); `None` says nothing.
+    pub(super) fn framing(&self, version: Version) -> Result<Option<Framing>, Error> {
+        if self.codings.lines == 0 {
+            return Ok(self.length.map(Framing::Length));
+        }
+        if self.length.is_some() {
+            return Err(Error::LengthAndCoding);
+        }
+        if version == Version::Http10 {
+            return Err(Error::CodingInHttp10);
+        }
+        self.codings.framing().map(Some)
+    }
+
+    /// Whether the sender lets the connection go on (RFC 9112 section 9.3).
+    pub(super) fn persists(&self, version: Version) -> bool {
+        !self.close && (version != Version::Http10 || self.keep_alive)
+    }
+
+    /// Whether another protocol is asked for. Not in HTTP/1.0 (RFC 9110 section 7.8), and not by a field alone that the
+    /// connection does not name.
+    pub(super) fn upgrade(&self, version: Version) -> bool {
+        self.upgrade && self.upgrade_option && version != Version::Http10
+    }
+
+    /// Whether the sender waits for a 100 (RFC 9110 section 10.1.1: not in HTTP/1.0, nor without a body).
+    pub(super) fn expects(&self, version: Version, framing: Framing) -> Result<bool, Error> {
+        if self.unknown_expectation {
+            return Err(Error::Expectation);
+        }
+        let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+        Ok(self.expects && has_body && version != Version::Http10)
+    }
+}
+
+impl Codings {
+    fn note(&mut self, value: &[u8]) -> Result<(), Error> {
+        self.lines += 1;
+        for coding in value.split(|&b| b == b',') {
+            let coding = trim_ows(coding);
+            // Parameters are no part of any coding that is known, and `chunked` has none.
+            if coding.is_empty() || !coding.iter().copied().all(is_token_byte) {
+                return Err(Error::Coding);
+            }
+            self.all += 1;
+            self.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.last_is_chunked);
+        }
+        Ok(())
+    }
+
+    fn framing(&self) -> Result<Framing, Error> {
+        if self.chunked > 1 {
+            Err(Error::CodingRepeated)
+        } else if !self.last_is_chunked {
+            Err(Error::CodingNotChunked)
+        } else if self.all > 1 {
+            Err(Error::CodingUnknown)
+        } else {
+            Ok(Framing::Chunked)
+        }
+    }
+}
+
+/// `Content-Length = 1*DIGIT` (RFC 9110 section 8.6). The list of equal numbers that section 8.6 lets a recipient mend is
+/// refused: nobody sends it who means well.
+fn length(value: &[u8]) -> Result<u64, Error> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Error::Length);
+    }
+    value
+        .iter()
+        .try_fold(0_u64, |sum, digit| {
+            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        })
+        .filter(|&sum| sum <= LONGEST)
+        .ok_or(Error::LengthTooLarge)
+}
+
+fn trim_ows(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Whether a line of this name says where a message ends, or is about one connection: whoever writes a head says it anew.
+pub(super) fn is_of_the_connection(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        10 => is("connection") || is("keep-alive"),
+        14 => is("content-length"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// The same with `Host`, which a request's authority says. In trailers all of these mean nothing (RFC 9110 section 6.5.1).
+pub(super) fn is_the_messages_own(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"host") || is_of_the_connection(name)
+}
+
+/// Whether `fields` name a protocol to change to.
+pub(super) fn names_upgrade(fields: &Fields) -> bool {
+    fields
+        .get("upgrade")
+        .is_some_and(|protocol| !protocol.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
