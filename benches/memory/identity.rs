@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
 use tollgate_auth::token::{Algorithm, Look, VerdictCache, verify};
+use tollgate_benches::exchange::{Exchange, request, response};
 use tollgate_benches::{ALGORITHMS, NOW, Outcome, Passage, Vouched, World, received};
 
 /// Requests with one known token. The cache looks after itself each few hundred.
@@ -25,11 +26,16 @@ fn main() -> Outcome<ExitCode> {
     let [signed, again] = assertions()?;
     report("assertion signed", 1, signed);
     report("assertion used again", HITS, again);
-    if [found, ready, again].iter().all(|one| one.count_total == 0) {
+    let exchanged = exchanges()?;
+    report("HTTP/1.1 in and out, both ways", HITS, exchanged);
+    if [found, ready, again, exchanged]
+        .iter()
+        .all(|one| one.count_total == 0)
+    {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(
-        "neither a cache hit, nor the passage of its request, nor its assertion may allocate"
+        "neither a cache hit, nor the passage of its request, nor its assertion, nor HTTP/1.1 may allocate"
     );
     Ok(ExitCode::FAILURE)
 }
@@ -64,6 +70,25 @@ fn assertions() -> Outcome<[AllocationInfo; 2]> {
         return Ok([signed, again]);
     }
     Err(format!("{same} of {HITS} assertions were used again").into())
+}
+
+/// What [`HITS`] requests allocate that are read, written, answered and answered on.
+fn exchanges() -> Outcome<AllocationInfo> {
+    let (request, response) = (request()?, response());
+    let mut exchange = Exchange::new(&request, &response);
+    // Room is made once.
+    exchange.run()?;
+    exchange.run()?;
+    let mut good = 0;
+    let measured = measure(|| {
+        for _ in 0..HITS {
+            good += u64::from(exchange.run().is_ok());
+        }
+    });
+    if good == HITS {
+        return Ok(measured);
+    }
+    Err(format!("{good} of {HITS} exchanges went well").into())
 }
 
 /// What [`HITS`] requests allocate, from the look for the token to the ready headers.

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod exchange;
+
 use std::sync::Arc;
 use std::time::Duration;
 
