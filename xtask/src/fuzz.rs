@@ -37,6 +37,8 @@ pub(crate) enum Target {
     Forwarded,
     /// Rules over claims and requests
     Policy,
+    /// HTTP/1.1, from clients and from servers
+    H1,
     /// Packets through the datapath's pipeline, on the host
     Packet,
     /// The configuration's text
@@ -49,6 +51,7 @@ pub(crate) const LIGHT: &[Target] = &[
     Target::Jwks,
     Target::Forwarded,
     Target::Policy,
+    Target::H1,
     Target::Packet,
 ];
 pub(crate) const ALL: &[Target] = &[
@@ -56,6 +59,7 @@ pub(crate) const ALL: &[Target] = &[
     Target::Jwks,
     Target::Forwarded,
     Target::Policy,
+    Target::H1,
     Target::Packet,
     Target::Config,
 ];
@@ -128,6 +132,7 @@ impl Target {
             Self::Jwks => "jwks",
             Self::Forwarded => "forwarded",
             Self::Policy => "policy",
+            Self::H1 => "h1",
             Self::Packet => "packet",
             Self::Config => "config",
         }
@@ -144,6 +149,7 @@ impl Target {
             Self::Token | Self::Jwks | Self::Policy => "benches/fixtures",
             // They have none but their seeds.
             Self::Forwarded => "fuzz/seeds/forwarded",
+            Self::H1 => "fuzz/seeds/h1",
             Self::Packet => "fuzz/seeds/packet",
             Self::Config => "tests/fixtures/configs",
         }
@@ -157,6 +163,8 @@ impl Target {
             Self::Jwks | Self::Config => 32 << 10,
             // A first fragment and a later one of full size, with some small ones.
             Self::Packet => 4 << 10,
+            // The limits that it runs with are smaller still.
+            Self::H1 => 2 << 10,
             // Of lists and quotes all is tried in short ones.
             Self::Forwarded => 1 << 10,
         }
