@@ -14,6 +14,7 @@ mod cors;
 mod explain;
 mod explain_route;
 mod forwarding;
+mod framing;
 mod headers;
 mod health;
 mod hostile;
