@@ -11,7 +11,7 @@ use super::scan::{Bounds, Scan};
 use crate::fields::Fields;
 
 /// What comes next of a body.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Some of its bytes, at least one.
     Data(Bytes),
@@ -219,6 +219,76 @@ impl Body {
             ),
             fields: self.limits.fields(),
             first: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(body: &mut Body, bytes: &str) -> (String, Result<Part, Error>) {
+        let (mut buffer, mut content) = (BytesMut::from(bytes), String::new());
+        loop {
+            match body.next(&mut buffer) {
+                Ok(Part::Data(data)) => content += std::str::from_utf8(&data).unwrap(),
+                other => return (content, other),
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_counts_what_it_is_and_knows_what_is_left() {
+        let limits = Limits::default();
+        for (framing, bytes, content, last, remaining) in [
+            (Framing::None, "x", "", Ok(Part::End), Some(0)),
+            (Framing::Length(0), "x", "", Ok(Part::End), Some(0)),
+            (Framing::Length(3), "abcd", "abc", Ok(Part::End), Some(0)),
+            (Framing::Length(9), "abcd", "abcd", Ok(Part::More), Some(5)),
+            (Framing::UntilClose, "abcd", "abcd", Ok(Part::More), None),
+            (
+                Framing::Chunked,
+                "3\r\nabc\r\n2\r\nd",
+                "abcd",
+                Ok(Part::More),
+                None,
+            ),
+            (
+                Framing::Chunked,
+                "3\r\nabc\r\n0\r\n\r\n",
+                "abc",
+                Ok(Part::End),
+                Some(0),
+            ),
+            (
+                Framing::Chunked,
+                "3\r\nabcX",
+                "abc",
+                Err(Error::ChunkEnd),
+                None,
+            ),
+        ] {
+            let mut body = Body::new(framing, &limits);
+            let ended = last == Ok(Part::End);
+            assert_eq!(
+                all(&mut body, bytes),
+                (content.to_owned(), last.clone()),
+                "{framing:?}"
+            );
+            assert_eq!(body.received(), content.len() as u64);
+            assert_eq!(body.remaining(), remaining);
+            assert_eq!(body.has_ended(), ended);
+            let end = body.end_of_input();
+            assert_eq!(
+                end.is_ok(),
+                ended || framing == Framing::UntilClose,
+                "{framing:?}"
+            );
+            if last.is_err() {
+                // What is broken stays so.
+                assert_eq!(end, Err(Error::ChunkEnd));
+                assert_eq!(all(&mut body, "\r\n").1, last);
+            }
         }
     }
 }
