@@ -188,3 +188,23 @@ impl Error {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What requests get is in the corpus; these are of responses alone.
+    #[test]
+    fn what_is_wrong_with_a_response_is_a_502() {
+        for error in [
+            Error::StatusLine,
+            Error::Status,
+            Error::Unsolicited,
+            Error::InterimBody,
+            Error::TooManyInterim(1),
+            Error::Switched,
+        ] {
+            assert_eq!((error.status(), error.closes()), (502, true), "{error}");
+        }
+    }
+}

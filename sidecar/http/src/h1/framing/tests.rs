@@ -129,3 +129,31 @@ fn expectations_are_100_continue_and_of_a_body() {
     let twice = facts(&[("expect", "100-continue"), ("expect", "100-continue")]).unwrap();
     assert_eq!(twice.expects(Http11, body), Err(Error::Expectation));
 }
+
+/// Names are compared to their ends, not by their lengths.
+#[test]
+fn other_names_say_nothing() {
+    let lines = [
+        ("x-wait", "100-continue"),
+        ("referer", "x"),
+        ("set-cookie", "close, upgrade"),
+        ("content-range_", "5"),
+        ("x-transfer-coding", "chunked"),
+        ("xost", "b.test"),
+    ];
+    let lengths = [6, 7, 10, 14, 17, 4];
+    assert!(
+        lines
+            .iter()
+            .zip(lengths)
+            .all(|((name, _), length)| name.len() == length)
+    );
+    let mut facts = facts(&lines).unwrap();
+    assert_eq!(facts.framing(Version::Http11), Ok(None));
+    assert!(facts.persists(Version::Http11));
+    assert!(facts.host.is_none());
+    assert_eq!(facts.expects(Version::Http11, Framing::Chunked), Ok(false));
+    // Only what the connection does not name is missing now.
+    facts.note_any(b"connection", b"upgrade").unwrap();
+    assert!(!facts.upgrade(Version::Http11));
+}

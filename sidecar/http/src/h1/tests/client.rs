@@ -283,6 +283,13 @@ fn a_response_beyond_the_limit_is_refused() {
         Error::BodyTooLarge(4)
     );
     let mut connection = ClientConnection::new(limits);
+    ask(&mut connection, "GET");
+    let short = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
+    assert_eq!(
+        receive(&mut connection, short).unwrap().unwrap().length,
+        Length::Known(4)
+    );
+    let mut connection = ClientConnection::new(limits);
     ask(&mut connection, "HEAD");
     assert_eq!(
         receive(&mut connection, long).unwrap().unwrap().length,
