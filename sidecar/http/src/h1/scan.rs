@@ -164,12 +164,26 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_is_named_where_it_is_as_short_as_the_line() {
+        let bounds = Bounds {
+            whole: (16, Error::HeadTooLarge(16)),
+            ..BOUNDS
+        };
+        let long = Scan::default().end(&[b'a'; 17], &bounds);
+        assert_eq!(long, Err(Error::HeadTooLarge(16)));
+        assert_eq!(Scan::default().end(&[b'a'; 16], &bounds), Ok(None));
+    }
+
+    #[test]
     fn controls_are_found_wherever_they_stand() {
         for byte in 0..=u8::MAX {
             for at in [0, 7, 40, 99] {
                 let mut section = [b'a'; 100];
                 section[at] = byte;
                 let wanted = byte.is_ascii_control() && !b"\t\r\n".contains(&byte);
+                assert_eq!(control(&section), wanted.then_some(byte));
+                // Two do not undo each other.
+                section[50] = byte;
                 assert_eq!(control(&section), wanted.then_some(byte));
             }
         }

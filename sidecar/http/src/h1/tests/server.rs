@@ -297,3 +297,44 @@ fn the_next_request_waits_for_the_answer_before_it() {
             .is_some()
     );
 }
+
+/// The longest first line that is waited for is the longest method, the longest target and what stands around them.
+#[test]
+fn a_first_line_is_waited_for_to_its_limit() {
+    let limits = Limits {
+        target: 8,
+        ..Limits::default()
+    };
+    let read = |text: String| {
+        ServerConnection::new(Scheme::Https, limits)
+            .receive_head(&mut BytesMut::from(text.as_bytes()), &mut Fields::new())
+            .map(|request| request.is_some())
+            .map_err(|refused| refused.error)
+    };
+    let method = "M".repeat(32);
+    let line = format!("{method} /2345678 HTTP/1.1\r\n");
+    assert_eq!(read(format!("{line}Host: a.test\r\n\r\n")), Ok(true));
+    assert_eq!(read("x".repeat(line.len())), Ok(false));
+    let long = Err(Error::TargetTooLong(8));
+    assert_eq!(read("x".repeat(line.len() + 1)), long);
+    assert_eq!(
+        read("GET /23456789 HTTP/1.1\r\nHost: a.test\r\n\r\n".into()),
+        long
+    );
+}
+
+/// Behind what was refused, or closed, nothing is a request.
+#[test]
+fn a_connection_that_is_over_reads_no_more() {
+    let mut connection = ServerConnection::new(Scheme::Https, Limits::default());
+    let mut buffer = BytesMut::from("GET / HTTP/1.1\n");
+    for _ in 0..2 {
+        let refused = connection.receive_head(&mut buffer, &mut Fields::new());
+        assert_eq!(refused.unwrap_err().error, Error::BareLf);
+        buffer = BytesMut::from(GET);
+    }
+    let mut connection = ServerConnection::new(Scheme::Https, Limits::default());
+    connection.close();
+    let read = connection.receive_head(&mut BytesMut::from(GET), &mut Fields::new());
+    assert!(read.unwrap().is_none());
+}
