@@ -53,10 +53,9 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Asked> {
     }
 }
 
-/// What a client that asked with `method` reads.
-pub(super) fn response(method: &str, bytes: &[u8]) -> Option<Message> {
-    let mut connection = ClientConnection::new(Limits::default());
-    let (mut buffer, mut out) = (BytesMut::from(bytes), Vec::new());
+/// A client that has asked with `method`.
+fn asked(method: &str) -> ClientConnection {
+    let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     let head = RequestHead {
         method: Method::parse(method.as_bytes()).unwrap(),
         scheme: Scheme::Https,
@@ -70,6 +69,28 @@ pub(super) fn response(method: &str, bytes: &[u8]) -> Option<Message> {
         .encode_head(&head, Length::None, false, &mut out)
         .unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
+    connection
+}
+
+/// Takes the responses to one GET from the front of `bytes`: their statuses, the last one's fields, and its body.
+pub(super) fn read_response(bytes: &mut &[u8]) -> (Vec<u16>, Fields, Vec<u8>) {
+    let (mut connection, mut buffer) = (asked("GET"), BytesMut::from(*bytes));
+    let mut statuses = Vec::new();
+    loop {
+        let received = connection.receive_head(&mut buffer, &mut Fields::new());
+        let response = received.unwrap().unwrap();
+        statuses.push(response.head.status);
+        if response.kind == Kind::Final {
+            let content = content(|| connection.receive_body(&mut buffer)).unwrap();
+            *bytes = &bytes[bytes.len() - buffer.len()..];
+            return (statuses, response.head.fields, content);
+        }
+    }
+}
+
+/// What a client that asked with `method` reads.
+pub(super) fn response(method: &str, bytes: &[u8]) -> Option<Message> {
+    let (mut connection, mut buffer) = (asked(method), BytesMut::from(bytes));
     loop {
         let received = connection.receive_head(&mut buffer, &mut Fields::new());
         let response = received.ok().flatten()?;
