@@ -147,10 +147,23 @@ impl Gate {
         self.daemon.id()
     }
 
-    /// SIGKILL: gone when this returns.
+    /// SIGKILL: gone when this returns, and who worked for it too, who has its sockets until then.
     pub fn kill(mut self) {
+        let id = self.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
         self.signal(Signal::SIGKILL);
         self.wait();
+        for child in children.split_whitespace() {
+            let stat = format!("/proc/{child}/stat");
+            eventually(
+                "the end of a killed daemon",
+                || match std::fs::read_to_string(&stat) {
+                    Ok(stat) if !stat.contains(") Z ") => Err(stat),
+                    _ => Ok(()),
+                },
+            );
+        }
     }
 
     /// Waits for its end.
