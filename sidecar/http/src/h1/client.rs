@@ -51,6 +51,8 @@ pub struct ClientConnection {
     is_head: bool,
     asks_upgrade: bool,
     interim: usize,
+    /// A head has been taken since the request began.
+    touched: bool,
     closes: bool,
 }
 
@@ -75,6 +77,7 @@ impl ClientConnection {
             is_head: false,
             asks_upgrade: false,
             interim: 0,
+            touched: false,
             closes: false,
         }
     }
@@ -103,6 +106,7 @@ impl ClientConnection {
         self.is_head = head.method == Method::HEAD;
         self.asks_upgrade = upgrade;
         self.interim = 0;
+        self.touched = false;
         Ok(())
     }
 
@@ -177,6 +181,7 @@ impl ClientConnection {
         }
         let raw = buffer.split_to(end).freeze();
         self.scan = Scan::default();
+        self.touched = true;
         spare.clear();
         let response = parse::response(&raw, std::mem::take(spare), &self.limits)?;
         self.classify(response).map(Some)
@@ -279,7 +284,7 @@ impl ClientConnection {
     /// Whether nothing of a response has been read since the request began: with nothing in the buffer either, a server
     /// that closes may have closed before it saw the request (RFC 9112 section 9.3.1).
     pub fn is_untouched(&self) -> bool {
-        self.interim == 0
+        !self.touched
             && matches!(
                 self.reading,
                 Reading::Head | Reading::Broken(Error::Truncated)

@@ -224,6 +224,33 @@ fn a_server_that_goes_before_it_answers_may_not_have_seen_the_request() {
         connection.receive_body(&mut BytesMut::from("hi")),
         Err(Error::Truncated)
     );
+    // Cut in whatever state of its body, it was touched, and stays so.
+    for (framing, bytes) in [
+        ("Content-Length: 2", ""),
+        ("Content-Length: 2", "h"),
+        ("Transfer-Encoding: chunked", ""),
+        ("Transfer-Encoding: chunked", "2"),
+        ("Transfer-Encoding: chunked", "2\r\nh"),
+        ("Transfer-Encoding: chunked", "2\r\nhi\r"),
+        ("Transfer-Encoding: chunked", "0\r\nx: "),
+        ("X: until it closes", "hi"),
+    ] {
+        let mut connection = asked("GET");
+        receive(
+            &mut connection,
+            &format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"),
+        )
+        .unwrap();
+        let mut buffer = BytesMut::from(bytes);
+        while connection.receive_body(&mut buffer) != Ok(Part::More) {}
+        let ended = connection.end_of_input();
+        assert_eq!(ended.is_ok(), framing.starts_with('X'));
+        assert!(!connection.is_untouched(), "{framing}: {bytes:?}");
+    }
+    let mut connection = asked("GET");
+    receive(&mut connection, "HTTP/1.1 103 Early Hints\r\n\r\n").unwrap();
+    assert_eq!(connection.end_of_input(), Err(Error::Truncated));
+    assert!(!connection.is_untouched());
 }
 
 #[test]
