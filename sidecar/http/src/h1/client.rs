@@ -1,11 +1,11 @@
 //! The client's side of a connection: requests go out, responses come in, one after the other.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::body::{Body, Part};
 use super::encode::{self, EncodeError, Frame, Outgoing, Said, undone};
 use super::error::Error;
-use super::framing::{Framing, Length, names_upgrade};
+use super::framing::{Framing, Length, protocol};
 use super::limits::Limits;
 use super::parse;
 use super::scan::{Bounds, Scan};
@@ -49,7 +49,8 @@ pub struct ClientConnection {
     writing: Outgoing,
     reading: Reading,
     is_head: bool,
-    asks_upgrade: bool,
+    /// The protocol that the request asks to change to.
+    asked: Option<Bytes>,
     interim: usize,
     /// A head has been taken since the request began.
     touched: bool,
@@ -75,18 +76,19 @@ impl ClientConnection {
             writing: Outgoing::Before,
             reading: Reading::Idle,
             is_head: false,
-            asks_upgrade: false,
+            asked: None,
             interim: 0,
             touched: false,
             closes: false,
         }
     }
 
-    /// Appends a request head, with what frames its body. `upgrade`: it asks to change to what its `Upgrade` names.
+    /// Appends a request head, with what frames its body. `upgrade`: it asks to change to the one protocol that its
+    /// `Upgrade` names, which is not passed on else.
     /// Nothing is appended when it fails, and the connection is as it was.
     ///
     /// # Errors
-    /// A method that is not passed on, a field or query that cannot be written, an upgrade without `Upgrade`; a request
+    /// A method that is not passed on, a field or query that cannot be written, an upgrade to no protocol or to several; a request
     /// is under way.
     pub fn encode_head(
         &mut self,
@@ -96,15 +98,16 @@ impl ClientConnection {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         let is_free = matches!(self.reading, Reading::Idle) && !self.closes;
-        if !is_free || (upgrade && !names_upgrade(&head.fields)) {
+        let asked = upgrade.then(|| protocol(&head.fields)).flatten();
+        if !is_free || (upgrade && asked.is_none()) {
             return Err(EncodeError::Turn);
         }
-        let said = if upgrade { Said::Upgrade } else { Said::None };
+        let said = asked.as_deref().map_or(Said::None, Said::Upgrade);
         undone(out, |out| encode::request(head, length, said, out))?;
         self.writing = Outgoing::of(length);
         self.reading = Reading::Head;
         self.is_head = head.method == Method::HEAD;
-        self.asks_upgrade = upgrade;
+        self.asked = asked;
         self.interim = 0;
         self.touched = false;
         Ok(())
@@ -202,10 +205,12 @@ impl ClientConnection {
                 return Err(Error::InterimBody);
             }
             if status == 101 {
-                let may = self.asks_upgrade
-                    && response.message.upgrade
-                    && self.writing == Outgoing::Ended;
-                if !may {
+                let named = protocol(&response.head.fields);
+                let is_asked = match (&self.asked, &named) {
+                    (Some(asked), Some(named)) => asked.eq_ignore_ascii_case(named),
+                    _ => false,
+                };
+                if !is_asked || !response.message.upgrade || self.writing != Outgoing::Ended {
                     return Err(Error::Switched);
                 }
                 self.reading = Reading::Switched;
@@ -306,7 +311,7 @@ impl ClientConnection {
         }
         self.writing = Outgoing::Before;
         self.reading = Reading::Idle;
-        self.asks_upgrade = false;
+        self.asked = None;
         true
     }
 

@@ -34,13 +34,14 @@ pub enum EncodeError {
 
 /// What a head says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Said<'a> {
     /// Nothing: it goes on, as HTTP/1.1 does.
     None,
     Close,
     /// To HTTP/1.0, which would close.
     KeepAlive,
-    Upgrade,
+    /// It changes, or asks to change, to this protocol.
+    Upgrade(&'a [u8]),
 }
 
 /// A body on its way out: what of it is still to come.
@@ -175,7 +176,7 @@ impl Outgoing {
 pub(super) fn request(
     head: &RequestHead,
     length: Length,
-    option: Said,
+    option: Said<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     if !head.method.is_passed_on() {
@@ -209,7 +210,7 @@ pub(super) fn response(
     status: u16,
     lines: &Fields,
     length: Length,
-    option: Said,
+    option: Said<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     if !(100..600).contains(&status) {
@@ -281,12 +282,17 @@ fn framing(length: Length, out: &mut Vec<u8>) {
     }
 }
 
-fn connection(option: Said, out: &mut Vec<u8>) {
+fn connection(option: Said<'_>, out: &mut Vec<u8>) {
+    if let Said::Upgrade(protocol) = option {
+        out.extend_from_slice(b"Upgrade: ");
+        out.extend_from_slice(protocol);
+        out.extend_from_slice(b"\r\n");
+    }
     out.extend_from_slice(match option {
         Said::None => b"",
         Said::Close => b"Connection: close\r\n",
         Said::KeepAlive => b"Connection: keep-alive\r\n",
-        Said::Upgrade => b"Connection: upgrade\r\n",
+        Said::Upgrade(_) => b"Connection: upgrade\r\n",
     });
 }
 

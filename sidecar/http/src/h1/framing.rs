@@ -1,5 +1,7 @@
 //! Where a message's body ends, and what its head says of the connection (RFC 9112 sections 6 and 9, RFC 9110 section 7).
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::error::Error;
@@ -54,6 +56,7 @@ pub(super) struct Facts {
     pub(super) keep_alive: bool,
     upgrade_option: bool,
     upgrade: bool,
+    nominates: bool,
     expects: bool,
     unknown_expectation: bool,
 }
@@ -111,9 +114,14 @@ impl Facts {
 
     fn connection(&mut self, value: &[u8]) {
         for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+            let is = |known: &str| option.eq_ignore_ascii_case(known.as_bytes());
+            match option.len() {
+                0 => {}
+                5 if is("close") => self.close = true,
+                7 if is("upgrade") => self.upgrade_option = true,
+                10 if is("keep-alive") => self.keep_alive = true,
+                _ => self.nominates = true,
+            }
         }
     }
 
@@ -134,6 +142,28 @@ impl Facts {
     /// Whether the sender lets the connection go on (RFC 9112 section 9.3).
     pub(super) fn persists(&self, version: Version) -> bool {
         !self.close && (version != Version::Http10 || self.keep_alive)
+    }
+
+    /// Takes out of `fields` those that `Connection` names, which are of the connection that they came by alone (RFC 9110
+    /// section 7.6.1). Done as they arrive: what is added for the next hop is not the sender's to take out. What is
+    /// known of the connection stays, for whoever writes a head leaves it out himself.
+    pub(super) fn drop_nominated(&self, fields: &mut Fields) {
+        if !self.nominates {
+            return;
+        }
+        let mut options = Vec::new();
+        for value in fields.get_all("connection") {
+            options.extend(value.to_ascii_lowercase());
+            options.push(b',');
+        }
+        let named: HashSet<&[u8]> = options
+            .split(|&b| b == b',')
+            .map(<[u8]>::trim_ascii)
+            .collect();
+        fields.retain(|field| {
+            is_of_the_connection(&field.name)
+                || !named.contains(field.name.to_ascii_lowercase().as_slice())
+        });
     }
 
     /// Whether another protocol is asked for. Not in HTTP/1.0 (RFC 9110 section 7.8), and not by a field alone that the
@@ -207,6 +237,8 @@ fn trim_ows(mut text: &[u8]) -> &[u8] {
 pub(super) fn is_of_the_connection(name: &[u8]) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     match name.len() {
+        2 => is("te"),
+        7 => is("upgrade"),
         10 => is("connection") || is("keep-alive"),
         14 => is("content-length"),
         16 => is("proxy-connection"),
@@ -220,11 +252,29 @@ pub(super) fn is_the_messages_own(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"host") || is_of_the_connection(name)
 }
 
-/// Whether `fields` name a protocol to change to.
-pub(super) fn names_upgrade(fields: &Fields) -> bool {
-    fields
-        .get("upgrade")
-        .is_some_and(|protocol| !protocol.is_empty())
+/// The protocol to change to that `fields` name, in all their `Upgrade` lines together, where it is one alone: of several
+/// each hop might choose another.
+pub(super) fn protocol(fields: &Fields) -> Option<Bytes> {
+    let mut found = None;
+    for value in fields.get_all("upgrade") {
+        for one in value.split(|&b| b == b',').map(trim_ows) {
+            if one.is_empty() {
+                continue;
+            }
+            if found.is_some() || !is_protocol(one) {
+                return None;
+            }
+            found = Some(value.slice_ref(one));
+        }
+    }
+    found
+}
+
+/// `protocol-name ["/" protocol-version]` (RFC 9110 section 7.8).
+fn is_protocol(text: &[u8]) -> bool {
+    let is_token = |part: &[u8]| !part.is_empty() && part.iter().copied().all(is_token_byte);
+    let mut parts = text.split(|&b| b == b'/');
+    parts.by_ref().take(2).all(is_token) && parts.next().is_none()
 }
 
 #[cfg(test)]

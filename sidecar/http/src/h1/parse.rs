@@ -120,6 +120,7 @@ fn read_request(
             push(raw, header, &mut seen.fields, limits)?;
         }
     }
+    facts.drop_nominated(&mut seen.fields);
 
     // From here on the request ends where it says, and what is wrong with it is its own.
     let framing = facts.framing(version)?.unwrap_or(Framing::None);
@@ -184,6 +185,7 @@ pub(super) fn response(
         facts.note_any(header.name.as_bytes(), header.value)?;
         push(raw, header, &mut fields, limits)?;
     }
+    facts.drop_nominated(&mut fields);
     Ok(Response {
         head: ResponseHead { status, fields },
         message: Message {

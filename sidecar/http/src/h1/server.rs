@@ -1,11 +1,11 @@
 //! The server's side of a connection: requests come in, responses go out, and what may follow is decided here.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::body::{Body, Part};
 use super::encode::{self, EncodeError, Frame, Outgoing, Said, undone};
 use super::error::Error;
-use super::framing::{Framing, Length, names_upgrade};
+use super::framing::{Framing, Length, protocol};
 use super::limits::Limits;
 use super::parse::{self, Message, Refused};
 use super::scan::{Bounds, Scan};
@@ -19,7 +19,8 @@ pub struct Request {
     pub head: RequestHead,
     /// Where its body ends.
     pub framing: Framing,
-    /// It asks to change to what its `Upgrade` names, and may be answered with 101.
+    /// It asks to change to the one protocol that its `Upgrade` names, and may be answered with 101. Who names several
+    /// has asked for none.
     pub upgrade: bool,
 }
 
@@ -57,7 +58,10 @@ pub struct ServerConnection {
     is_head: bool,
     /// The client waits for a 100 before it sends its body.
     awaits_continue: bool,
+    /// It asks for another protocol, or for several.
     upgrade: bool,
+    /// The one that it asks for.
+    protocol: Option<Bytes>,
     closes: bool,
 }
 
@@ -86,6 +90,7 @@ impl ServerConnection {
             is_head: false,
             awaits_continue: false,
             upgrade: false,
+            protocol: None,
             closes: false,
         }
     }
@@ -155,10 +160,13 @@ impl ServerConnection {
     fn begin(&mut self, request: parse::Request) -> Request {
         self.is_head = request.head.method == Method::HEAD;
         self.begin_message(request.head.version, request.message, request.expects);
+        if self.upgrade {
+            self.protocol = protocol(&request.head.fields);
+        }
         Request {
             head: request.head,
             framing: request.message.framing.unwrap_or(Framing::None),
-            upgrade: self.upgrade,
+            upgrade: self.protocol.is_some(),
         }
     }
 
@@ -167,6 +175,7 @@ impl ServerConnection {
         self.version = version;
         self.closes |= !message.persists;
         self.upgrade = message.upgrade;
+        self.protocol = None;
         self.awaits_continue = expects;
         self.reading = Reading::Body(Body::new(framing, &self.limits));
         self.writing = Outgoing::Before;
@@ -188,6 +197,7 @@ impl ServerConnection {
         self.reading = Reading::Broken(error);
         self.closes = true;
         self.upgrade = false;
+        self.protocol = None;
         self.awaits_continue = false;
     }
 
@@ -296,7 +306,7 @@ impl ServerConnection {
     /// when it fails.
     ///
     /// # Errors
-    /// Interim statuses; 101 to what asked for no upgrade, has not ended, or without `Upgrade`; a field that cannot be
+    /// Interim statuses; 101 to what has not ended, or to another protocol than was asked for; a field that cannot be
     /// written; a response that has begun.
     pub fn encode_head(
         &mut self,
@@ -345,11 +355,16 @@ impl ServerConnection {
 
     fn encode_switch(&mut self, head: &ResponseHead, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let has_ended = matches!(&self.reading, Reading::Body(body) if body.has_ended());
-        if !self.upgrade || !has_ended || !names_upgrade(&head.fields) {
+        let (Some(asked), Some(named), true) = (&self.protocol, protocol(&head.fields), has_ended)
+        else {
+            return Err(EncodeError::Turn);
+        };
+        if !asked.eq_ignore_ascii_case(&named) {
             return Err(EncodeError::Turn);
         }
         undone(out, |out| {
-            encode::response(101, &head.fields, Length::None, Said::Upgrade, out)
+            let said = Said::Upgrade(&named);
+            encode::response(101, &head.fields, Length::None, said, out)
         })?;
         self.reading = Reading::Switched;
         self.writing = Outgoing::Ended;
@@ -419,6 +434,7 @@ impl ServerConnection {
         self.reading = Reading::Head;
         self.writing = Outgoing::Before;
         self.upgrade = false;
+        self.protocol = None;
         Next::Request
     }
 }

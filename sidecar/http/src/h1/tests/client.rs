@@ -26,7 +26,7 @@ fn receive(connection: &mut ClientConnection, text: &str) -> Result<Option<Respo
 
 fn written(head: &RequestHead, length: Length) -> Result<String, EncodeError> {
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
-    let upgrade = head.fields.get("upgrade").is_some();
+    let upgrade = head.method.as_str() == "OPTIONS" && head.fields.get("upgrade").is_some();
     connection.encode_head(head, length, upgrade, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
@@ -43,6 +43,8 @@ fn a_request_is_written_in_origin_form_with_our_framing() {
         "connection",
         "keep-alive",
         "proxy-connection",
+        "TE",
+        "upgrade",
     ] {
         head.fields.push(name, "7");
     }
@@ -294,6 +296,65 @@ fn an_upgrade_waits_for_the_end_of_its_request() {
     );
     assert!(!connection.finish(0));
     assert_eq!(connection.end_of_input(), Ok(()));
+}
+
+#[test]
+fn an_upgrade_is_to_one_protocol_and_to_no_other() {
+    for (lines, asked) in [
+        (&["websocket"][..], Some("websocket")),
+        (&["", "websocket"], Some("websocket")),
+        (&[" , h2/1.x,"], Some("h2/1.x")),
+        (&[], None),
+        (&[""], None),
+        (&["a, b"], None),
+        (&["a", "b"], None),
+        (&["a", "a"], None),
+        (&["a b"], None),
+        (&["a/b/c"], None),
+        (&["a/"], None),
+    ] {
+        let mut head = request("GET");
+        for line in lines {
+            head.fields.push("Upgrade", *line);
+        }
+        let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
+        let written = connection.encode_head(&head, Length::None, true, &mut out);
+        match asked {
+            Some(asked) => assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!(
+                    "GET /a HTTP/1.1\r\nHost: a.test\r\nUpgrade: {asked}\r\nConnection: upgrade\r\n\r\n"
+                )
+            ),
+            None => assert_eq!(written, Err(EncodeError::Turn), "{lines:?}"),
+        }
+    }
+    for (lines, is_taken) in [
+        ("Upgrade: websocket", true),
+        ("Upgrade: WebSocket", true),
+        ("Upgrade:\r\nUpgrade: websocket", true),
+        ("Upgrade: h2c", false),
+        ("Upgrade: websocket/13", false),
+        ("Upgrade: websocket, h2c", false),
+        ("Upgrade: h2c\r\nUpgrade: websocket", false),
+        ("Upgrade:", false),
+    ] {
+        let mut head = request("GET");
+        head.fields.push("Upgrade", "websocket");
+        let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
+        connection
+            .encode_head(&head, Length::None, true, &mut out)
+            .unwrap();
+        connection.encode_end(&Fields::new(), &mut out).unwrap();
+        let answer = format!("HTTP/1.1 101 S\r\nConnection: upgrade\r\n{lines}\r\n\r\n");
+        let found = receive(&mut connection, &answer);
+        let want = if is_taken {
+            Ok(Kind::Switched)
+        } else {
+            Err(Error::Switched)
+        };
+        assert_eq!(found.map(|found| found.unwrap().kind), want, "{lines}");
+    }
 }
 
 #[test]

@@ -173,6 +173,11 @@ fn t58_what_follows_an_upgrade_is_no_request() {
     // Without its name it is no switch, and not to be one.
     let nameless = connection.encode_head(&response(101), Length::None, &mut out);
     assert_eq!(nameless, Err(EncodeError::Turn));
+    // Nor with another.
+    let mut other = response(101);
+    other.fields.push("Upgrade", "y");
+    let other = connection.encode_head(&other, Length::None, &mut out);
+    assert_eq!(other, Err(EncodeError::Turn));
     connection
         .encode_head(&switching(), Length::None, &mut out)
         .unwrap();

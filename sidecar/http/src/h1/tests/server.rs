@@ -153,6 +153,8 @@ fn fields_frame_nothing() {
         "CONNECTION",
         "Keep-Alive",
         "Proxy-Connection",
+        "te",
+        "Upgrade",
     ] {
         head.fields.push(name, "7");
     }

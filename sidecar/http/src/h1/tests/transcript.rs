@@ -40,6 +40,7 @@ pub(super) fn server(pieces: Vec<&[u8]>, limits: Limits) -> String {
     let mut connection = ServerConnection::new(Scheme::Https, limits);
     let mut reads = Reads::new(pieces);
     let (mut said, mut spare, mut out) = (Vec::new(), Fields::new(), Vec::new());
+    let mut asked = None;
     loop {
         let received = connection.receive_head(&mut reads.buffer, &mut spare);
         let status = match received {
@@ -63,6 +64,7 @@ pub(super) fn server(pieces: Vec<&[u8]>, limits: Limits) -> String {
                     connection.encode_interim(&head, &mut out).unwrap();
                 }
                 let mut status = if request.upgrade { 101 } else { 200 };
+                asked = framing::protocol(&request.head.fields);
                 match body(&mut reads, |buffer| connection.receive_body(buffer)) {
                     Ok(content) => text += &content,
                     Err(Some(error)) => {
@@ -81,7 +83,7 @@ pub(super) fn server(pieces: Vec<&[u8]>, limits: Limits) -> String {
         };
         let mut head = response(status);
         if status == 101 {
-            head.fields.push("Upgrade", "x");
+            head.fields.push("Upgrade", asked.take().unwrap());
         }
         connection
             .encode_head(&head, Length::Known(2), &mut out)
