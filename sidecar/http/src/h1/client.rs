@@ -222,7 +222,8 @@ impl ClientConnection {
             }
             return Ok(none(response.head, Kind::Interim));
         }
-        self.closes |= !response.message.persists;
+        // threats.md 58: a server that has refused another protocol may have read some of it, or may speak it yet.
+        self.closes |= !response.message.persists || self.asked.is_some();
         // RFC 9112 section 6.3, item 1
         let (framing, length) = if self.is_head || matches!(status, 204 | 304) {
             // Who announces a body here may send one, and nobody could tell it from the next response.

@@ -340,7 +340,9 @@ impl ServerConnection {
             }
             length => (length, Outgoing::of(length), false),
         };
-        let closes = self.closes || closes;
+        // threats.md 58: who asked for another protocol and is refused it may have begun to speak it, and what it has
+        // sent by now hangs on the network.
+        let closes = self.closes || self.upgrade || closes;
         let said = match (closes, self.version) {
             (true, _) => Said::Close,
             (false, Version::Http10) => Said::KeepAlive,
@@ -404,7 +406,7 @@ impl ServerConnection {
     }
 
     /// What follows, with so many bytes in the buffer that were received and not taken.
-    pub fn finish(&mut self, buffered: usize) -> Next {
+    pub fn finish(&mut self, _buffered: usize) -> Next {
         if matches!(self.reading, Reading::Switched) {
             return Next::Switched;
         }
@@ -423,9 +425,7 @@ impl ServerConnection {
             Reading::Discard(body, _) => body.has_ended(),
             _ => false,
         };
-        // threats.md 58: who asked for another protocol and was refused it may have begun to speak it.
-        if self.closes || (self.upgrade && buffered > 0) {
-            self.closes = true;
+        if self.closes {
             return Next::Close;
         }
         if !has_ended {
