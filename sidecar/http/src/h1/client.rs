@@ -230,7 +230,7 @@ impl ClientConnection {
             let announced = match said {
                 None | Some(Framing::Length(0)) => false,
                 Some(Framing::Length(_)) => status == 204,
-                Some(_) => !self.is_head,
+                Some(_) => !self.is_head || matches!(status, 204 | 304),
             };
             self.closes |= announced;
             (Framing::None, said.map_or(Length::None, Length::from))
