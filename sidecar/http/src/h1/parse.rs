@@ -50,6 +50,8 @@ pub struct Refused {
     pub target: Option<Bytes>,
     /// Its fields, those before the one that was wrong.
     pub fields: Fields,
+    /// The version that it says, where it says one that is known.
+    pub(super) version: Option<Version>,
     /// What it says of its body and its connection, where that is beyond doubt.
     pub(super) message: Option<(Version, Message, bool)>,
 }
@@ -62,6 +64,7 @@ impl Refused {
             method: None,
             target: None,
             fields,
+            version: None,
             message: None,
         }
     }
@@ -93,10 +96,12 @@ fn read_request(
     let [method, target, version] = request_line(raw)?;
     seen.target = Some(raw.slice_ref(target));
     seen.method = Some(Method::parse(method).map_err(|_| Error::Method)?);
+    let spoken = version_of(version);
+    seen.version = spoken.ok();
     if target.len() > limits.target {
         return Err(Error::TargetTooLong(limits.target));
     }
-    let version = version_of(version)?;
+    let version = spoken?;
 
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
@@ -235,6 +240,12 @@ fn request_line(raw: &[u8]) -> Result<[&[u8]; 3], Error> {
         return Err(Error::RequestLine);
     }
     Ok([method, target, version])
+}
+
+/// The method that `raw` begins with, which is refused before its head is whole: whatever is wrong with it stands behind.
+pub(super) fn method(raw: &[u8]) -> Option<Method> {
+    let begin = &raw[..raw.len().min(Method::MAX_BYTES + 1)];
+    Method::parse(&begin[..memchr(b' ', begin)?]).ok()
 }
 
 /// `HTTP-version SP status-code SP [ reason-phrase ]` (RFC 9112 section 4). The last space is missing in the wild where

@@ -62,6 +62,8 @@ pub struct ServerConnection {
     upgrade: bool,
     /// The one that it asks for.
     protocol: Option<Bytes>,
+    /// The next response whose head is written is the last.
+    leaves: bool,
     closes: bool,
 }
 
@@ -91,6 +93,7 @@ impl ServerConnection {
             awaits_continue: false,
             upgrade: false,
             protocol: None,
+            leaves: false,
             closes: false,
         }
     }
@@ -121,7 +124,8 @@ impl ServerConnection {
                 }
             }
             Err(error) => {
-                let refused = Refused::early(error, Fields::new());
+                let mut refused = Refused::early(error, Fields::new());
+                refused.method = parse::method(buffer);
                 Err(self.refuse(Box::new(refused)))
             }
         }
@@ -183,6 +187,8 @@ impl ServerConnection {
 
     fn refuse(&mut self, refused: Box<Refused>) -> Box<Refused> {
         self.is_head = refused.method == Some(Method::HEAD);
+        // Who has not said what it speaks gets nothing that an old one would not read.
+        self.version = refused.version.unwrap_or(Version::Http10);
         match refused.message {
             Some((version, message, expects)) if !refused.error.closes() => {
                 self.begin_message(version, message, expects);
@@ -232,7 +238,10 @@ impl ServerConnection {
                 self.closes = true;
                 Ok(())
             }
-            Reading::Head => Err(Error::Truncated),
+            Reading::Head => {
+                (self.is_head, self.version) = (false, Version::Http10);
+                Err(Error::Truncated)
+            }
             Reading::Switched => Ok(()),
             Reading::Body(body) | Reading::Discard(body, _) => body.end_of_input(),
             Reading::Broken(error) => Err(*error),
@@ -264,9 +273,10 @@ impl ServerConnection {
         }
     }
 
-    /// The connection closes behind this response, or at once where no request is under way: a server on its way out.
+    /// The next response whose head is written is the last, and says so: a server on its way out. A request that has
+    /// arrived, whole or in part, is answered so; where none has, [`Self::finish`] says to close.
     pub fn close(&mut self) {
-        self.closes = true;
+        self.leaves = true;
     }
 
     /// Whether a request is under way.
@@ -342,7 +352,7 @@ impl ServerConnection {
         };
         // threats.md 58: who asked for another protocol and is refused it may have begun to speak it, and what it has
         // sent by now hangs on the network.
-        let closes = self.closes || self.upgrade || closes;
+        let closes = self.closes || self.leaves || self.upgrade || closes;
         let said = match (closes, self.version) {
             (true, _) => Said::Close,
             (false, Version::Http10) => Said::KeepAlive,
@@ -406,11 +416,12 @@ impl ServerConnection {
     }
 
     /// What follows, with so many bytes in the buffer that were received and not taken.
-    pub fn finish(&mut self, _buffered: usize) -> Next {
+    pub fn finish(&mut self, buffered: usize) -> Next {
         if matches!(self.reading, Reading::Switched) {
             return Next::Switched;
         }
         if matches!(self.reading, Reading::Head) {
+            self.closes |= self.leaves && buffered == 0;
             return if self.closes {
                 Next::Close
             } else {
@@ -425,6 +436,8 @@ impl ServerConnection {
             Reading::Discard(body, _) => body.has_ended(),
             _ => false,
         };
+        // Its head may have been written before it was to be the last.
+        self.closes |= self.leaves && buffered == 0;
         if self.closes {
             return Next::Close;
         }

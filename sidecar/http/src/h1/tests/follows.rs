@@ -276,6 +276,101 @@ fn a_server_on_its_way_out_says_so() {
     let mut idle = ServerConnection::new(Scheme::Https, Limits::default());
     idle.close();
     assert_eq!(idle.finish(0), Next::Close);
+    let read = idle.receive_head(&mut BytesMut::from(GET), &mut Fields::new());
+    assert!(read.unwrap().is_none());
+}
+
+/// Who has sent a request and was not told that it would not be read gets an answer.
+#[test]
+fn a_server_on_its_way_out_answers_what_has_arrived() {
+    // Whole, or in part, between two requests.
+    for cut in [1, GET.len()] {
+        let mut connection = ServerConnection::new(Scheme::Https, Limits::default());
+        let mut buffer = BytesMut::from(&GET[..cut]);
+        connection.close();
+        assert_eq!(connection.finish(buffer.len()), Next::Request);
+        let mut spare = Fields::new();
+        if cut < GET.len() {
+            let begun = connection.receive_head(&mut buffer, &mut spare);
+            assert!(begun.unwrap().is_none());
+            buffer.extend_from_slice(&GET.as_bytes()[cut..]);
+        }
+        let request = connection.receive_head(&mut buffer, &mut spare);
+        assert!(request.unwrap().is_some());
+        assert!(answer(&mut connection, 200).contains("Connection: close"));
+        assert_eq!(connection.finish(0), Next::Close);
+    }
+    // Behind a head that did not say so yet.
+    for (requests, next) in [
+        ([GET, GET].concat(), Next::Request),
+        (GET.to_owned(), Next::Close),
+    ] {
+        let (mut connection, mut buffer, _) = served(requests);
+        assert!(!answer(&mut connection, 200).contains("close"));
+        connection.close();
+        assert_eq!(connection.finish(buffer.len()), next);
+        let request = connection
+            .receive_head(&mut buffer, &mut Fields::new())
+            .unwrap();
+        assert_eq!(request.is_some(), next == Next::Request);
+        if request.is_some() {
+            assert!(answer(&mut connection, 200).contains("Connection: close"));
+            assert_eq!(connection.finish(0), Next::Close);
+        }
+    }
+}
+
+/// A refusal is framed for who is refused, not for who asked before.
+#[test]
+fn a_refusal_is_framed_for_its_method_and_version() {
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let long = "/x".repeat(20_000);
+    for (refused, coded, silent) in [
+        (
+            "GET / HTTP/1.1\r\nHost: a.test\r\na b: c\r\n\r\n",
+            true,
+            false,
+        ),
+        ("GET / HTTP/1.0\r\na b: c\r\n\r\n", false, false),
+        ("HEAD / HTTP/1.0\r\na b: c\r\n\r\n", false, true),
+        (
+            "HEAD / HTTP/1.1\r\nHost: a.test\r\na b: c\r\n\r\n",
+            false,
+            true,
+        ),
+        ("HEAD / HTTP/1.1\n", false, true),
+        ("HEAD / HTTP/1.1\r\na\n", false, true),
+        (&format!("HEAD {long}"), false, true),
+        ("GET / HTTP/1.1\n", false, false),
+        ("GET / HTTP/3.0\r\n\r\n", false, false),
+        ("HEADER / HTTP/1.1\n", false, false),
+        ("\u{1}", false, false),
+        ("HEAD\n / HTTP/1.1", false, false),
+    ] {
+        for before in ["HEAD", "GET"] {
+            let (mut connection, mut buffer, _) = served(format!(
+                "{before} / HTTP/1.1\r\nHost: a.test\r\n\r\n{refused}"
+            ));
+            answer(&mut connection, 200);
+            assert_eq!(connection.finish(buffer.len()), Next::Request);
+            connection
+                .receive_head(&mut buffer, &mut Fields::new())
+                .unwrap_err();
+            let head = head_of(&mut connection, 400, Length::Unknown);
+            assert_eq!(head.contains(chunked), coded, "{refused:?}");
+            assert!(head.contains("Connection: close"));
+            let frame = connection.frame(2).unwrap();
+            assert_eq!(frame.is_silent(), silent, "{refused:?}");
+        }
+    }
+    // And one that is cut.
+    let (mut connection, _, _) = served("HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    answer(&mut connection, 200);
+    connection.finish(1);
+    assert_eq!(connection.end_of_input(1), Err(Error::Truncated));
+    let head = head_of(&mut connection, 400, Length::Unknown);
+    assert!(!head.contains(chunked));
+    assert!(!connection.frame(2).unwrap().is_silent());
 }
 
 /// What is refused says what could be read of it: its form is asked for by `Accept`, and logs name it.

@@ -337,6 +337,7 @@ fn a_connection_that_is_over_reads_no_more() {
     }
     let mut connection = ServerConnection::new(Scheme::Https, Limits::default());
     connection.close();
+    assert_eq!(connection.finish(0), Next::Close);
     let read = connection.receive_head(&mut BytesMut::from(GET), &mut Fields::new());
     assert!(read.unwrap().is_none());
 }
