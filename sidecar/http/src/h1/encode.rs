@@ -16,12 +16,12 @@ use crate::path::valid_query;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A name or value that would end its line: response splitting, if it were written (threats.md 27).
-    #[error("a field, or the query, holds bytes that it may not hold")]
+    #[error("a field, or the query, holds what it may not hold")]
     Field,
     /// A status outside 100 to 599, or one that does not fit: a final one where an interim is meant.
     #[error("the status is not one that can be sent here")]
     Status,
-    /// CONNECT, TRACE or TRACK.
+    /// CONNECT, TRACE or TRACK, or another than OPTIONS with `*`.
     #[error("the method is not one that is passed on")]
     Method,
     /// A head before its turn, data before a head, an upgrade that nobody asked for.
@@ -181,6 +181,15 @@ pub(super) fn request(
 ) -> Result<(), EncodeError> {
     if !head.method.is_passed_on() {
         return Err(EncodeError::Method);
+    }
+    // RFC 9112 section 3.2.4: `*` is of OPTIONS, and has no query.
+    if head.path.as_str() == "*" {
+        if head.method.as_str() != "OPTIONS" {
+            return Err(EncodeError::Method);
+        }
+        if head.query.is_some() {
+            return Err(EncodeError::Field);
+        }
     }
     if head.query.as_ref().is_some_and(|query| !valid_query(query)) {
         return Err(EncodeError::Field);

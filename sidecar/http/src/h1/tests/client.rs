@@ -94,6 +94,13 @@ fn what_cannot_be_a_request_is_not_written() {
         );
     }
     let mut head = request("GET");
+    head.path = Path::asterisk();
+    assert_eq!(written(&head, Length::None), Err(EncodeError::Method));
+    let mut head = request("OPTIONS");
+    head.path = Path::asterisk();
+    head.query = Some(Bytes::new());
+    assert_eq!(written(&head, Length::None), Err(EncodeError::Field));
+    let mut head = request("GET");
     head.fields.push("x", "a\r\nb: c");
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     assert_eq!(
