@@ -30,7 +30,18 @@ pub struct Body {
     received: u64,
     /// Bytes of chunk extensions read over.
     extensions: usize,
+    /// What may still be read, framing and trailers included, of one that nobody wants.
+    left: u64,
     limits: Limits,
+}
+
+/// What stands at the front of the buffer.
+enum Step {
+    /// So many bytes of the body, which are counted and not taken yet.
+    Data(usize),
+    Trailers(Fields),
+    End,
+    More,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +83,7 @@ impl Body {
             state,
             received: 0,
             extensions: 0,
+            left: u64::MAX,
             limits: *limits,
         }
     }
@@ -81,11 +93,37 @@ impl Body {
     /// # Errors
     /// What is wrong with it: nothing that follows on this connection can be read, and each further call says so again.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
-        let part = self.step(buffer);
-        if let Err(error) = part {
+        Ok(match self.checked(buffer)? {
+            Step::Data(length) => Part::Data(buffer.split_to(length).freeze()),
+            Step::Trailers(trailers) => Part::Trailers(trailers),
+            Step::End => Part::End,
+            Step::More => Part::More,
+        })
+    }
+
+    /// Nobody wants the rest: no more of it is read than [`Limits::drain`].
+    pub(super) fn abandon(&mut self) {
+        self.left = self.limits.drain;
+    }
+
+    /// Reads over all of it that `buffer` begins with: [`Part::End`] or [`Part::More`].
+    pub(super) fn skip(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
+        loop {
+            match self.checked(buffer)? {
+                Step::Data(length) => buffer.advance(length),
+                Step::Trailers(_) => {}
+                Step::End => return Ok(Part::End),
+                Step::More => return Ok(Part::More),
+            }
+        }
+    }
+
+    fn checked(&mut self, buffer: &mut BytesMut) -> Result<Step, Error> {
+        let step = self.step(buffer);
+        if let Err(error) = step {
             self.state = State::Broken(error);
         }
-        part
+        step
     }
 
     /// What the end of the connection means: the end of a body that ends so, or a body that is cut.
@@ -123,53 +161,55 @@ impl Body {
         }
     }
 
-    fn step(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<Step, Error> {
         loop {
             match self.state {
-                State::Ended => return Ok(Part::End),
+                State::Ended => return Ok(Step::End),
                 State::Broken(error) => return Err(error),
                 State::UntilClose => return self.data(buffer, u64::MAX),
                 State::Length(left) => {
-                    let part = self.data(buffer, left)?;
-                    if let Part::Data(data) = &part {
-                        self.state = match left - data.len() as u64 {
+                    let step = self.data(buffer, left)?;
+                    if let Step::Data(length) = step {
+                        self.state = match left - length as u64 {
                             0 => State::Ended,
                             left => State::Length(left),
                         };
                     }
-                    return Ok(part);
+                    return Ok(step);
                 }
                 State::Chunk(Chunk::Data(left)) => {
-                    let part = self.data(buffer, left)?;
-                    if let Part::Data(data) = &part {
-                        self.state = State::Chunk(match left - data.len() as u64 {
+                    let step = self.data(buffer, left)?;
+                    if let Step::Data(length) = step {
+                        self.state = State::Chunk(match left - length as u64 {
                             0 => Chunk::DataCr,
                             left => Chunk::Data(left),
                         });
                     }
-                    return Ok(part);
+                    return Ok(step);
                 }
                 State::Chunk(Chunk::Trailers(mut scan)) => {
                     let Some(end) = scan.end(buffer, &self.trailer_bounds())? else {
                         self.state = State::Chunk(Chunk::Trailers(scan));
-                        return Ok(Part::More);
+                        return Ok(Step::More);
                     };
+                    self.left -= end as u64;
                     let section = buffer.split_to(end).freeze();
                     self.state = State::Ended;
                     if &section[..] != b"\r\n" {
-                        return parse::trailers(&section, &self.limits).map(Part::Trailers);
+                        return parse::trailers(&section, &self.limits).map(Step::Trailers);
                     }
                 }
                 State::Chunk(mut chunk) => {
                     let mut taken = 0;
                     while let (false, Some(&byte)) = (chunk.is_content(), buffer.get(taken)) {
+                        self.left = self.left.checked_sub(1).ok_or(self.abandoned())?;
                         chunk = self.chunk(chunk, byte)?;
                         taken += 1;
                     }
                     buffer.advance(taken);
                     self.state = State::Chunk(chunk);
                     if !chunk.is_content() {
-                        return Ok(Part::More);
+                        return Ok(Step::More);
                     }
                 }
             }
@@ -197,26 +237,39 @@ impl Body {
         }
     }
 
-    fn data(&mut self, buffer: &mut BytesMut, most: u64) -> Result<Part, Error> {
+    fn data(&mut self, buffer: &BytesMut, most: u64) -> Result<Step, Error> {
         if buffer.is_empty() {
-            return Ok(Part::More);
+            return Ok(Step::More);
         }
         // All that may be taken is, so that the same bytes go out however they were cut into reads.
-        let most = most.min(self.limits.body.saturating_sub(self.received));
+        let allowed = self.limits.body.saturating_sub(self.received);
+        let most = most.min(allowed).min(self.left);
         if most == 0 {
-            return Err(Error::BodyTooLarge(self.limits.body));
+            return Err(if allowed == 0 {
+                Error::BodyTooLarge(self.limits.body)
+            } else {
+                self.abandoned()
+            });
         }
         let length = usize::try_from(most).map_or(buffer.len(), |most| most.min(buffer.len()));
         self.received += length as u64;
-        Ok(Part::Data(buffer.split_to(length).freeze()))
+        self.left -= length as u64;
+        Ok(Step::Data(length))
+    }
+
+    /// More of it than is read of one that nobody wants.
+    fn abandoned(&self) -> Error {
+        Error::BodyTooLarge(self.limits.drain)
     }
 
     fn trailer_bounds(&self) -> Bounds {
+        let trailers = self.limits.trailers;
+        let whole = match usize::try_from(self.left) {
+            Ok(left) if left < trailers => (left, self.abandoned()),
+            _ => (trailers, Error::TrailersTooLarge(trailers)),
+        };
         Bounds {
-            whole: (
-                self.limits.trailers,
-                Error::TrailersTooLarge(self.limits.trailers),
-            ),
+            whole,
             fields: self.limits.fields(),
             first: None,
         }

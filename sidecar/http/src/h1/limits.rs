@@ -22,7 +22,8 @@ pub struct Limits {
     pub extensions: usize,
     /// A body, without its framing.
     pub body: u64,
-    /// What is read of a body that nobody wants, to keep the connection; beyond it is cheaper to open another.
+    /// What is read of a body that nobody wants, framing and trailers included, to keep the connection; beyond it is
+    /// cheaper to open another. A longer one ends the connection, at once where its length is known.
     pub drain: u64,
     /// Interim responses to one request.
     pub interim: usize,

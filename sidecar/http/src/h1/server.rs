@@ -71,8 +71,8 @@ pub struct ServerConnection {
 enum Reading {
     Head,
     Body(Body),
-    /// Of what nobody wants: what may still be read of it.
-    Discard(Body, u64),
+    /// Of what nobody wants.
+    Discard(Body),
     /// Nothing more can be read.
     Broken(Error),
     Switched,
@@ -149,7 +149,7 @@ impl ServerConnection {
             Some(_) => return Err(Error::Method),
         }
         let target = self.limits.target;
-        let line = target + Method::MAX_BYTES + "  HTTP/1.1\r\n".len();
+        let line = target.saturating_add(Method::MAX_BYTES + "  HTTP/1.1\r\n".len());
         let bounds = Bounds {
             whole: (self.limits.head, Error::HeadTooLarge(self.limits.head)),
             fields: self.limits.fields(),
@@ -217,7 +217,7 @@ impl ServerConnection {
             Reading::Head | Reading::Switched => return Ok(Part::End),
             Reading::Broken(error) => return Err(*error),
             Reading::Body(body) => body.next(buffer),
-            Reading::Discard(body, left) => discard(body, left, self.limits.drain, buffer),
+            Reading::Discard(body) => body.skip(buffer),
         };
         match &part {
             Err(error) => self.fail(*error),
@@ -243,7 +243,7 @@ impl ServerConnection {
                 Err(Error::Truncated)
             }
             Reading::Switched => Ok(()),
-            Reading::Body(body) | Reading::Discard(body, _) => body.end_of_input(),
+            Reading::Body(body) | Reading::Discard(body) => body.end_of_input(),
             Reading::Broken(error) => Err(*error),
         };
         if let Err(error) = ended {
@@ -261,7 +261,7 @@ impl ServerConnection {
     /// Nobody wants the rest of the request's body. Before the response's head is written that head says that the
     /// connection closes, if it must.
     pub fn abandon_body(&mut self) {
-        if let Reading::Body(body) = self.reading {
+        if let Reading::Body(mut body) = self.reading {
             let is_too_long = body
                 .remaining()
                 .is_some_and(|left| left > self.limits.drain);
@@ -269,7 +269,8 @@ impl ServerConnection {
             if is_too_long || self.awaits_continue {
                 self.closes = true;
             }
-            self.reading = Reading::Discard(body, self.limits.drain);
+            body.abandon();
+            self.reading = Reading::Discard(body);
         }
     }
 
@@ -433,7 +434,7 @@ impl ServerConnection {
         }
         self.abandon_body();
         let has_ended = match &self.reading {
-            Reading::Discard(body, _) => body.has_ended(),
+            Reading::Discard(body) => body.has_ended(),
             _ => false,
         };
         // Its head may have been written before it was to be the last.
@@ -449,24 +450,5 @@ impl ServerConnection {
         self.upgrade = false;
         self.protocol = None;
         Next::Request
-    }
-}
-
-/// Reads over a body that nobody wants, `left` bytes at most of the `all` that are read so.
-fn discard(
-    body: &mut Body,
-    left: &mut u64,
-    all: u64,
-    buffer: &mut BytesMut,
-) -> Result<Part, Error> {
-    loop {
-        match body.next(buffer)? {
-            Part::Data(data) => {
-                let length = data.len() as u64;
-                *left = left.checked_sub(length).ok_or(Error::BodyTooLarge(all))?;
-            }
-            Part::Trailers(_) => {}
-            part => return Ok(part),
-        }
     }
 }

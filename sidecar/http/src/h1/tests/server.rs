@@ -325,6 +325,31 @@ fn a_first_line_is_waited_for_to_its_limit() {
     );
 }
 
+/// Whoever sets no limit has none, and no sum of limits that overflows.
+#[test]
+fn limits_may_be_as_large_as_numbers_are() {
+    let limits = Limits {
+        head: usize::MAX,
+        target: usize::MAX,
+        fields: usize::MAX,
+        name: usize::MAX,
+        trailers: usize::MAX,
+        extensions: usize::MAX,
+        body: u64::MAX,
+        drain: u64::MAX,
+        interim: usize::MAX,
+    };
+    let mut connection = ServerConnection::new(Scheme::Https, limits);
+    let coded = GET.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut buffer = BytesMut::from(format!("{coded}1;x\r\ny\r\n0\r\nx: 1\r\n\r\n").as_bytes());
+    let read = connection.receive_head(&mut buffer, &mut Fields::new());
+    assert!(read.unwrap().is_some());
+    answer(&mut connection, 200);
+    assert_eq!(connection.finish(buffer.len()), Next::Drain);
+    assert_eq!(connection.receive_body(&mut buffer), Ok(Part::End));
+    assert_eq!(connection.finish(buffer.len()), Next::Request);
+}
+
 /// Behind what was refused, or closed, nothing is a request.
 #[test]
 fn a_connection_that_is_over_reads_no_more() {
