@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::body::{Body, Part};
 use super::encode::{self, EncodeError, Frame, Outgoing, Said, undone};
 use super::error::Error;
-use super::framing::{Framing, Length, protocol};
+use super::framing::{Framing, Length, Nominated, protocol};
 use super::limits::Limits;
 use super::parse;
 use super::scan::{Bounds, Scan};
@@ -48,6 +48,8 @@ pub struct ClientConnection {
     scan: Scan,
     writing: Outgoing,
     reading: Reading,
+    /// What of the response's fields is the connection's.
+    nominated: Nominated,
     is_head: bool,
     /// The protocol that the request asks to change to.
     asked: Option<Bytes>,
@@ -75,6 +77,7 @@ impl ClientConnection {
             scan: Scan::default(),
             writing: Outgoing::Before,
             reading: Reading::Idle,
+            nominated: Nominated::default(),
             is_head: false,
             asked: None,
             interim: 0,
@@ -129,7 +132,8 @@ impl ClientConnection {
         self.writing.data(data, out)
     }
 
-    /// Ends the request. Trailers are appended where its body is chunked, and dropped elsewhere.
+    /// Ends the request. Trailers are appended where its body is chunked, and dropped elsewhere; so are those that may not
+    /// come behind a body (RFC 9110 section 6.5.1). Which of the others the receiver may merge into a head, the caller knows.
     ///
     /// # Errors
     /// Fewer bytes than the head said, a trailer that cannot be written; the connection must then be closed.
@@ -245,6 +249,7 @@ impl ClientConnection {
         }
         self.closes |= framing == Framing::UntilClose;
         self.reading = Reading::Body(Body::new(framing, &self.limits));
+        self.nominated = response.nominated;
         Ok(Response {
             head: response.head,
             kind: Kind::Final,
@@ -258,13 +263,18 @@ impl ClientConnection {
     /// # Errors
     /// What is wrong with it. What was passed on of it must not look whole.
     pub fn receive_body(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
-        let part = match &mut self.reading {
+        let mut part = match &mut self.reading {
             Reading::Body(body) => body.next(buffer),
             Reading::Broken(error) => return Err(*error),
             Reading::Idle | Reading::Head | Reading::Switched => return Ok(Part::End),
         };
-        if let Err(error) = part {
-            self.fail(error);
+        match &mut part {
+            Ok(Part::Trailers(trailers)) => self.nominated.drop_from(trailers),
+            Ok(_) => {}
+            Err(error) => {
+                let error = *error;
+                self.fail(error);
+            }
         }
         part
     }

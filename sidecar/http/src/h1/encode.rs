@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use super::framing::{Length, is_of_the_connection, is_the_messages_own};
+use super::framing::{Length, is_no_trailer, is_of_the_connection, is_the_messages_own};
 use crate::decimal;
 use crate::fields::{Field, Fields, valid_name};
 use crate::head::{RequestHead, Version};
@@ -161,7 +161,7 @@ impl Outgoing {
             Self::Chunked => {
                 undone(out, |out| {
                     out.extend_from_slice(b"0\r\n");
-                    fields(trailers, is_the_messages_own, out)?;
+                    fields(trailers, is_no_trailer, out)?;
                     out.extend_from_slice(b"\r\n");
                     Ok(())
                 })?;

@@ -144,26 +144,16 @@ impl Facts {
         !self.close && (version != Version::Http10 || self.keep_alive)
     }
 
-    /// Takes out of `fields` those that `Connection` names, which are of the connection that they came by alone (RFC 9110
-    /// section 7.6.1). Done as they arrive: what is added for the next hop is not the sender's to take out. What is
-    /// known of the connection stays, for whoever writes a head leaves it out himself.
-    pub(super) fn drop_nominated(&self, fields: &mut Fields) {
-        if !self.nominates {
-            return;
-        }
+    /// The fields that `Connection`, among `fields`, names.
+    pub(super) fn nominated(&self, fields: &Fields) -> Nominated {
         let mut options = Vec::new();
-        for value in fields.get_all("connection") {
-            options.extend(value.to_ascii_lowercase());
-            options.push(b',');
+        if self.nominates {
+            for value in fields.get_all("connection") {
+                options.extend(value.to_ascii_lowercase());
+                options.push(b',');
+            }
         }
-        let named: HashSet<&[u8]> = options
-            .split(|&b| b == b',')
-            .map(<[u8]>::trim_ascii)
-            .collect();
-        fields.retain(|field| {
-            is_of_the_connection(&field.name)
-                || !named.contains(field.name.to_ascii_lowercase().as_slice())
-        });
+        Nominated(options)
     }
 
     /// Whether another protocol is asked for. Not in HTTP/1.0 (RFC 9110 section 7.8), and not by a field alone that the
@@ -179,6 +169,30 @@ impl Facts {
         }
         let has_body = !matches!(framing, Framing::None | Framing::Length(0));
         Ok(self.expects && has_body && version != Version::Http10)
+    }
+}
+
+/// The fields of a message that are of the connection that it came by alone, since its `Connection` names them (RFC 9110
+/// section 7.6.1): a list in small letters.
+#[derive(Debug, Default)]
+pub(super) struct Nominated(Vec<u8>);
+
+impl Nominated {
+    /// Takes them out of `fields`, as they arrive: what is added for the next hop is not the sender's to take out. What is
+    /// known of the connection stays, for whoever writes a head leaves it out himself.
+    pub(super) fn drop_from(&self, fields: &mut Fields) {
+        if self.0.is_empty() {
+            return;
+        }
+        let named: HashSet<&[u8]> = self
+            .0
+            .split(|&b| b == b',')
+            .map(<[u8]>::trim_ascii)
+            .collect();
+        fields.retain(|field| {
+            is_of_the_connection(&field.name)
+                || !named.contains(field.name.to_ascii_lowercase().as_slice())
+        });
     }
 }
 
@@ -247,9 +261,65 @@ pub(super) fn is_of_the_connection(name: &[u8]) -> bool {
     }
 }
 
-/// The same with `Host`, which a request's authority says. In trailers all of these mean nothing (RFC 9110 section 6.5.1).
+/// The same with `Host`, which a request's authority says.
 pub(super) fn is_the_messages_own(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"host") || is_of_the_connection(name)
+}
+
+/// What may not come behind a body (RFC 9110 section 6.5.1), since it frames, routes, modifies, authenticates or describes
+/// a message that has been acted on by then; and what a proxy says of the one before it.
+const NO_TRAILERS: [&str; 43] = [
+    "accept-encoding",
+    "age",
+    "authentication-info",
+    "authorization",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "forwarded",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "set-cookie",
+    "strict-transport-security",
+    "trailer",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Whether a line of this name is left out of trailers.
+pub(super) fn is_no_trailer(name: &[u8]) -> bool {
+    is_the_messages_own(name)
+        || NO_TRAILERS
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// The protocol to change to that `fields` name, in all their `Upgrade` lines together, where it is one alone: of several

@@ -10,7 +10,7 @@ use httparse::{Header, ParserConfig, Status};
 use memchr::memchr;
 
 use super::error::Error;
-use super::framing::{Facts, Framing};
+use super::framing::{Facts, Framing, Nominated};
 use super::limits::{Limits, MAX_FIELDS};
 use super::scan;
 use super::target;
@@ -22,12 +22,14 @@ pub(super) struct Request {
     pub(super) head: RequestHead,
     pub(super) message: Message,
     pub(super) expects: bool,
+    pub(super) nominated: Nominated,
 }
 
 /// A response head, likewise.
 pub(super) struct Response {
     pub(super) head: ResponseHead,
     pub(super) message: Message,
+    pub(super) nominated: Nominated,
 }
 
 /// What a head says of its body and its connection.
@@ -125,7 +127,8 @@ fn read_request(
             push(raw, header, &mut seen.fields, limits)?;
         }
     }
-    facts.drop_nominated(&mut seen.fields);
+    let nominated = facts.nominated(&seen.fields);
+    nominated.drop_from(&mut seen.fields);
 
     // From here on the request ends where it says, and what is wrong with it is its own.
     let framing = facts.framing(version)?.unwrap_or(Framing::None);
@@ -160,6 +163,7 @@ fn read_request(
         },
         message,
         expects,
+        nominated,
     })
 }
 
@@ -190,7 +194,8 @@ pub(super) fn response(
         facts.note_any(header.name.as_bytes(), header.value)?;
         push(raw, header, &mut fields, limits)?;
     }
-    facts.drop_nominated(&mut fields);
+    let nominated = facts.nominated(&fields);
+    nominated.drop_from(&mut fields);
     Ok(Response {
         head: ResponseHead { status, fields },
         message: Message {
@@ -198,6 +203,7 @@ pub(super) fn response(
             persists: facts.persists(version),
             upgrade: facts.upgrade(version),
         },
+        nominated,
     })
 }
 

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::body::{Body, Part};
 use super::encode::{self, EncodeError, Frame, Outgoing, Said, undone};
 use super::error::Error;
-use super::framing::{Framing, Length, protocol};
+use super::framing::{Framing, Length, Nominated, protocol};
 use super::limits::Limits;
 use super::parse::{self, Message, Refused};
 use super::scan::{Bounds, Scan};
@@ -53,6 +53,8 @@ pub struct ServerConnection {
     scan: Scan,
     skipped_empty_line: bool,
     reading: Reading,
+    /// What of the request's fields is the connection's.
+    nominated: Nominated,
     writing: Outgoing,
     version: Version,
     is_head: bool,
@@ -87,6 +89,7 @@ impl ServerConnection {
             scan: Scan::default(),
             skipped_empty_line: false,
             reading: Reading::Head,
+            nominated: Nominated::default(),
             writing: Outgoing::Before,
             version: Version::Http11,
             is_head: false,
@@ -164,6 +167,7 @@ impl ServerConnection {
     fn begin(&mut self, request: parse::Request) -> Request {
         self.is_head = request.head.method == Method::HEAD;
         self.begin_message(request.head.version, request.message, request.expects);
+        self.nominated = request.nominated;
         if self.upgrade {
             self.protocol = protocol(&request.head.fields);
         }
@@ -213,12 +217,15 @@ impl ServerConnection {
     /// # Errors
     /// What is wrong with it: the request cannot be served, and nothing follows it.
     pub fn receive_body(&mut self, buffer: &mut BytesMut) -> Result<Part, Error> {
-        let part = match &mut self.reading {
+        let mut part = match &mut self.reading {
             Reading::Head | Reading::Switched => return Ok(Part::End),
             Reading::Broken(error) => return Err(*error),
             Reading::Body(body) => body.next(buffer),
             Reading::Discard(body) => body.skip(buffer),
         };
+        if let Ok(Part::Trailers(trailers)) = &mut part {
+            self.nominated.drop_from(trailers);
+        }
         match &part {
             Err(error) => self.fail(*error),
             Ok(Part::More) => {}
@@ -400,7 +407,8 @@ impl ServerConnection {
         self.writing.data(data, out)
     }
 
-    /// Ends the response. Trailers are appended where its body is chunked, and dropped elsewhere.
+    /// Ends the response. Trailers are appended where its body is chunked, and dropped elsewhere; so are those that may not
+    /// come behind a body (RFC 9110 section 6.5.1). Which of the others the receiver may merge into a head, the caller knows.
     ///
     /// # Errors
     /// Fewer bytes than the head said, a trailer that cannot be written; the connection must then be closed.
