@@ -24,12 +24,14 @@
 //! | `Content-Length` | 6.3: equal ones may be one | one line, digits, below 2^63 |
 //! | `Transfer-Encoding` | 6.1 | one line, `chunked`; other codings before it 501, anything else 400 |
 //! | both | 6.1: may be processed | refused, in responses too |
-//! | either in 1xx and 204 | 6.1, RFC 9110 8.6: must not be | 1xx are refused; behind a 204 the connection ends |
+//! | either in 1xx and 204 | 6.1, RFC 9110 8.6: must not be | in 1xx refused, behind a 204 the connection ends; a length of 0 is let pass |
+//! | fields that `Connection` names | 9110 7.6.1: removed before a message is passed on | removed as they are read, from trailers too |
+//! | several protocols in `Upgrade` | 9110 7.8: any may be chosen | none is asked for; a 101 must be to the one that was |
 //! | chunk sizes | 7.1: hex digits | 16 at most; nothing but the grammar's extensions behind them, which are not passed on |
 //! | `Host` | 3.2: one, valid | the same; and what an absolute target says |
 //! | methods | 9110 9.3 | CONNECT, TRACE and TRACK are refused |
-//! | bytes behind an upgrade | 9110 7.8 | the new protocol's after 101; else they end the connection |
-//! | an unread body | 9.3: read or close | read within [`Limits::drain`], or close |
+//! | bytes behind an upgrade | 9110 7.8 | the new protocol's after 101; any other answer ends the connection |
+//! | an unread body | 9.3: read or close | read within [`Limits::drain`], framing included, or close |
 //! | `Expect` | 9110 10.1.1 | `100-continue`; others 417. A final answer without a 100 closes |
 //!
 //! # How a connection is served

@@ -280,6 +280,7 @@ impl ClientConnection {
     }
 
     /// What the end of the server's sending means: the end of a body that ends so, or of a connection that was idle.
+    /// Not to be called for a reset, nor for an end of TLS without `close_notify`: a body that ends so is cut then.
     ///
     /// # Errors
     /// [`Error::Truncated`]: a response is due, or cut. Of one that had not begun, [`Self::is_untouched`] tells.

@@ -236,6 +236,7 @@ impl ServerConnection {
     }
 
     /// What the end of the client's sending means: `Ok` between requests and behind a whole one.
+    /// Not to be called for a reset, behind which nobody reads an answer.
     ///
     /// # Errors
     /// [`Error::Truncated`], with the `buffered` bytes that were received and not taken, or in the middle of a body.
