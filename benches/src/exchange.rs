@@ -150,8 +150,13 @@ impl<'a> Exchange<'a> {
     }
 
     fn write_request(&mut self, head: &RequestHead) -> Outcome<usize> {
-        self.client
-            .encode_head(head, Length::None, false, &mut self.out)?;
+        self.client.encode_head(
+            head,
+            Length::None,
+            false,
+            self.from_server.len(),
+            &mut self.out,
+        )?;
         self.client.encode_end(&Fields::new(), &mut self.out)?;
         Ok(self.out.len())
     }

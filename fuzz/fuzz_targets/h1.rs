@@ -134,7 +134,7 @@ fn answered(asked: u8, bytes: &[u8], size: usize) -> Vec<Made> {
     let mut head = ask(format!("{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes());
     head.fields.push("Upgrade", "x");
     connection
-        .encode_head(&head, Length::None, asked == b'U', &mut out)
+        .encode_head(&head, Length::None, asked == b'U', 0, &mut out)
         .expect("a request");
     connection
         .encode_end(&Fields::new(), &mut out)
@@ -224,7 +224,7 @@ fn passed_on(message: &Made) {
     let mut client = ClientConnection::new(LIMITS);
     let mut out = Vec::new();
     client
-        .encode_head(&head, *length, false, &mut out)
+        .encode_head(&head, *length, false, 0, &mut out)
         .expect("what was read can be written");
     if !body.is_empty() {
         client.encode_data(body, &mut out).expect("its body");

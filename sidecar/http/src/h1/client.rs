@@ -88,7 +88,8 @@ impl ClientConnection {
 
     /// Appends a request head, with what frames its body. `upgrade`: it asks to change to the one protocol that its
     /// `Upgrade` names, which is not passed on else.
-    /// Nothing is appended when it fails, and the connection is as it was.
+    /// Nothing is appended when it fails, and the connection is as it was; but with `buffered` bytes that were received and
+    /// not taken no request begins any more.
     ///
     /// # Errors
     /// A method that is not passed on, a field or query that cannot be written, an upgrade to no protocol or to several; a request
@@ -98,8 +99,11 @@ impl ClientConnection {
         head: &RequestHead,
         length: Length,
         upgrade: bool,
+        buffered: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        // What nobody asked for is not the answer to this.
+        self.closes |= buffered > 0 && matches!(self.reading, Reading::Idle);
         let is_free = matches!(self.reading, Reading::Idle) && !self.closes;
         let asked = upgrade.then(|| protocol(&head.fields)).flatten();
         if !is_free || (upgrade && asked.is_none()) {

@@ -34,7 +34,13 @@ async fn serve(
         };
         let length = request.framing.into();
         onward
-            .encode_head(&request.head, length, false, &mut to_upstream)
+            .encode_head(
+                &request.head,
+                length,
+                false,
+                from_upstream.len(),
+                &mut to_upstream,
+            )
             .unwrap();
         let (mut sending, mut receiving, mut has_head) = (true, true, false);
         loop {

@@ -66,7 +66,7 @@ fn asked(method: &str) -> ClientConnection {
         fields: Fields::new(),
     };
     connection
-        .encode_head(&head, Length::None, false, &mut out)
+        .encode_head(&head, Length::None, false, 0, &mut out)
         .unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
     connection

@@ -33,7 +33,13 @@ fn a_proxied_request_allocates_nothing() {
             .unwrap()
             .unwrap();
         client
-            .encode_head(&request.head, request.framing.into(), false, &mut to_server)
+            .encode_head(
+                &request.head,
+                request.framing.into(),
+                false,
+                0,
+                &mut to_server,
+            )
             .unwrap();
         copy(
             &mut from_client,

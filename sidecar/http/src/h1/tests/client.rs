@@ -15,7 +15,7 @@ fn asked(method: &str) -> ClientConnection {
 fn ask(connection: &mut ClientConnection, method: &str) {
     let mut out = Vec::new();
     connection
-        .encode_head(&request(method), Length::None, false, &mut out)
+        .encode_head(&request(method), Length::None, false, 0, &mut out)
         .unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
 }
@@ -27,7 +27,7 @@ fn receive(connection: &mut ClientConnection, text: &str) -> Result<Option<Respo
 fn written(head: &RequestHead, length: Length) -> Result<String, EncodeError> {
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     let upgrade = head.method.as_str() == "OPTIONS" && head.fields.get("upgrade").is_some();
-    connection.encode_head(head, length, upgrade, &mut out)?;
+    connection.encode_head(head, length, upgrade, 0, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -104,15 +104,15 @@ fn what_cannot_be_a_request_is_not_written() {
     head.fields.push("x", "a\r\nb: c");
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     assert_eq!(
-        connection.encode_head(&head, Length::None, false, &mut out),
+        connection.encode_head(&head, Length::None, false, 0, &mut out),
         Err(EncodeError::Field)
     );
-    let nameless = connection.encode_head(&request("GET"), Length::None, true, &mut out);
+    let nameless = connection.encode_head(&request("GET"), Length::None, true, 0, &mut out);
     assert_eq!(nameless, Err(EncodeError::Turn));
     assert!(out.is_empty());
     // And the connection is as it was.
     ask(&mut connection, "GET");
-    let second = connection.encode_head(&request("GET"), Length::None, false, &mut out);
+    let second = connection.encode_head(&request("GET"), Length::None, false, 0, &mut out);
     assert_eq!(second, Err(EncodeError::Turn));
 }
 
@@ -121,7 +121,7 @@ fn chunks_are_framed_by_their_length() {
     let mut connection = ClientConnection::new(Limits::default());
     let (mut out, mut trailers) = (Vec::new(), Fields::new());
     connection
-        .encode_head(&request("POST"), Length::Unknown, false, &mut out)
+        .encode_head(&request("POST"), Length::Unknown, false, 0, &mut out)
         .unwrap();
     out.clear();
     connection.encode_data(b"", &mut out).unwrap();
@@ -179,7 +179,7 @@ fn a_connection_is_used_again_when_both_are_whole_and_nothing_else_came() {
     // An answer before the request was written.
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     connection
-        .encode_head(&request("POST"), Length::Known(5), false, &mut out)
+        .encode_head(&request("POST"), Length::Known(5), false, 0, &mut out)
         .unwrap();
     receive(&mut connection, ok).unwrap();
     connection.encode_data(b"hel", &mut out).unwrap();
@@ -187,12 +187,23 @@ fn a_connection_is_used_again_when_both_are_whole_and_nothing_else_came() {
     // It may be written all the same, and then is whole.
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     connection
-        .encode_head(&request("POST"), Length::Known(5), false, &mut out)
+        .encode_head(&request("POST"), Length::Known(5), false, 0, &mut out)
         .unwrap();
     receive(&mut connection, ok).unwrap();
     connection.encode_data(b"hello", &mut out).unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
     assert!(connection.finish(0));
+}
+
+#[test]
+fn no_request_begins_in_front_of_an_answer() {
+    let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
+    for buffered in [1, 0] {
+        let begun =
+            connection.encode_head(&request("GET"), Length::None, false, buffered, &mut out);
+        assert_eq!(begun, Err(EncodeError::Turn));
+    }
+    assert!(out.is_empty());
 }
 
 #[test]
@@ -208,7 +219,7 @@ fn what_nobody_asked_for_is_refused() {
         receive(&mut connection, ok).unwrap_err(),
         Error::Unsolicited
     );
-    let refused = connection.encode_head(&request("GET"), Length::None, false, &mut Vec::new());
+    let refused = connection.encode_head(&request("GET"), Length::None, false, 0, &mut Vec::new());
     assert_eq!(refused, Err(EncodeError::Turn));
 }
 
@@ -218,7 +229,7 @@ fn a_server_that_goes_before_it_answers_may_not_have_seen_the_request() {
     assert!(!idle.is_untouched());
     assert_eq!(idle.end_of_input(), Ok(()));
     assert_eq!(
-        idle.encode_head(&request("GET"), Length::None, false, &mut Vec::new()),
+        idle.encode_head(&request("GET"), Length::None, false, 0, &mut Vec::new()),
         Err(EncodeError::Turn)
     );
     let mut connection = asked("GET");
@@ -296,7 +307,7 @@ fn an_upgrade_waits_for_the_end_of_its_request() {
     head.fields.push("Upgrade", "x");
     let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
     connection
-        .encode_head(&head, Length::Known(2), true, &mut out)
+        .encode_head(&head, Length::Known(2), true, 0, &mut out)
         .unwrap();
     let switched = "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
     assert_eq!(
@@ -306,7 +317,7 @@ fn an_upgrade_waits_for_the_end_of_its_request() {
 
     let mut connection = ClientConnection::new(Limits::default());
     connection
-        .encode_head(&head, Length::None, true, &mut out)
+        .encode_head(&head, Length::None, true, 0, &mut out)
         .unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
     assert_eq!(
@@ -337,7 +348,7 @@ fn an_upgrade_is_to_one_protocol_and_to_no_other() {
             head.fields.push("Upgrade", *line);
         }
         let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
-        let written = connection.encode_head(&head, Length::None, true, &mut out);
+        let written = connection.encode_head(&head, Length::None, true, 0, &mut out);
         match asked {
             Some(asked) => assert_eq!(
                 String::from_utf8(out).unwrap(),
@@ -362,7 +373,7 @@ fn an_upgrade_is_to_one_protocol_and_to_no_other() {
         head.fields.push("Upgrade", "websocket");
         let (mut connection, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
         connection
-            .encode_head(&head, Length::None, true, &mut out)
+            .encode_head(&head, Length::None, true, 0, &mut out)
             .unwrap();
         connection.encode_end(&Fields::new(), &mut out).unwrap();
         let answer = format!("HTTP/1.1 101 S\r\nConnection: upgrade\r\n{lines}\r\n\r\n");

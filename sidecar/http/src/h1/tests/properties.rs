@@ -170,7 +170,7 @@ proptest! {
         let content = pieces.concat();
         let length = if known { Length::Known(content.len() as u64) } else { Length::Unknown };
         let (mut client, mut out) = (ClientConnection::new(Limits::default()), Vec::new());
-        client.encode_head(&head, length, false, &mut out).unwrap();
+        client.encode_head(&head, length, false, 0, &mut out).unwrap();
         for piece in &pieces {
             client.encode_data(piece, &mut out).unwrap();
         }
@@ -213,7 +213,7 @@ proptest! {
         out.extend_from_slice(b"behind");
 
         let mut client = ClientConnection::new(Limits::default());
-        client.encode_head(&transcript::request("GET"), Length::None, false, &mut Vec::new()).unwrap();
+        client.encode_head(&transcript::request("GET"), Length::None, false, 0, &mut Vec::new()).unwrap();
         let mut buffer = BytesMut::from(&out[..]);
         let response = client.receive_head(&mut buffer, &mut Fields::new()).unwrap().unwrap();
         prop_assert_eq!(response.head.status, status);

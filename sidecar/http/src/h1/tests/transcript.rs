@@ -132,7 +132,7 @@ pub(super) fn client(asked: &str, pieces: Vec<&[u8]>, limits: Limits) -> String 
         head.fields.push("Upgrade", "x");
     }
     connection
-        .encode_head(&head, Length::None, upgrade, &mut out)
+        .encode_head(&head, Length::None, upgrade, 0, &mut out)
         .unwrap();
     connection.encode_end(&Fields::new(), &mut out).unwrap();
     loop {
