@@ -202,7 +202,7 @@ impl Body {
                 State::Chunk(mut chunk) => {
                     let mut taken = 0;
                     while let (false, Some(&byte)) = (chunk.is_content(), buffer.get(taken)) {
-                        self.left = self.left.checked_sub(1).ok_or(self.abandoned())?;
+                        self.left = self.left.checked_sub(1).ok_or_else(|| self.abandoned())?;
                         chunk = self.chunk(chunk, byte)?;
                         taken += 1;
                     }
