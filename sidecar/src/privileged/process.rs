@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -170,9 +171,17 @@ async fn serve(wire: &Arc<Wire>, orders: mpsc::Sender<Asked>, started: &Arc<Star
                     answer: told,
                 };
                 // In the order in which they came; the answer when it is there.
-                if orders.send(asked).await.is_err() {
-                    answer(ended(), Vec::new());
-                    continue;
+                // Never waited for: whoever is behind a datapath that hangs is to be heard, and its end too.
+                match orders.try_send(asked) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => {
+                        answer(too_many(), Vec::new());
+                        continue;
+                    }
+                    Err(TrySendError::Closed(_)) => {
+                        answer(ended(), Vec::new());
+                        continue;
+                    }
                 }
                 tokio::spawn(async move {
                     match heard.await {
@@ -190,6 +199,12 @@ fn spawn(
     answer: impl FnOnce(Answer, Vec<OwnedFd>) + Send + 'static,
 ) {
     tokio::spawn(async move { answer(work.await, Vec::new()) });
+}
+
+fn too_many() -> Answer {
+    Answer::Failed(format!(
+        "{WAITING} orders wait for the datapath already; does it hang? Then restart the daemon"
+    ))
 }
 
 fn ended() -> Answer {
@@ -362,6 +377,36 @@ mod tests {
             let why = stranger.is_refused(Order::Kernel(marked), &[]).await;
             assert!(why.contains("not open"), "{why}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_datapath_that_hangs_holds_up_nobody_else() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        // Nobody takes an order out of it.
+        let (orders, _inbox) = mpsc::channel(1);
+        let given = Given {
+            config: "/nowhere/tollgate.yaml".into(),
+            binary: None,
+            datapath: None,
+        };
+        let serving = tokio::spawn(async move {
+            let wire = Arc::new(Wire::new(theirs, MOST));
+            serve(&wire, orders, &Arc::new(Started::new(given))).await;
+        });
+        let wire = Wire::new(ours, MOST);
+        let status = || Order::Kernel(kernel::Order::Status);
+        for (number, order) in [(1, status()), (2, status()), (3, Order::Rights)] {
+            wire.send(&Call { number, order }, &[]).await.unwrap();
+        }
+        let (said, _) = wire.next::<Said>().await.unwrap();
+        assert!(
+            matches!(&said.answer, Answer::Failed(why) if said.number == 2 && why.contains("hang")),
+            "{said:?}"
+        );
+        let (said, _) = wire.next::<Said>().await.unwrap();
+        assert!(matches!(said.answer, Answer::Rights(_)), "{said:?}");
+        drop(wire);
+        serving.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
